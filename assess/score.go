@@ -1,0 +1,132 @@
+package assess
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// Level is how the report names a range of stars (section 4).
+type Level string
+
+const (
+	LevelUnknown     Level = "unknown"     // no score
+	LevelUnprotected Level = "unprotected" // below 2.5
+	LevelMinimum     Level = "minimum"     // 2.5 and 3
+	LevelProtected   Level = "protected"   // 3.5 and above
+)
+
+// Score is what the verdicts are worth in one category.
+type Score struct {
+	// Known is false where there is no score: nothing that counts could be measured.
+	Known bool
+	// Stars is 0 to 5 in steps of 0.5, and the least that the unknown standards can still leave.
+	Stars float64
+	// Partial means that a standard is unknown whose answer would change the stars.
+	Partial bool
+	// Missing are the category's standards that are not supported or not known.
+	Missing []Standard
+	// Row is the row of the profile that grants the stars; empty at 0 stars.
+	Row Row
+	// Next is the smallest set of standards that gains half a star or more; empty at the top.
+	Next []Standard
+}
+
+// Level of the score; LevelUnknown where there is none.
+func (s Score) Level() Level {
+	switch {
+	case !s.Known:
+		return LevelUnknown
+	case s.Stars >= 3.5:
+		return LevelProtected
+	case s.Stars >= 2.5:
+		return LevelMinimum
+	}
+	return LevelUnprotected
+}
+
+// Scores holds one score a category.
+type Scores map[Category]Score
+
+// Known tells whether any category has stars.
+func (s Scores) Known() bool {
+	for _, score := range s {
+		if score.Known {
+			return true
+		}
+	}
+	return false
+}
+
+// MinimumSet tells whether all three scores reach 3.5, the report's line for adoption of the
+// minimum set of standards.
+func (s Scores) MinimumSet() bool {
+	for _, c := range Categories {
+		if s[c].Level() != LevelProtected {
+			return false
+		}
+	}
+	return true
+}
+
+// Score turns verdicts into stars. It is total: every combination of yes, no and unknown has
+// an answer. An unknown standard counts as not met, which gives the least stars that are
+// certain; where that least is none although better is possible there is no score, because
+// "could not measure" is not a 0.
+func (p Profile) Score(v Verdicts) Scores {
+	scores := Scores{}
+	for _, c := range Categories {
+		scores[c] = p.Tables[c].score(v)
+	}
+	return scores
+}
+
+func (t Table) score(v Verdicts) Score {
+	least := t.best(func(s Standard) bool { return v.Support(s) == SupportYes })
+	most := t.best(func(s Standard) bool { return v.Support(s) != SupportNo })
+	score := Score{
+		Known:   least.Stars > 0 || most.Stars == 0,
+		Stars:   least.Stars,
+		Partial: most.Stars > least.Stars,
+		Row:     least,
+		Next:    t.next(v, least.Stars),
+	}
+	for _, s := range t.Criteria {
+		if v.Support(s) != SupportYes {
+			score.Missing = append(score.Missing, s)
+		}
+	}
+	return score
+}
+
+// next tries every set of unmet standards, smallest first: there are at most 2^12.
+func (t Table) next(v Verdicts, stars float64) []Standard {
+	var unmet []Standard
+	for _, s := range t.Criteria {
+		if v.Support(s) != SupportYes {
+			unmet = append(unmet, s)
+		}
+	}
+	for size := 1; size <= len(unmet); size++ {
+		for set := range 1 << len(unmet) {
+			if bits.OnesCount(uint(set)) != size {
+				continue
+			}
+			added := pick(unmet, set)
+			met := func(s Standard) bool { return v.Support(s) == SupportYes || slices.Contains(added, s) }
+			if t.best(met).Stars > stars {
+				return added
+			}
+		}
+	}
+	return nil
+}
+
+func pick(from []Standard, set int) []Standard {
+	var picked []Standard
+	for i, s := range from {
+		if set&(1<<i) != 0 {
+			picked = append(picked, s)
+		}
+	}
+	return picked
+}

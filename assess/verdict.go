@@ -1,0 +1,157 @@
+package assess
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Standard names one standard of the report, as JSON keys spell it.
+type Standard string
+
+const (
+	StartTLS   Standard = "starttls"   // RFC 3207
+	X509       Standard = "x509"       // RFC 5280, RFC 9525
+	SPF        Standard = "spf"        // RFC 7208
+	DKIM       Standard = "dkim"       // RFC 6376
+	DMARC      Standard = "dmarc"      // RFC 9989
+	DANE       Standard = "dane"       // RFC 7672
+	DNSSEC     Standard = "dnssec"     // RFC 4033
+	MTASTS     Standard = "mta-sts"    // RFC 8461
+	TLSRPT     Standard = "tls-rpt"    // RFC 8460
+	RequireTLS Standard = "requiretls" // RFC 8689
+)
+
+// Three criteria that the profile mecsa-2020 scores besides the standards. They are judged
+// like standards and not listed among them.
+const (
+	StartTLS12  Standard = "starttls-1.2" // StartTLS with TLS 1.2 or later
+	SPFPolicy   Standard = "spf-policy"   // the record ends in -all or ~all after redirects
+	DMARCPolicy Standard = "dmarc-policy" // quarantine or reject, and a report address
+)
+
+// Standards are the standards in the order in which reports list them.
+var Standards = []Standard{StartTLS, X509, SPF, DKIM, DMARC, DANE, DNSSEC, MTASTS, TLSRPT, RequireTLS}
+
+// Result is the outcome of one test. The zero value means that nothing is known.
+type Result uint8
+
+const (
+	Unknown       Result = iota // could not be carried out; never counted
+	Pass                        // counted as passed
+	Fail                        // counted as failed
+	Bogus                       // DNSSEC validation failed; counted as failed, shown as itself
+	NotApplicable               // the question does not arise; never counted
+)
+
+var resultTokens = []string{"unknown", "pass", "fail", "bogus", "not-applicable"}
+
+func (r Result) String() string {
+	if int(r) < len(resultTokens) {
+		return resultTokens[r]
+	}
+	return fmt.Sprintf("Result(%d)", uint8(r))
+}
+
+// MarshalText writes the token of the result.
+func (r Result) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the token of a result.
+func (r *Result) UnmarshalText(text []byte) error {
+	i := slices.Index(resultTokens, string(text))
+	if i < 0 {
+		return fmt.Errorf("no test result is called %q", text)
+	}
+	*r = Result(i)
+	return nil
+}
+
+// Support tells how far a domain supports a standard: yes, no, or unknown.
+type Support string
+
+const (
+	SupportUnknown Support = "unknown"
+	SupportYes     Support = "yes"
+	SupportNo      Support = "no"
+)
+
+// Direction tells which half of a provider a test looked at (methodology.md section 1).
+type Direction string
+
+const (
+	Inbound  Direction = "inbound"  // how the provider receives: the active probe
+	Outbound Direction = "outbound" // how it sends: observed sessions
+)
+
+// Test is one check of one standard on one host or record, with what it rests on.
+type Test struct {
+	Subject   string    `json:"subject"` // the host, record or domain tested
+	Address   string    `json:"address,omitempty"`
+	Direction Direction `json:"direction"`
+	Test      string    `json:"test"`
+	Result    Result    `json:"result"`
+	Detail    string    `json:"detail"` // evidence, in words a postmaster can act on; may quote the peer
+	At        time.Time `json:"at"`
+}
+
+// Verdict is how far a domain supports one standard, and why, test by test.
+type Verdict struct {
+	Standard Standard
+	Support  Support
+	Passed   int
+	Failed   int
+	Unknown  int
+	Estimate bool // rests on an estimate only (DKIM before any message was seen)
+	Tests    []Test
+	Notes    []string // findings that decide nothing: warnings, further information
+}
+
+// Verdicts holds one verdict for each of Standards and for each criterion of a profile.
+type Verdicts map[Standard]Verdict
+
+// Support of a standard that was not judged is unknown.
+func (v Verdicts) Support(s Standard) Support {
+	if verdict, ok := v[s]; ok && verdict.Support != "" {
+		return verdict.Support
+	}
+	return SupportUnknown
+}
+
+// Rules are the figures by which evidence is judged.
+type Rules struct {
+	// Threshold is the share of known tests that must pass, above 0 and at most 1; the report has 0.8.
+	Threshold float64
+	// Passive means that nothing is ever probed: a domain without facts is then judged by its sessions alone.
+	Passive bool
+}
+
+// met tells whether passed of known tests reach the threshold.
+func (r Rules) met(passed, known int) bool {
+	const rounding = 1e-9 // 0.8*5 must not exceed 4
+	return float64(passed) >= r.Threshold*float64(known)-rounding
+}
+
+// add appends a test and counts it.
+func (v *Verdict) add(t Test) {
+	v.Tests = append(v.Tests, t)
+	switch t.Result {
+	case Pass:
+		v.Passed++
+	case Fail, Bogus:
+		v.Failed++
+	case Unknown:
+		v.Unknown++
+	}
+}
+
+// support applies the 80 % rule to what has been added: with no known result it is unknown.
+func (v *Verdict) support(r Rules) Support {
+	known := v.Passed + v.Failed
+	switch {
+	case known == 0:
+		return SupportUnknown
+	case r.met(v.Passed, known):
+		return SupportYes
+	}
+	return SupportNo
+}
