@@ -1,0 +1,212 @@
+// Package probetest is a small internet on loopback, named after httptest: what a peer of
+// peerscore looks like from the network, scripted and with real sockets. Tests use it, and
+// `peerscore demo` runs on it; so it does not import testing.
+//
+// This file and dns_*.go are its DNS: a server that holds every zone from the root down and
+// answers over UDP and TCP (RFC 1034, 1035, 4033-4035, 6891, 8914). As a resolver, the
+// default, it follows CNAMEs across its zones and sets AD as a validating resolver does;
+// authoritative, it serves the same zones with real signatures and denials for a real resolver
+// to validate. It leaves out zone transfers, updates, DNAME, NSEC3, and delegations to zones
+// that it does not hold itself.
+package probetest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Zone is one DNS zone as a literal.
+type Zone struct {
+	// Name of the apex: "example.org", or "." for the root.
+	Name string
+	// Records is master-file text (RFC 1035 §5), but for indentation, which means nothing: each
+	// record begins with its owner, "@" or relative to the apex. The TTL is 300 unless given,
+	// SOA and NS are made up where they are missing, wildcards work. Delegations and their DS
+	// records are not written here: they follow from the zones that the server holds.
+	Records string
+	// Signed zones have a key, signatures, and a DS record in the zone above. A signed zone is
+	// secure when the zone above is; with an unsigned one above it is insecure.
+	Signed bool
+	// Bogus zones are signed, and every signature in them is broken. As a resolver the server
+	// answers SERVFAIL with EDE 6 for them and for what lies below, unless CD is set.
+	Bogus bool
+}
+
+// Failure is how a question fails.
+type Failure string
+
+const (
+	Timeout  Failure = "TIMEOUT" // no reply
+	ServFail Failure = "SERVFAIL"
+	Refused  Failure = "REFUSED"
+)
+
+// DNSConfig says what a DNS server serves, and how.
+type DNSConfig struct {
+	// Addr to listen on, UDP and TCP; "127.0.0.1:0" when empty.
+	Addr string
+	// Zones in any order. Without a root zone there is an empty, signed one, so that every name
+	// that no zone holds gets a secure NXDOMAIN.
+	Zones []Zone
+	// Failures are questions that fail: "mx1.example.org A", or "example.org *" for every type.
+	Failures map[string]Failure
+	// Delay before each reply.
+	Delay time.Duration
+	// NotValidating makes the resolver one that knows nothing of DNSSEC: no AD, and bogus data as if it were good.
+	NotValidating bool
+	// Authoritative serves the zones as name servers do, for a real resolver to validate: AA, no
+	// recursion, no AD. TrustAnchor is the way in.
+	Authoritative bool
+}
+
+// DNS is a DNS server on loopback.
+type DNS struct {
+	config  DNSConfig
+	addr    string
+	servers []*dns.Server
+
+	mu       sync.RWMutex
+	zones    map[string]*zone // by apex
+	failures map[string]Failure
+
+	countMu sync.Mutex
+	counts  map[string]int
+}
+
+// NewDNS starts a server. The error is a zone that does not parse or an address that cannot be had.
+func NewDNS(config DNSConfig) (*DNS, error) {
+	s := &DNS{
+		config:   config,
+		zones:    make(map[string]*zone, len(config.Zones)+1),
+		failures: make(map[string]Failure, len(config.Failures)),
+		counts:   make(map[string]int),
+	}
+	for _, literal := range append([]Zone{{Name: ".", Signed: true}}, config.Zones...) {
+		z, err := parseZone(literal)
+		if err != nil {
+			return nil, err
+		}
+		s.zones[z.name] = z
+	}
+	s.delegate()
+	for question, failure := range config.Failures {
+		s.Fail(question, failure)
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Addr is the address and port that the server listens on.
+func (s *DNS) Addr() string { return s.addr }
+
+// Close stops the server after the replies that are under way.
+func (s *DNS) Close() error {
+	var errs []error
+	for _, server := range s.servers {
+		errs = append(errs, server.Shutdown())
+	}
+	return errors.Join(errs...)
+}
+
+// Set adds a zone, or replaces it: from now on the server answers from the new one. A zone
+// that was signed before keeps its key.
+func (s *DNS) Set(literal Zone) error {
+	z, err := parseZone(literal)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.zones[z.name]; old != nil {
+		z.key = old.key
+	}
+	s.zones[z.name] = z
+	s.delegate()
+	return nil
+}
+
+// Fail makes a question fail from now on, "example.org TXT" or "example.org *"; the empty
+// failure makes it answered again.
+func (s *DNS) Fail(question string, failure Failure) {
+	name, qtype, _ := strings.Cut(question, " ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures[countKey(dns.CanonicalName(name), qtype)] = failure
+}
+
+// Queries tells how often each question was received, over UDP and TCP together:
+// "example.org TXT", lower case, without the trailing dot.
+func (s *DNS) Queries() map[string]int {
+	s.countMu.Lock()
+	defer s.countMu.Unlock()
+	return maps.Clone(s.counts)
+}
+
+// TrustAnchor is the root's DNSKEY as text: what a validating resolver must be given.
+func (s *DNS) TrustAnchor() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.zones["."].key().dnskey.String()
+}
+
+// countKey is the form in which questions are counted and made to fail.
+func countKey(name, qtype string) string {
+	if name != "." {
+		name = strings.TrimSuffix(name, ".")
+	}
+	return name + " " + qtype
+}
+
+// listenAttempts bounds the search for a port that is free for UDP and TCP.
+const listenAttempts = 20
+
+func (s *DNS) listen() error {
+	addr := s.config.Addr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	var err error
+	for range listenAttempts {
+		var packets net.PacketConn
+		if packets, err = net.ListenPacket("udp", addr); err != nil {
+			break
+		}
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", packets.LocalAddr().String()); err != nil {
+			packets.Close()
+			continue
+		}
+		s.addr = packets.LocalAddr().String()
+		return errors.Join(
+			s.start(&dns.Server{PacketConn: packets}),
+			s.start(&dns.Server{Listener: listener, MaxTCPQueries: -1}),
+		)
+	}
+	return fmt.Errorf("start a DNS server: %w", err)
+}
+
+// start returns once the server serves. Its goroutine ends with Close.
+func (s *DNS) start(server *dns.Server) error {
+	started := make(chan error, 1)
+	server.Handler = s
+	server.NotifyStartedFunc = func() { started <- nil }
+	go func() {
+		if err := server.ActivateAndServe(); err != nil {
+			select {
+			case started <- err:
+			default:
+			}
+		}
+	}()
+	s.servers = append(s.servers, server)
+	return <-started
+}
