@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -32,10 +33,14 @@ func ParseDomain(s string) (Domain, error) {
 	if len(s) > 4*MaxDomainLength { // four octets a rune at most
 		return "", fmt.Errorf("%w: longer than %d octets", errNotDomain, MaxDomainLength)
 	}
-	ascii, err := lookupProfile.ToASCII(strings.TrimSuffix(s, "."))
+	if !utf8.ValidString(s) { // idna would encode the replacement character
+		return "", fmt.Errorf("%w: %q", errNotDomain, s)
+	}
+	ascii, err := lookupProfile.ToASCII(s)
 	if err != nil {
 		return "", fmt.Errorf("%w: %q", errNotDomain, s)
 	}
+	ascii = strings.TrimSuffix(ascii, ".") // after the mapping, which knows other full stops
 	if len(ascii) > MaxDomainLength {
 		return "", fmt.Errorf("%w: longer than %d octets", errNotDomain, MaxDomainLength)
 	}
@@ -81,8 +86,9 @@ func ParseAddressOrDomain(s string) (Domain, error) {
 // "example" are ordinary here: laboratories live under them.
 var reservedTLDs = []string{"localhost", "invalid", "local", "onion", "arpa"}
 
-// CheckPeer tells whether the domain may be a peer at all: it is no public suffix and lies
-// under no reserved name. Nothing else is credited or probed.
+// CheckPeer tells whether the domain may be a peer at all: it is no public suffix, be it of a
+// registry ("co.uk") or of a host of other people's sites ("github.io"), and lies under no
+// reserved name. Nothing else is credited or probed.
 func (d Domain) CheckPeer() error {
 	tld := string(d[strings.LastIndexByte(string(d), '.')+1:])
 	for _, reserved := range reservedTLDs {
@@ -90,7 +96,7 @@ func (d Domain) CheckPeer() error {
 			return fmt.Errorf("%s lies under the reserved name %q", d, reserved)
 		}
 	}
-	if suffix, icann := publicsuffix.PublicSuffix(string(d)); suffix == string(d) && (icann || strings.Contains(suffix, ".")) {
+	if suffix, _ := publicsuffix.PublicSuffix(string(d)); suffix == string(d) {
 		return fmt.Errorf("%s is a public suffix", d)
 	}
 	return nil
