@@ -1,10 +1,12 @@
 package assess
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -31,7 +33,7 @@ var Categories = []Category{Confidentiality, Identity, Integrity}
 type Profile struct {
 	Name   string             `json:"name"`
 	Source string             `json:"source"` // the publication and table
-	Date   string             `json:"date"`   // of the source, YYYY-MM
+	Date   string             `json:"date"`   // of the source, YYYY or YYYY-MM
 	Tables map[Category]Table `json:"tables"`
 }
 
@@ -72,10 +74,16 @@ func ProfileNames() []string {
 // ParseProfile reads and lints a profile.
 func ParseProfile(data []byte) (Profile, error) {
 	var p Profile
-	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&p); err != nil {
 		return Profile{}, fmt.Errorf("score profile: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Profile{}, errors.New("score profile: more than one JSON value")
+	}
+	if p.Name == "" {
+		return Profile{}, errors.New("score profile: it needs a name")
 	}
 	for _, c := range Categories {
 		if err := p.Tables[c].lint(); err != nil {
@@ -92,12 +100,18 @@ func (t Table) lint() error {
 	if len(t.Criteria) == 0 || len(t.Criteria) > 12 {
 		return errors.New("between 1 and 12 criteria")
 	}
-	for _, c := range t.Criteria {
+	for i, c := range t.Criteria {
 		if !slices.Contains(Standards, c) && !slices.Contains(extraCriteria, c) {
 			return fmt.Errorf("unknown criterion %q", c)
 		}
+		if slices.Contains(t.Criteria[:i], c) {
+			return fmt.Errorf("criterion %q stands there twice", c)
+		}
 	}
 	for _, row := range t.Rows {
+		if len(row.Met) == 0 {
+			return fmt.Errorf("%v stars for nothing", row.Stars)
+		}
 		if row.Stars <= 0 || row.Stars > 5 || row.Stars*2 != float64(int(row.Stars*2)) {
 			return fmt.Errorf("stars %v are not a multiple of 0.5 up to 5", row.Stars)
 		}

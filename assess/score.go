@@ -83,44 +83,45 @@ func (p Profile) Score(v Verdicts) Scores {
 func (t Table) score(v Verdicts) Score {
 	least := t.best(func(s Standard) bool { return v.Support(s) == SupportYes })
 	most := t.best(func(s Standard) bool { return v.Support(s) != SupportNo })
-	score := Score{
+	unmet := t.unmet(v)
+	return Score{
 		Known:   least.Stars > 0 || most.Stars == 0,
 		Stars:   least.Stars,
 		Partial: most.Stars > least.Stars,
+		Missing: unmet,
 		Row:     least,
-		Next:    t.next(v, least.Stars),
+		Next:    t.next(v, unmet, least.Stars),
 	}
-	for _, s := range t.Criteria {
-		if v.Support(s) != SupportYes {
-			score.Missing = append(score.Missing, s)
-		}
-	}
-	return score
 }
 
-// next tries every set of unmet standards, smallest first: there are at most 2^12.
-func (t Table) next(v Verdicts, stars float64) []Standard {
+func (t Table) unmet(v Verdicts) []Standard {
 	var unmet []Standard
 	for _, s := range t.Criteria {
 		if v.Support(s) != SupportYes {
 			unmet = append(unmet, s)
 		}
 	}
-	for size := 1; size <= len(unmet); size++ {
-		for set := range 1 << len(unmet) {
-			if bits.OnesCount(uint(set)) != size {
-				continue
-			}
-			added := pick(unmet, set)
-			met := func(s Standard) bool { return v.Support(s) == SupportYes || slices.Contains(added, s) }
-			if t.best(met).Stars > stars {
-				return added
-			}
-		}
-	}
-	return nil
+	return unmet
 }
 
+// next tries every set of unmet standards, of which there are at most 2^12, and returns the
+// smallest that gains; of equally small ones the first in the order of the criteria.
+func (t Table) next(v Verdicts, unmet []Standard, stars float64) []Standard {
+	var next []Standard
+	for set := 1; set < 1<<len(unmet); set++ {
+		if next != nil && bits.OnesCount(uint(set)) >= len(next) {
+			continue
+		}
+		added := pick(unmet, set)
+		met := func(s Standard) bool { return v.Support(s) == SupportYes || slices.Contains(added, s) }
+		if t.best(met).Stars > stars {
+			next = added
+		}
+	}
+	return next
+}
+
+// pick returns the standards whose bits are set.
 func pick(from []Standard, set int) []Standard {
 	var picked []Standard
 	for i, s := range from {
