@@ -80,8 +80,8 @@ func (v *verifier) judge(t TLSA) RecordResult {
 	return RecordResult{t, p.status, depth, p.reason}
 }
 
-// judgeServer judges a record of usage 3. RFC 7671 section 5.1: "the certificate's
-// name and expiration date are ignored", and the chain is of no interest.
+// judgeServer judges a record of usage 3. The names and dates of the certificate do
+// not matter, nor does the rest of the chain (RFC 7671 section 5.1).
 func (v *verifier) judgeServer(t TLSA) (depth int, p problem) {
 	if t.matches(v.chain[0]) {
 		return 0, problem{}

@@ -55,9 +55,9 @@ func (v *verifier) named(cert *x509.Certificate) problem {
 
 var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 
-// presented are the names of a certificate that count. RFC 7672 section 3.2.3: "The
-// CN-ID is only considered when no DNS-IDs are present." A common name that cannot
-// be a host's is none.
+// presented are the names of a certificate that count: the DNS names, or the common
+// name where there are none (RFC 7672 section 3.2.3). A common name that cannot be a
+// host's is no name.
 func presented(cert *x509.Certificate) []string {
 	if len(cert.DNSNames) > 0 {
 		return cert.DNSNames
@@ -72,9 +72,9 @@ func presented(cert *x509.Certificate) []string {
 	return names
 }
 
-// identifies says whether a presented identifier names a host. "The wildcard
-// character must be the entire first label", it stands for one label, and as in
-// OpenSSL it may not stand right below a top-level domain.
+// identifies says whether a presented identifier names a host. A wildcard is the
+// entire first label and stands for one label (RFC 7672 section 3.2.3); as in OpenSSL
+// it may not stand right below a top-level domain.
 func identifies(identifier, host string) bool {
 	identifier = normalise(identifier)
 	if parent, wildcard := strings.CutPrefix(identifier, "*."); wildcard {

@@ -65,8 +65,8 @@ func (t TLSA) String() string { return fmt.Sprintf("%s %x", t.kind(), t.Data) }
 // kind is the record without its data, as operators name it: "3 1 1".
 func (t TLSA) kind() string { return fmt.Sprintf("%d %d %d", t.Usage, t.Selector, t.MatchingType) }
 
-// unusable says why SMTP cannot use the record, or nothing. RFC 7671 section 4:
-// unknown parameters and malformed data make a record unusable, not a mismatch.
+// unusable says why SMTP cannot use the record, or nothing. Unknown parameters and
+// malformed data make a record unusable, not a mismatch (RFC 6698 section 4.1).
 func (t TLSA) unusable() string {
 	if t.Selector > SPKI {
 		return fmt.Sprintf("selector %d is not defined", t.Selector)
@@ -91,8 +91,7 @@ func (t TLSA) unusable() string {
 	case DANETA, DANEEE:
 		return ""
 	case PKIXTA, PKIXEE:
-		// RFC 7672 section 3.1.3: "SMTP client treatment of TLSA RRs with certificate
-		// usages PKIX-TA(0) or PKIX-EE(1) is undefined"; clients take them as unusable.
+		// RFC 7672 section 3.1.3 leaves their treatment open; clients take them as unusable.
 		return fmt.Sprintf("usage %d (%s) is not for SMTP between servers: publish usage %d", t.Usage, usageNames[t.Usage], t.Usage+2)
 	}
 	return fmt.Sprintf("usage %d is not defined", t.Usage)

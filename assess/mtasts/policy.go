@@ -155,7 +155,7 @@ func policyValue(s string) bool {
 }
 
 // validPattern says whether s is ["*."] Domain, with the Domain of RFC 5321
-// section 4.1.2 as A-labels ("[...] all domain names MUST be A-labels").
+// section 4.1.2, all of it A-labels.
 func validPattern(s string) bool {
 	name := strings.TrimPrefix(s, "*.")
 	for label := range strings.SplitSeq(name, ".") {
