@@ -37,7 +37,7 @@ type verifier struct {
 	now        time.Time
 	chain      []*x509.Certificate // as the server sent it
 	pool       []*x509.Certificate // what else may be on the path
-	path       []*x509.Certificate // the server's certificate, and issuer after issuer
+	path       []*x509.Certificate // the server's certificate, and issuer after issuer; built when needed
 	end        problem             // why the path has no further issuer
 	signatures int                 // that may still be checked
 }
@@ -48,7 +48,6 @@ func newVerifier(results []RecordResult, chain []*x509.Certificate, config Confi
 		v.now = time.Now()
 	}
 	v.pool = append(anchors(results), chain[1:]...)
-	v.build()
 	return v
 }
 
@@ -68,14 +67,13 @@ func anchors(results []RecordResult) []*x509.Certificate {
 
 // judge judges one usable record.
 func (v *verifier) judge(t TLSA) RecordResult {
-	depth, p := -1, problem{}
+	judge := v.judgeAnchor
 	if t.Usage == DANEEE {
-		depth, p = v.judgeServer(t)
-	} else {
-		depth, p = v.judgeAnchor(t)
+		judge = v.judgeServer
 	}
+	depth, p := judge(t)
 	if p.none() {
-		return RecordResult{t, Match, depth, ""}
+		p.status = Match
 	}
 	return RecordResult{t, p.status, depth, p.reason}
 }
@@ -95,6 +93,9 @@ func (v *verifier) judgeServer(t TLSA) (depth int, p problem) {
 // judgeAnchor judges a record of usage 2 (RFC 7671 section 5.2): the trust anchor
 // is an issuer on the path, or the bare key "2 1 0" that signed its last certificate.
 func (v *verifier) judgeAnchor(t TLSA) (depth int, p problem) {
+	if v.path == nil {
+		v.build()
+	}
 	for depth := 1; depth < len(v.path); depth++ {
 		if t.matches(v.path[depth]) {
 			return depth, v.check(v.path[:depth+1], false)

@@ -29,7 +29,7 @@ const (
 	MaxCertificates = 10       // of a chain
 	MaxChainBytes   = 64 << 10 // DER of a chain
 	MaxKeyBits      = 8192     // of an RSA key that a signature is checked with
-	maxSignatures   = 100      // checked for one answer
+	maxSignatures   = 32       // checked for one answer
 )
 
 // Status is what one record, or all records together, say of a certificate.
@@ -87,7 +87,7 @@ func Verify(records []TLSA, chain []*x509.Certificate, config Config) Result {
 	ignoreWeaker(results)
 	v := newVerifier(results, chain, config)
 	for i, r := range results {
-		if r.Status == Unknown {
+		if r.Status == Unknown { // so far
 			results[i] = v.judge(r.TLSA)
 		}
 	}

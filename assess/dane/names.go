@@ -50,8 +50,11 @@ func (v *verifier) named(cert *x509.Certificate) problem {
 			}
 		}
 	}
-	return mismatch("the certificate is for %.200q, not for %.200q", identifiers, v.names)
+	return mismatch("the certificate is for %.100q, not for %.100q", few(identifiers), few(v.names))
 }
+
+// few are the first of many: enough for people to see what is meant.
+func few[T any](all []T) []T { return all[:min(len(all), 5)] }
 
 var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 
@@ -98,10 +101,10 @@ func constrained(path []*x509.Certificate) problem {
 		}
 		for _, issuer := range path[i+1:] {
 			if !permitted(names, issuer.PermittedDNSDomains, issuer.ExcludedDNSDomains, inDomain) {
-				return mismatch("%s may not issue for %.200q, by its name constraints", name(issuer), names)
+				return mismatch("%s may not issue for %.100q, by its name constraints", name(issuer), few(names))
 			}
 			if !permitted(cert.IPAddresses, issuer.PermittedIPRanges, issuer.ExcludedIPRanges, inRange) {
-				return mismatch("%s may not issue for %v, by its name constraints", name(issuer), cert.IPAddresses)
+				return mismatch("%s may not issue for %v, by its name constraints", name(issuer), few(cert.IPAddresses))
 			}
 			if len(cert.EmailAddresses) > 0 && len(issuer.PermittedEmailAddresses)+len(issuer.ExcludedEmailAddresses) > 0 ||
 				len(cert.URIs) > 0 && len(issuer.PermittedURIDomains)+len(issuer.ExcludedURIDomains) > 0 {

@@ -82,3 +82,14 @@ func TestVerifyNames(t *testing.T) {
 		}
 	}
 }
+
+func TestReasonsStayShort(t *testing.T) {
+	issuer := issue(t, nil, ca("Issuer CA"))
+	leaf := issue(t, issuer, server("x", func(c *x509.Certificate) {
+		c.DNSNames = slices.Repeat([]string{strings.Repeat("a", 200) + ".example"}, 200)
+	}))
+	got := Verify([]TLSA{tlsa(t, "2 0 1", issuer)}, chain(leaf, issuer), Config{Names: []string{"mx.example"}, Now: now})
+	if got.Status != Mismatch || len(got.Reason) > 1000 {
+		t.Errorf("got %q with a reason of %d bytes", got.Status, len(got.Reason))
+	}
+}

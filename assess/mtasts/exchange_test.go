@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -129,7 +130,7 @@ func (e exchange) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", e.ContentType)
 	w.WriteHeader(e.Status)
-	io.WriteString(w, body)
+	fmt.Fprint(w, body)
 }
 
 // authority is a certification authority made for one test.

@@ -19,7 +19,7 @@ func checkURI(s string) (usable bool, err error) {
 	case err != nil:
 		return false, err
 	case u.Scheme == "":
-		return false, errors.New("an address begins with mailto: or https:")
+		return false, errors.New("an address begins with mailto: or https:, as in mailto:tlsrpt@example.org")
 	case u.Scheme == "mailto":
 		return true, checkMailto(s)
 	case u.Scheme == "https":

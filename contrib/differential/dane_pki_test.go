@@ -21,9 +21,9 @@ import (
 func daneSituations(t *testing.T) []daneSituation {
 	type f = func(*x509.Certificate)
 	m := daneMaker{t}
-	none := f(func(*x509.Certificate) {})
-	expired := f(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
-	future := f(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
+	none := func(*x509.Certificate) {}
+	expired := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
+	future := func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }
 	names := func(cn string, dns ...string) f {
 		return func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = cn, dns }
 	}
@@ -32,14 +32,14 @@ func daneSituations(t *testing.T) []daneSituation {
 	length := func(n int) f { return func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = n, true } }
 	permit := func(d ...string) f { return func(c *x509.Certificate) { c.PermittedDNSDomains = d } }
 	exclude := func(d ...string) f { return func(c *x509.Certificate) { c.ExcludedDNSDomains = d } }
-	extension := f(func(c *x509.Certificate) {
+	extension := func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
-	})
+	}
 	_, lan, _ := net.ParseCIDR("192.0.2.0/24")
 	address := func(last byte, third byte) f {
 		return func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(192, 0, third, last)} }
 	}
-	sha1 := f(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
+	sha1 := func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }
 
 	// What changes in the usual chain of root, issuer and server.
 	var all []daneSituation
