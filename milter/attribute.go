@@ -1,0 +1,168 @@
+package milter
+
+import (
+	"net/netip"
+	"time"
+
+	"peerscore/assess"
+)
+
+// testimony is what the receiver can swear to about one message that reached its end.
+type testimony struct {
+	at       time.Time
+	author   assess.Domain // "": the message has no identity
+	host     netip.Prefix  // the client, as assess.ClientHost counts it; zero when the MTA named none
+	internal bool          // the client is authenticated, internal, or a program of this host
+	own      bool          // the author domain is one of ours
+	nullPath bool          // MAIL FROM:<>
+
+	startTLS           assess.Result
+	tlsVersion, cipher string
+
+	spf        string        // the result for MAIL FROM; "" when not told
+	spfDomain  assess.Domain // whose record was asked; "" when it has no proper name
+	spfAligned bool          // a pass, aligned with the author domain (RFC 9989, relaxed)
+	spfNarrow  bool          // by a mechanism that is not all, and no wide range
+
+	dkim       assess.Result // Pass: a valid aligned signature; Fail: none, or none valid; Unknown: not told
+	dkimResult string
+	signature  assess.SignatureID // of the valid aligned signature
+	selectors  []assess.Selector
+
+	dmarcResult string
+	isMX        bool // the client is an MX host of the author domain
+	isOwnHost   bool // the client's confirmed name, which it also greets with, is of the author's organisation, which publishes no SPF
+	handedOn    bool // List-*, ARC or Resent-* fields: the signature may have been broken on the way
+	incomplete  bool // some look-up ended in temperror, or something was not evaluated
+}
+
+// status is the word of the Peer-Score field for a message without stars.
+type status string
+
+const (
+	statusNone            status = "" // no field at all, or the stars of the author domain
+	statusUnauthenticated status = "unauthenticated"
+	statusNoIdentity      status = "no-identity"
+	statusUnknown         status = "unknown"
+	statusPending         status = "pending"
+)
+
+// decision is what follows from a message.
+type decision struct {
+	row         int                 // of the table in attribution.md
+	proof       assess.Proof        // that the session speaks for the author domain; 0 for none
+	observation *assess.Observation // what is written; nil: nothing
+	probe       bool                // the author domain may be probed now
+	learn       bool                // the recipients' domains become known: the message is our own
+	status      status              // of the header field; none where the stars of the author domain go
+}
+
+// proofs are the reasons to believe that the session speaks for the author domain. Path proofs
+// need a client whose address is known.
+func (t testimony) proofs() assess.Proof {
+	var p assess.Proof
+	if t.dkim == assess.Pass {
+		p |= assess.ProofDKIM
+	}
+	if !t.host.IsValid() {
+		return p
+	}
+	if t.spfAligned && t.spfNarrow && !t.nullPath {
+		p |= assess.ProofSPF
+	}
+	if t.isMX {
+		p |= assess.ProofMX
+	}
+	if t.isOwnHost {
+		p |= assess.ProofHost
+	}
+	return p
+}
+
+// attribute is the table of attribution.md: whom a message speaks for, and what may be written
+// about whom. It is the only place that decides so, and depends on nothing but its argument.
+func attribute(t testimony) decision {
+	if t.internal {
+		return decision{row: 10, learn: true}
+	}
+	if t.author == "" {
+		return decision{row: 8, status: statusNoIdentity}
+	}
+	proof := t.proofs()
+	switch {
+	case proof == 0 && t.incomplete:
+		return decision{row: 12, status: statusUnknown}
+	case t.own && proof == 0:
+		return decision{row: 11, status: statusUnauthenticated}
+	case t.own:
+		return decision{row: 11, proof: proof, status: statusUnknown}
+	case proof == 0:
+		return decision{row: 7, status: statusUnauthenticated}
+	case t.nullPath && !proof.Has(assess.ProofDKIM):
+		return decision{row: 9, proof: proof}
+	case t.nullPath:
+		return decision{row: 9, proof: proof, observation: t.relayed(proof)}
+	case proof == assess.ProofDKIM && t.spfAligned:
+		return decision{row: 14, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
+	case proof == assess.ProofDKIM:
+		return decision{row: 3, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
+	}
+	return decision{row: t.row(proof), proof: proof, observation: t.direct(proof), probe: !t.incomplete}
+}
+
+// row names the row of a session with a path proof.
+func (t testimony) row(proof assess.Proof) int {
+	switch {
+	case proof.Has(assess.ProofSPF | assess.ProofDKIM):
+		return 1
+	case proof.Has(assess.ProofSPF):
+		return 2
+	case proof.Has(assess.ProofDKIM):
+		return 4
+	case proof.Has(assess.ProofMX):
+		return 5
+	}
+	return 6
+}
+
+// direct credits the client itself: its tests count as those of one of the domain's hosts.
+// What failed counts only where the path proves the author domain itself or a parent of it,
+// so that the holder of a subdomain has no vote against the whole; and never on P-HOST alone.
+func (t testimony) direct(proof assess.Proof) *assess.Observation {
+	speaksForSPF := t.spfDomain != "" && t.author.Within(t.spfDomain)
+	mayFail := proof.Has(assess.ProofMX) || proof.Has(assess.ProofSPF) && speaksForSPF
+
+	o := t.observe(proof)
+	o.Host = t.host
+	o.TLSVersion, o.Cipher = t.tlsVersion, t.cipher
+	if t.startTLS == assess.Pass || mayFail {
+		o.StartTLS = t.startTLS
+	}
+	switch {
+	case proof.Has(assess.ProofSPF):
+		o.SPF = assess.Pass
+	case proof.Has(assess.ProofMX) && speaksForSPF && (t.spf == "fail" || t.spf == "softfail" || t.spf == "permerror"):
+		o.SPF = assess.Fail
+	}
+	if t.dkim == assess.Pass || t.dkim == assess.Fail && mayFail && !t.handedOn {
+		o.DKIM = t.dkim
+	}
+	return o
+}
+
+// relayed credits the signature alone, under the pseudo-host "relayed": who handed the message
+// over is unknown.
+func (t testimony) relayed(proof assess.Proof) *assess.Observation {
+	o := t.observe(proof)
+	o.DKIM = assess.Pass
+	return o
+}
+
+// observe is what every observation has.
+func (t testimony) observe(proof assess.Proof) *assess.Observation {
+	return &assess.Observation{
+		At: t.at, Domain: t.author, Proof: proof,
+		SPFResult: t.spf, DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
+		Signature: t.signature, Selectors: t.selectors,
+	}
+}
