@@ -1,0 +1,108 @@
+package milter
+
+import (
+	"strings"
+
+	"peerscore/assess/dmarc"
+)
+
+// Limits on the header of a message (security.md). Past them nothing of it is kept, and the
+// message is accepted without being evaluated.
+const (
+	maxHeader = 256 << 10 // bytes of names and values
+	maxFields = 1000
+)
+
+// field is one header field.
+type field struct {
+	name  string
+	value string // what follows the colon, blank included; folds as LF
+}
+
+// is compares names as MTAs do: without regard to case, nor to blanks before the colon.
+func (f field) is(name string) bool {
+	return strings.EqualFold(strings.TrimRight(f.name, " \t"), name)
+}
+
+// raw is the field as it was sent, with the CR LF that ends it.
+func (f field) raw() string {
+	return f.name + ":" + strings.ReplaceAll(f.value, "\n", "\r\n") + "\r\n"
+}
+
+// header collects the fields of a message in their order.
+type header struct {
+	fields []field
+	size   int
+	flaw   string // why the fields cannot be evaluated; "" when they can
+
+	// Counted however many there are, since each has to go.
+	copies [len(ownFields)]int // fields that claim to be ours, by name
+	// results are the Authentication-Results, as long as the header keeps the limits.
+	results      []resultsCopy
+	resultCopies int
+}
+
+// resultsCopy is one Authentication-Results field of the message.
+type resultsCopy struct{ servID, value string }
+
+func (h *header) add(name, value string) {
+	f := field{name, value}
+	for i, own := range ownFields {
+		if f.is(own) {
+			h.copies[i]++
+		}
+	}
+	if f.is(resultsField) {
+		h.resultCopies++
+	}
+	h.size += len(name) + len(value)
+	switch {
+	case h.flaw != "":
+	case h.size > maxHeader || len(h.fields) >= maxFields:
+		h.flaw = "header too large"
+		h.fields, h.results = nil, nil
+	case !validFolds(value):
+		h.flaw = "malformed header field"
+		h.fields, h.results = nil, nil
+	default:
+		h.fields = append(h.fields, f)
+		if f.is(resultsField) {
+			h.results = append(h.results, resultsCopy{servIDOf(value), value})
+		}
+	}
+}
+
+// validFolds tells whether each line break is followed by white space. No MTA sends others; a
+// value with one would be several fields to the DKIM verifier, or the end of the header.
+func validFolds(value string) bool {
+	for i := range len(value) {
+		if value[i] == '\n' && (i+1 == len(value) || value[i+1] != ' ' && value[i+1] != '\t') {
+			return false
+		}
+	}
+	return true
+}
+
+// from are the values of the From fields.
+func (h *header) from() []string {
+	var values []string
+	for _, f := range h.fields {
+		if dmarc.IsFromField(f.name) {
+			values = append(values, f.value)
+		}
+	}
+	return values
+}
+
+// changedOnTheWay tells whether the message shows that somebody handed it on, who may have
+// broken the author's signature: a list, a forwarder that keeps an ARC chain, a re-sender.
+func (h *header) changedOnTheWay() bool {
+	for _, f := range h.fields {
+		for _, prefix := range []string{"List-", "ARC-", "Resent-"} {
+			if len(f.name) > len(prefix) && strings.EqualFold(f.name[:len(prefix)], prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,106 @@
+package milter
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"strings"
+
+	"peerscore/assess/spf"
+)
+
+// Limits on a key record (security.md). Shorter RSA keys are invalid by RFC 8301, longer ones
+// are left alone.
+const (
+	maxKeyRecord   = 4 << 10 // bytes of TXT
+	minRSABits     = 1024
+	maxRSABits     = 4096
+	maxRSAExponent = math.MaxInt32
+)
+
+// key is a key record (RFC 6376 section 3.6.1) that may be used.
+type key struct {
+	record   string // without white space, which go-msgauth does not take inside p=
+	testing  bool   // t=y: the owner says that nothing may be concluded
+	strictly bool   // t=s: i= must be of d= itself
+}
+
+// fetchKey looks a key up and checks it; the finding is not zero when there is none to use.
+func fetchKey(ctx context.Context, r spf.Resolver, name string) (key, finding) {
+	txts, err := r.LookupTXT(ctx, name)
+	if dnsErr := (*net.DNSError)(nil); errors.As(err, &dnsErr) && dnsErr.IsNotFound {
+		return key{}, invalid("permerror", "no key")
+	}
+	if err != nil {
+		return key{}, tempError("key not available")
+	}
+	return checkKey(txts)
+}
+
+// checkKey finds the one key among the TXT records of a name; wildcards put others there too.
+func checkKey(txts []string) (key, finding) {
+	var keys []string
+	for _, txt := range txts {
+		if len(txt) > maxKeyRecord {
+			return key{}, notEvaluated("key record too long")
+		}
+		if t, _ := parseTags(txt); t.has("p") {
+			keys = append(keys, txt)
+		}
+	}
+	switch len(keys) {
+	case 0:
+		return key{}, invalid("permerror", "no key")
+	case 1:
+	default:
+		return key{}, invalid("permerror", "several keys")
+	}
+	k := key{record: withoutSpace(keys[0])}
+	t, err := parseTags(k.record)
+	if err != nil {
+		return key{}, invalid("permerror", err.Error())
+	}
+	flags := strings.Split(t["t"], ":")
+	k.testing, k.strictly = slices.Contains(flags, "y"), slices.Contains(flags, "s")
+	if kind := t["k"]; kind == "" || kind == "rsa" {
+		return k, checkRSA(t["p"])
+	}
+	return k, finding{}
+}
+
+// checkRSA reads size and exponent of a key, and computes nothing.
+func checkRSA(p string) finding {
+	der, err := base64.StdEncoding.DecodeString(p)
+	if err != nil || len(der) == 0 {
+		return invalid("permerror", "key revoked or not base64")
+	}
+	public, err := parseRSA(der)
+	if err != nil {
+		return invalid("permerror", "key malformed")
+	}
+	switch bits := public.N.BitLen(); {
+	case bits < minRSABits:
+		return invalid("policy", fmt.Sprintf("key of %d bits", bits))
+	case bits > maxRSABits || public.E > maxRSAExponent:
+		return notEvaluated("key too large")
+	}
+	return finding{}
+}
+
+// parseRSA reads both forms of the wild (RFC 6376, erratum 3017).
+func parseRSA(der []byte) (*rsa.PublicKey, error) {
+	parsed, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return x509.ParsePKCS1PublicKey(der)
+	}
+	if public, ok := parsed.(*rsa.PublicKey); ok {
+		return public, nil
+	}
+	return nil, errors.New("not an RSA key")
+}

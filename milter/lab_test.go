@@ -1,0 +1,310 @@
+package milter
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"log/slog"
+	"math/rand"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+// zone is the DNS of a test: "TXT name", "ip4 name", "ip6 name", "MX name" or "PTR address" to
+// the records. The record SERVFAIL is a temporary failure, HANG an answer that never comes.
+type zone map[string][]string
+
+func (z zone) lookup(ctx context.Context, kind, name string) ([]string, error) {
+	records := z[kind+" "+strings.ToLower(name)]
+	switch {
+	case len(records) == 0:
+		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	case records[0] == "SERVFAIL":
+		return nil, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
+	case records[0] == "HANG":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return records, nil
+}
+
+func (z zone) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return z.lookup(ctx, "TXT", name)
+}
+
+func (z zone) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	records, err := z.lookup(ctx, network, host)
+	var addrs []netip.Addr
+	for _, r := range records {
+		addrs = append(addrs, netip.MustParseAddr(r))
+	}
+	return addrs, err
+}
+
+func (z zone) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	records, err := z.lookup(ctx, "MX", name)
+	var mxs []*net.MX
+	for _, r := range records {
+		mxs = append(mxs, &net.MX{Host: r, Pref: 10})
+	}
+	return mxs, err
+}
+
+func (z zone) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return z.lookup(ctx, "PTR", addr)
+}
+
+// keys sign for the domains of a test; the selector names the key.
+var keys = map[string]crypto.Signer{
+	"ed":  ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)),
+	"rsa": newRSA(2048),
+}
+
+func newRSA(bits int) *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.New(rand.NewSource(1)), bits)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// keyRecord is the TXT record of a key.
+func keyRecord(key crypto.Signer) string {
+	if public, ok := key.Public().(ed25519.PublicKey); ok {
+		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		panic(err)
+	}
+	return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der)
+}
+
+// signed puts a signature of the domain before a message. Changes are made to the options.
+func signed(t testing.TB, message string, domain, selector string, options ...func(*dkim.SignOptions)) string {
+	t.Helper()
+	o := &dkim.SignOptions{Domain: domain, Selector: selector, Signer: keys[selector]}
+	for _, change := range options {
+		change(o)
+	}
+	var out bytes.Buffer
+	if err := dkim.Sign(&out, strings.NewReader(message), o); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func relaxed(o *dkim.SignOptions) {
+	o.HeaderCanonicalization, o.BodyCanonicalization = dkim.CanonicalizationRelaxed, dkim.CanonicalizationRelaxed
+}
+
+// ledger is a store in memory: it adds observations up as the real one does.
+type ledger struct {
+	mu              sync.Mutex
+	observations    []assess.Observation
+	unauthenticated map[assess.Domain]int
+	standings       map[assess.Domain]assess.Standing
+	offered         []assess.Domain
+	learned         []assess.Domain
+	err             error // of AddObservation
+}
+
+func (l *ledger) AddObservation(_ context.Context, o assess.Observation) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.observations = append(l.observations, o)
+	}
+	return l.err
+}
+
+func (l *ledger) CountUnauthenticated(d assess.Domain) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unauthenticated == nil {
+		l.unauthenticated = map[assess.Domain]int{}
+	}
+	l.unauthenticated[d]++
+}
+
+func (l *ledger) Standing(_ context.Context, d assess.Domain) assess.Standing {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.standings[d]
+}
+
+func (l *ledger) Offer(d assess.Domain) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offered = append(l.offered, d)
+}
+
+func (l *ledger) Learn(d assess.Domain) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.learned = append(l.learned, d)
+}
+
+// tally adds up what is credited to a domain: for each host once, however many messages it
+// sent; for the pseudo-host "relayed" each signature once.
+func (l *ledger) tally(d assess.Domain) []assess.HostTally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hosts := map[netip.Prefix]*assess.HostTally{}
+	seen := map[assess.SignatureID]bool{}
+	for _, o := range l.observations {
+		if o.Domain != d || o.Relayed() && seen[o.Signature] {
+			continue
+		}
+		seen[o.Signature] = true
+		if hosts[o.Host] == nil {
+			hosts[o.Host] = &assess.HostTally{Host: o.Host}
+		}
+		h := hosts[o.Host]
+		h.Sessions++
+		h.StartTLS.Add(o.StartTLS)
+		h.SPF.Add(o.SPF)
+		h.DKIM.Add(o.DKIM)
+	}
+	var list []assess.HostTally
+	for _, h := range hosts {
+		list = append(list, *h)
+	}
+	slices.SortFunc(list, func(a, b assess.HostTally) int { return cmp.Compare(a.Subject(), b.Subject()) })
+	return list
+}
+
+// lab is a milter with its world, reached through a real socket.
+type lab struct {
+	zone   zone
+	ledger *ledger
+	server *Server
+	logged *bytes.Buffer
+	path   string
+}
+
+const labHost = "mx.own.example"
+
+func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
+	t.Helper()
+	l := &lab{zone: z, ledger: &ledger{standings: map[assess.Domain]assess.Standing{}}, logged: &bytes.Buffer{}}
+	config := Config{
+		Resolver: z, Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
+		Logger: slog.New(slog.NewTextHandler(&locked{w: l.logged}, nil)),
+		Policy: Policy{
+			Authentication: Verify, AuthservID: labHost, Score: true, Bars: true, LearnRecipients: true,
+			InternalHosts: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
+			OwnDomains:    []assess.Domain{"own.example"},
+		},
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	l.server = New(config)
+	l.path = filepath.Join(t.TempDir(), "milter")
+	ln, err := net.Listen("unix", l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- l.server.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := l.server.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return l
+}
+
+// locked makes a buffer safe for the handlers of several goroutines.
+type locked struct {
+	mu sync.Mutex
+	w  *bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// dial opens a session of an MTA.
+func (l *lab) dial(t testing.TB) *miltertest.Client {
+	t.Helper()
+	c, err := miltertest.Dial("unix", l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// send plays one message in a session of its own and returns it as delivered.
+func (l *lab) send(t testing.TB, p miltertest.Peer, m miltertest.Message) string {
+	t.Helper()
+	c := l.dial(t)
+	if err := c.Connect(p); err != nil {
+		t.Fatal(err)
+	}
+	delivered := deliver(t, c, p, m)
+	if err := c.Quit(); err != nil {
+		t.Fatal(err)
+	}
+	return delivered
+}
+
+func deliver(t testing.TB, c *miltertest.Client, p miltertest.Peer, m miltertest.Message) string {
+	t.Helper()
+	if m.QueueID == "" {
+		m.QueueID = "4fQ1aB2cDe"
+	}
+	answer, err := c.Send(p, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Code != 'c' {
+		t.Fatalf("the milter answered %q", answer.Code)
+	}
+	return string(answer.Apply(m.Data))
+}
+
+// values are those of all fields of a name in a message, unfolded.
+func values(message, name string) []string {
+	head, _, _ := strings.Cut(message, "\r\n\r\n")
+	var list []string
+	for _, line := range strings.Split(strings.ReplaceAll(head, "\r\n ", " "), "\r\n") {
+		field, value, _ := strings.Cut(line, ":")
+		if strings.EqualFold(strings.TrimSpace(field), name) {
+			list = append(list, strings.TrimSpace(value))
+		}
+	}
+	return list
+}
+
+// letter is a short message from an author.
+func letter(from string, more ...string) string {
+	return strings.Join(append([]string{"From: " + from, "To: <info@own.example>", "Subject: minutes",
+		"Date: Fri, 20 Nov 2026 10:00:00 +0000", "Message-ID: <1@example.org>"}, more...), "\r\n") +
+		"\r\n\r\nDear all,\r\n\r\nhere they are.\r\n"
+}

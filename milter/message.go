@@ -1,0 +1,237 @@
+package milter
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"peerscore/assess"
+	"peerscore/assess/dmarc"
+	"peerscore/assess/spf"
+)
+
+// maxRecipients is how many distinct recipient domains of one message are learned.
+const maxRecipients = 100
+
+// message is one mail on its way through: from MAIL to the end of the message. Local parts
+// live as long as it does and leave it in no form.
+type message struct {
+	server *Server
+	policy *Policy
+	client client // as it was at MAIL
+
+	from       string // reverse-path without angle brackets; "" for the null one
+	recipients []assess.Domain
+	queueID    string
+	mta        string // the MTA's own name, its macro j
+	header     header
+
+	begun      bool // the header is complete
+	internal   bool
+	author     assess.Domain
+	noIdentity string      // why there is no author domain
+	evaluation *evaluation // nil where nothing is to be evaluated
+}
+
+func (s *Server) newMessage(c client, from string) *message {
+	m := &message{server: s, policy: s.policy.Load(), client: c, from: strings.Clone(from)}
+	m.internal = c.internal(m.policy.InternalHosts)
+	return m
+}
+
+// readMacros keeps the queue id, which Postfix has from the first recipient on, and the MTA's name.
+func (m *message) readMacros(values macros) {
+	if id := values.get("i"); id != "" {
+		m.queueID = id
+	}
+	if name := values.get("j"); name != "" {
+		m.mta = name
+	}
+}
+
+// servID is the name under which our header fields speak (RFC 8601 section 2.5).
+func (m *message) servID() string {
+	for _, name := range []string{m.policy.AuthservID, m.mta} {
+		if name != "" && len(name) <= assess.MaxDomainLength && !strings.ContainsFunc(name, notInHostName) {
+			return strings.ToLower(name)
+		}
+	}
+	return m.server.config.Hostname
+}
+
+func notInHostName(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._", r)
+}
+
+// addRecipient remembers whom our own users write to: the domain, nothing else.
+func (m *message) addRecipient(to string) {
+	if !m.internal || !m.policy.LearnRecipients || len(m.recipients) >= maxRecipients {
+		return
+	}
+	d, err := assess.ParseAddressOrDomain(to)
+	if err == nil && d.CheckPeer() == nil && !m.policy.owns(d) && !slices.Contains(m.recipients, d) {
+		m.recipients = append(m.recipients, d)
+	}
+}
+
+// begin starts what can start once the header is complete.
+func (m *message) begin() {
+	if m.begun || m.internal {
+		return
+	}
+	m.begun = true
+	if m.header.flaw != "" {
+		return
+	}
+	author, err := dmarc.AuthorDomain(m.header.from())
+	if err != nil {
+		m.noIdentity = err.Error()
+	} else if m.author, err = assess.ParseDomain(author); err != nil {
+		m.noIdentity = err.Error()
+	}
+	if m.author != "" || m.policy.AuthenticationResults {
+		m.evaluation = m.evaluate()
+	}
+}
+
+// body takes a chunk of the body.
+func (m *message) body(chunk []byte) {
+	if m.evaluation != nil {
+		m.evaluation.write(chunk)
+	}
+}
+
+// end decides about the message, has it recorded, and returns what to change in its header.
+func (m *message) end() []change {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), endBudget)
+	defer cancel()
+	m.begin()
+
+	var a authentication
+	evaluated := m.header.flaw == ""
+	if m.evaluation != nil {
+		a, evaluated = m.evaluation.finish(ctx)
+	}
+	standing := assess.Standing{}
+	if m.author != "" {
+		standing = m.server.config.Reputation.Standing(ctx, m.author)
+	}
+	d := decision{row: 12, status: statusUnknown}
+	if evaluated || m.internal {
+		d = attribute(m.testify(ctx, a, standing))
+	} else {
+		m.server.counters.notEvaluated.Add(1)
+	}
+	m.carryOut(ctx, d)
+	m.log(d, a, time.Since(started))
+	return m.changes(d, a, standing)
+}
+
+// testify puts together what was seen.
+func (m *message) testify(ctx context.Context, a authentication, standing assess.Standing) testimony {
+	t := testimony{
+		at: m.server.config.Now(), author: m.author, host: assess.ClientHost(m.client.addr),
+		internal: m.internal, own: m.policy.owns(m.author), nullPath: m.from == "",
+		startTLS: m.client.startTLS, tlsVersion: m.client.tlsVersion, cipher: m.client.cipher,
+		spf: string(a.spf.Result), spfAligned: a.spfAligned, spfNarrow: a.spf.Narrow(),
+		dkim: a.dkim, dkimResult: a.dkimResult, dmarcResult: a.dmarc,
+		isMX: slices.Contains(standing.MX, m.client.addr), handedOn: m.header.changedOnTheWay(),
+		incomplete: a.incomplete,
+	}
+	if d, err := assess.ParseDomain(a.spf.Domain); err == nil && a.spf.Identity == spf.MailFrom {
+		t.spfDomain = d
+	}
+	for i, s := range a.valid {
+		if i == 0 {
+			t.signature = s.id()
+		}
+		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
+	}
+	stronger := t.proofs().Has(assess.ProofSPF) || t.isMX
+	if !stronger && !t.incomplete && m.bearsOwnName() {
+		result := m.evaluation.checkSPF(ctx, "@"+string(m.author)).Result
+		t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
+	}
+	return t
+}
+
+// bearsOwnName tells whether the client greets with its confirmed name, and that lies within
+// the author's organisation: the proof P-HOST but for what the DNS has to say.
+func (m *message) bearsOwnName() bool {
+	if m.evaluation == nil || m.author == "" || !m.client.addr.IsValid() {
+		return false
+	}
+	name, err := assess.ParseDomain(m.client.name)
+	return err == nil && name.Within(m.author.Organisational()) &&
+		strings.EqualFold(strings.TrimSuffix(m.client.helo, "."), m.client.name)
+}
+
+// carryOut tells the store and the assessor.
+func (m *message) carryOut(ctx context.Context, d decision) {
+	s := m.server
+	s.counters.rows[d.row].Add(1)
+	switch {
+	case d.observation != nil:
+		if err := s.config.Recorder.AddObservation(ctx, *d.observation); err != nil {
+			s.counters.notRecorded.Add(1)
+			s.log.log(slog.LevelError, "an observation is lost", "domain", m.author, "error", err)
+		}
+	case d.row == 7:
+		s.config.Recorder.CountUnauthenticated(m.author)
+	}
+	if d.probe {
+		s.config.Learner.Offer(m.author)
+	}
+	if d.learn {
+		for _, domain := range m.recipients {
+			s.config.Learner.Learn(domain)
+		}
+	}
+}
+
+// close ends what the message started.
+func (m *message) close() {
+	if m.evaluation != nil {
+		m.evaluation.close()
+	}
+}
+
+// log writes the one line of the message. Its text from the MTA and the peer is quoted by the handler.
+func (m *message) log(d decision, a authentication, took time.Duration) {
+	m.server.config.Logger.Info("message",
+		"queue", m.queueID, "row", d.row, "domain", m.author, "proof", d.proof.String(),
+		"client", m.client.addr, "tls", m.client.tlsVersion,
+		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarc,
+		"problem", m.problem(a), "took", took)
+}
+
+// problem says in a few words why something could not be told; "" when all could.
+func (m *message) problem(a authentication) string {
+	switch {
+	case m.header.flaw != "":
+		return m.header.flaw
+	case m.noIdentity != "":
+		return m.noIdentity
+	case a.spf.Problem != "" && a.spf.Result != spf.None:
+		return a.spf.Problem
+	}
+	for _, s := range a.signatures {
+		if s.finding.result != assess.Pass {
+			return "dkim: " + s.finding.reason
+		}
+	}
+	return ""
+}
+
+// apply asks the MTA for a change.
+func (c change) apply(m *gomilter.Modifier) error {
+	if c.index > 0 {
+		return m.ChangeHeader(c.index, c.name, "")
+	}
+	return m.InsertHeader(0, c.name, " "+c.value)
+}

@@ -1,0 +1,174 @@
+package milter
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"peerscore/assess"
+)
+
+// Limits on DKIM, all checked before any arithmetic or look-up (security.md).
+const (
+	maxSignatures      = 5        // evaluated in one message
+	maxSignatureLength = 16 << 10 // bytes of a DKIM-Signature field
+	maxSignedNames     = 100      // names in h=
+)
+
+// signature is one DKIM-Signature field (RFC 6376 section 3.5), as far as its own text goes.
+type signature struct {
+	index    int           // of the field in the header
+	domain   assess.Domain // d=
+	selector string        // s=
+	tags     tags
+	finding  finding // what the text alone decides; zero when it decides nothing
+}
+
+// finding is the answer for one signature, with its token of RFC 8601 section 2.7.1. Unknown
+// with a token means: it could not be told, and is not to be held against anybody.
+type finding struct {
+	result assess.Result
+	token  string
+	reason string
+}
+
+// untold means that an answer may exist: it is worth another try, or another limit.
+func (f finding) untold() bool {
+	return f.result == assess.Unknown && (f.token == "temperror" || f.token == "neutral")
+}
+
+func invalid(token, reason string) finding { return finding{assess.Fail, token, reason} }
+func notEvaluated(reason string) finding   { return finding{assess.Unknown, "neutral", reason} }
+func tempError(reason string) finding      { return finding{assess.Unknown, "temperror", reason} }
+
+// signatures are the ones worth an evaluation, those of the author first: of the very domain,
+// then those that could be aligned with it, then, where all are wanted, others. It also tells
+// how many that could be aligned were left out.
+func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chosen []signature, omitted int) {
+	for i, f := range h.fields {
+		if !f.is("DKIM-Signature") {
+			continue
+		}
+		t, err := parseTags(f.value)
+		s := signature{index: i, tags: t, selector: strings.ToLower(t.compact("s"))}
+		if len(f.value) > maxSignatureLength {
+			s.finding = notEvaluated("signature too long")
+		} else if err != nil {
+			s.finding = invalid("permerror", err.Error())
+		}
+		if s.domain, err = assess.ParseDomain(t.compact("d")); err != nil || s.domain.CheckPeer() != nil {
+			continue // of no domain that could be aligned or looked up
+		}
+		if all || couldAlign(s.domain, author) {
+			chosen = append(chosen, s)
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b signature) int {
+		return cmp.Compare(rank(a.domain, author), rank(b.domain, author))
+	})
+	for _, s := range chosen[min(len(chosen), maxSignatures):] {
+		if couldAlign(s.domain, author) {
+			omitted++
+		}
+	}
+	chosen = chosen[:min(len(chosen), maxSignatures)]
+	for i := range chosen {
+		chosen[i].check(now)
+	}
+	return chosen, omitted
+}
+
+// couldAlign tells whether two domains share two labels; with less they have no organisational
+// domain in common (RFC 9989 section 4.10.2), which is known without a look-up.
+func couldAlign(a, b assess.Domain) bool {
+	labels := strings.Split(string(a), ".")
+	return b != "" && b.Within(assess.Domain(strings.Join(labels[len(labels)-2:], ".")))
+}
+
+func rank(d, author assess.Domain) int {
+	switch {
+	case d == author:
+		return 0
+	case couldAlign(d, author):
+		return 1
+	}
+	return 2
+}
+
+// check decides what the tags alone decide (RFC 6376 section 6.1.1, RFC 8301).
+func (s *signature) check(now time.Time) {
+	if s.finding != (finding{}) {
+		return
+	}
+	names := strings.Count(s.tags["h"], ":") + 1
+	algorithm := s.tags.compact("a")
+	expires, expiryErr := strconv.ParseInt(s.tags.compact("x"), 10, 64)
+	_, hasExpiry := s.tags["x"]
+	_, partial := s.tags["l"]
+	switch {
+	case s.tags["v"] != "1" || !s.tags.has("a", "b", "bh", "d", "h", "s"):
+		s.finding = invalid("permerror", "a required tag is missing")
+	case names > maxSignedNames:
+		s.finding = notEvaluated("too many names in h=")
+	case !slices.Contains(s.signedNames(), "from"):
+		s.finding = invalid("permerror", "From is not signed")
+	case algorithm != "rsa-sha256" && algorithm != "ed25519-sha256":
+		s.finding = invalid("permerror", "algorithm not allowed")
+	case partial:
+		s.finding = invalid("policy", "l= leaves part of the body unsigned")
+	case hasExpiry && (expiryErr != nil || now.Unix() > expires):
+		s.finding = invalid("fail", "expired")
+	case !validKeyName(s.keyName()):
+		s.finding = invalid("permerror", "s= is no name")
+	case !s.ownsIdentity(string(s.domain)):
+		s.finding = invalid("permerror", "i= is not within d=")
+	}
+}
+
+// keyName is where the key stands.
+func (s *signature) keyName() string { return s.selector + "._domainkey." + string(s.domain) }
+
+// signedNames are the names of h= in lower case.
+func (s *signature) signedNames() []string {
+	return strings.Split(strings.ToLower(s.tags.compact("h")), ":")
+}
+
+// ownsIdentity tells whether i= lies within the domain, in whatever case it is written.
+func (s *signature) ownsIdentity(domain string) bool {
+	_, host, found := cutLast(s.tags.compact("i"), "@")
+	if _, given := s.tags["i"]; !given {
+		return true
+	}
+	host = strings.ToLower(host)
+	return found && (host == domain || strings.HasSuffix(host, "."+domain))
+}
+
+// id tells signatures apart, so that the replay of a message counts once.
+func (s *signature) id() assess.SignatureID {
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		string(s.domain), s.selector, s.tags.compact("bh"), s.tags.compact("b")}, "\x00")))
+	return assess.SignatureID(sum[:len(assess.SignatureID{})])
+}
+
+// validKeyName holds key names to letters, digits, hyphens and underscores before any query.
+func validKeyName(name string) bool {
+	if len(name) > assess.MaxDomainLength {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}

@@ -1,0 +1,44 @@
+package milter
+
+import "sync/atomic"
+
+// Rows is how many rows the table of attribution.md has.
+const Rows = 14
+
+// Stats are counts since the start, for metrics. No domain is in them.
+type Stats struct {
+	Open      int   // sessions of MTAs at this moment
+	Sessions  int64 // accepted
+	Refused   int64 // closed at once, because there were too many
+	TimedOut  int64 // idle too long, or stuck within a packet
+	Malformed int64 // closed for a packet that is none
+
+	Messages     [Rows + 1]int64 // by row of attribution.md; index 0 is not used
+	Aborted      int64           // given up before the end of the message (row 13)
+	NotEvaluated int64           // past a limit of size or time
+	NotRecorded  int64           // observations that the Recorder did not take
+	Panics       int64           // contained
+}
+
+// counters are Stats in the making.
+type counters struct {
+	sessions, refused, timedOut, malformed     atomic.Int64
+	aborted, notEvaluated, notRecorded, panics atomic.Int64
+	rows                                       [Rows + 1]atomic.Int64
+}
+
+// Stats returns the counts of this moment.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	stats := Stats{
+		Open: s.gate.count(), Sessions: c.sessions.Load(), Refused: c.refused.Load(),
+		TimedOut: c.timedOut.Load(), Malformed: c.malformed.Load(),
+		Aborted: c.aborted.Load(), NotEvaluated: c.notEvaluated.Load(),
+		NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
+	}
+	for row := range stats.Messages {
+		stats.Messages[row] = c.rows[row].Load()
+	}
+	stats.Messages[13] = stats.Aborted
+	return stats
+}

@@ -1,0 +1,189 @@
+package milter
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"peerscore/assess"
+	"peerscore/assess/dmarc"
+	"peerscore/assess/spf"
+)
+
+// Time limits of a message (security.md). A single question to the DNS is bounded by the
+// resolver; see Config.Resolver.
+const (
+	dnsBudget = 5 * time.Second // all look-ups, from the end of the header
+	endBudget = 8 * time.Second // from the end of the message to our answer
+)
+
+// authentication is what SPF, DKIM and DMARC say of one message.
+type authentication struct {
+	spf        spf.Outcome
+	spfAligned bool // a pass of MAIL FROM is aligned with the author, relaxed
+	signatures []signature
+	dkim       assess.Result // Pass: aligned and valid. Fail: there is none. Unknown: it could not be told
+	valid      []signature   // those that are aligned and valid
+	dkimResult string        // the same as a token; "none" without a signature of the author's
+	dmarc      string
+	incomplete bool // some look-up failed for the time being, or something was not evaluated
+}
+
+// evaluation is the authentication of one message under way. SPF, the key of each signature
+// and the records of DMARC are looked up beside each other while the body arrives; what
+// depends on all of them follows at the end of the message.
+type evaluation struct {
+	message  *message
+	resolver spf.Resolver
+	trusted  trusted // of an earlier milter; nil: everything is verified here
+	trusting bool
+
+	ctx           context.Context // of the look-ups
+	cancel        context.CancelFunc
+	spf           <-chan spf.Outcome
+	prefetched    chan struct{}
+	verifications []*verification
+	omitted       int // signatures that could be aligned, past the limit
+	body          bodyFeed
+}
+
+// evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
+func (m *message) evaluate() *evaluation {
+	s := m.server
+	e := &evaluation{message: m, resolver: s.config.Resolver, prefetched: make(chan struct{})}
+	if e.trusting = m.policy.Authentication == Trust; e.trusting {
+		e.trusted = m.header.trustedResults(m.policy)
+	}
+	e.ctx, e.cancel = context.WithTimeout(context.Background(), dnsBudget)
+	e.spf = e.startSPF()
+	var signatures []signature
+	signatures, e.omitted = m.header.signatures(m.author, m.policy.AuthenticationResults, s.config.Now())
+	for _, sig := range signatures {
+		v := newVerification(&m.header, sig)
+		if e.trusting {
+			v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
+		} else {
+			e.body.to = append(e.body.to, v)
+		}
+		e.verifications = append(e.verifications, v)
+		s.spawn(func() { v.run(e.ctx, e.resolver) })
+	}
+	s.spawn(e.prefetch)
+	return e
+}
+
+// startSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
+// our own look tells. Another result of that milter is taken as it is.
+func (e *evaluation) startSPF() <-chan spf.Outcome {
+	m := e.message
+	result := make(chan spf.Outcome, 1)
+	_, domain, _ := cutLast("@"+m.from, "@")
+	if told := e.trusted.spf(domain); e.trusting && told != string(spf.Pass) {
+		result <- spf.Outcome{Result: spf.Result(told), Domain: strings.ToLower(domain)}
+		return result
+	}
+	if !m.client.addr.IsValid() {
+		result <- spf.Outcome{}
+		return result
+	}
+	m.server.spawn(func() {
+		out := spf.Outcome{}
+		defer func() { result <- out }() // also after a panic
+		out = e.checkSPF(e.ctx, m.from)
+	})
+	return result
+}
+
+func (e *evaluation) checkSPF(ctx context.Context, mailFrom string) spf.Outcome {
+	m := e.message
+	return spf.Check(ctx, e.resolver, spf.Query{
+		IP: m.client.addr, HELO: m.client.helo, MailFrom: mailFrom,
+		Receiver: m.servID(), Now: m.server.config.Now(), NoExplanation: true,
+	})
+}
+
+// prefetch asks early for all that DMARC may need at the end, taking every identifier for one
+// that might pass. The answers wait in the resolver's cache.
+func (e *evaluation) prefetch() {
+	defer close(e.prefetched)
+	_, domain, _ := cutLast(e.message.from, "@")
+	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{Domain: domain, TempError: true}}
+	for _, v := range e.verifications {
+		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
+	}
+	dmarc.Evaluate(e.ctx, e.resolver, q)
+}
+
+// finish waits for everything, as long as ctx allows; it tells whether there is a result.
+func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
+	e.body.end(false)
+	select {
+	case a.spf = <-e.spf:
+	case <-ctx.Done():
+		return a, false
+	}
+	for _, v := range e.verifications {
+		select {
+		case <-v.done:
+			v.signature.finding = v.finding
+			a.signatures = append(a.signatures, v.signature)
+		case <-ctx.Done():
+			return a, false
+		}
+	}
+	select {
+	case <-e.prefetched:
+	case <-ctx.Done():
+		return a, false
+	}
+	e.align(ctx, &a)
+	return a, true
+}
+
+// align brings the results together with the author domain.
+func (e *evaluation) align(ctx context.Context, a *authentication) {
+	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{
+		Domain: a.spf.Domain, Pass: a.spf.Result == spf.Pass, TempError: a.spf.Result == spf.TempError || a.spf.Result == "",
+	}}
+	for _, s := range a.signatures {
+		q.DKIM = append(q.DKIM, dmarc.Identifier{
+			Domain: string(s.domain), Pass: s.finding.result == assess.Pass, TempError: s.finding.result == assess.Unknown,
+		})
+	}
+	result := dmarc.Evaluate(ctx, e.resolver, q)
+	a.dmarc = string(result.Result)
+	if e.trusting {
+		a.dmarc = e.trusted.dmarc(e.message.author)
+	}
+	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && result.SPF.Relaxed == dmarc.Yes
+	a.incomplete = result.Err != nil || q.SPF.TempError || e.omitted > 0
+
+	a.dkim, a.dkimResult = assess.Fail, "none"
+	if e.omitted > 0 {
+		a.dkim = assess.Unknown
+	}
+	for i, s := range a.signatures {
+		switch aligned := result.DKIM[i].Relaxed; {
+		case !couldAlign(s.domain, e.message.author), aligned == dmarc.No:
+			continue
+		case s.finding.result == assess.Pass && aligned == dmarc.Yes:
+			a.valid = append(a.valid, s)
+		case s.finding.result != assess.Fail:
+			a.dkim = assess.Unknown
+			a.incomplete = a.incomplete || s.finding.untold()
+		}
+		a.dkimResult = s.finding.token
+	}
+	if len(a.valid) > 0 {
+		a.dkim, a.dkimResult = assess.Pass, "pass"
+	}
+}
+
+// write gives a chunk to the signatures.
+func (e *evaluation) write(chunk []byte) { e.body.write(chunk) }
+
+// close ends what still runs; the results are lost.
+func (e *evaluation) close() {
+	e.cancel()
+	e.body.end(true)
+}
