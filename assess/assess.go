@@ -73,3 +73,21 @@ type Assessment struct {
 	Verdicts Verdicts
 	Scores   Scores
 }
+
+// Conclude judges the evidence of a domain and scores it. It is pure; now dates the result.
+func Conclude(d Domain, e Evidence, p Profile, r Rules, now time.Time) Assessment {
+	verdicts := Judge(e, r)
+	a := Assessment{
+		Domain: d, At: now.UTC(), Profile: p.Name, Status: StatusUnknown,
+		Evidence: e, Verdicts: verdicts, Scores: p.Score(verdicts),
+	}
+	switch {
+	case e.Facts != nil && e.Facts.Hosts.Null:
+		a.Status = StatusNoMail
+	case a.Scores.Known():
+		a.Status = StatusScored
+	case e.Facts == nil && !r.Passive:
+		a.Status = StatusPending
+	}
+	return a
+}

@@ -1,5 +1,7 @@
 package assess
 
+import "fmt"
+
 // DKIMFacts is the presence estimate and, once messages were seen, the keys really used.
 type DKIMFacts struct {
 	Presence Lookup    `json:"presence"` // _domainkey.<domain>: NOERROR against NXDOMAIN
@@ -13,4 +15,64 @@ type DKIMKey struct {
 	Key      string   `json:"key,omitempty"` // "RSA 2048", "Ed25519"
 	Testing  bool     `json:"testing,omitempty"`
 	Problem  string   `json:"problem,omitempty"`
+}
+
+// judgeDKIM asks each outbound host, and the pseudo-host "relayed", whether its messages carry
+// a valid signature of an aligned domain. While no session has decided that, the presence of
+// names under _domainkey stands in: an estimate, and marked as one.
+func judgeDKIM(v *Verdict, e Evidence, r Rules) {
+	v.eachSender(e.Tally, r, "signature", func(h HostTally) Count { return h.DKIM }, func(h HostTally, c Count) string {
+		if !h.Host.IsValid() {
+			return fmt.Sprintf("a valid aligned signature in %d of %d messages that others passed on", c.Passed, c.Passed+c.Failed)
+		}
+		return fmt.Sprintf("a valid aligned signature in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+	})
+	if e.Facts != nil {
+		if v.Passed+v.Failed == 0 {
+			v.Estimate = true
+			v.add(e.Facts.dkimPresence())
+		}
+		v.noteKeys(e.Facts.DKIM.Keys)
+	}
+	v.Support = v.support(r)
+}
+
+// dkimPresence tells NOERROR from NXDOMAIN: where keys are published, _domainkey exists, although
+// it has no records itself (RFC 8020).
+func (f *Facts) dkimPresence() Test {
+	t := Test{Subject: string(f.Domain), Test: "presence"}
+	switch l := f.DKIM.Presence; l.Status {
+	case LookupFound, LookupNoData:
+		t.Result, t.Detail = Pass, "estimate: there are names under _domainkey; no message was seen yet"
+	case LookupNXDomain:
+		t.Result, t.Detail = Fail, "estimate: there is no name under _domainkey, hence no key; no message was seen yet"
+	default:
+		t.Detail = "whether there are keys is not known: " + l.missing()
+	}
+	return f.test(partDKIM, t)
+}
+
+// noteKeys describes the keys really used.
+func (v *Verdict) noteKeys(keys []DKIMKey) {
+	for _, k := range keys {
+		name := hostName(k.Selector.Name) + "._domainkey." + string(k.Selector.Domain)
+		if !k.Lookup.Status.Answered() || k.Lookup.Status != LookupFound {
+			v.note("key %s: %s", name, k.Lookup.missing())
+			continue
+		}
+		text := told(k.Key)
+		if text == "" {
+			text = "no usable key"
+		}
+		if k.Testing {
+			text += ", testing (t=y): receivers treat its messages as unsigned, remove the flag"
+		}
+		if k.Lookup.Security != Indeterminate {
+			text += ", DNSSEC " + string(k.Lookup.Security)
+		}
+		if k.Problem != "" {
+			text += "; " + told(k.Problem)
+		}
+		v.note("key %s: %s", name, text)
+	}
 }

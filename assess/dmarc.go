@@ -12,3 +12,78 @@ type DMARCFacts struct {
 	Walk           []Lookup `json:"walk,omitempty"`
 	Warnings       []string `json:"warnings,omitempty"`
 }
+
+// judgeDMARC asks for one valid record, at the domain or at its organisational domain.
+func judgeDMARC(v *Verdict, e Evidence, r Rules) {
+	if e.Facts == nil {
+		return
+	}
+	v.add(e.Facts.dmarcRecord())
+	v.Support = v.support(r)
+	f := e.Facts.DMARC
+	if f.Policy == "none" {
+		v.note("the policy is none: receivers report, and deliver what fails")
+	}
+	if f.Found != "" && len(f.Reports) == 0 {
+		v.note("no report address (rua=): the owner does not learn who sends in the domain's name")
+	}
+	for _, w := range f.Warnings {
+		v.note("%s", told(w))
+	}
+}
+
+// dmarcRecord is the test of the record alone.
+func (f *Facts) dmarcRecord() Test {
+	t := Test{Subject: "_dmarc." + string(f.Domain), Test: "record"}
+	d := f.DMARC
+	if d.Found != "" {
+		t.Subject = d.Found
+	}
+	switch {
+	case d.Valid.Result == Pass:
+		t.Result, t.Detail = Pass, quoted(d.Record)
+	case d.Valid.Result != Unknown:
+		t.Result, t.Detail = d.Valid.Result, d.Valid.or("the record is not valid")
+		if d.Record != "" {
+			t.Detail += ": " + quoted(d.Record)
+		}
+	case d.unanswered() != nil:
+		t.Detail = "the record is not known: " + d.unanswered().missing()
+	case d.Found == "":
+		t.Result, t.Detail = Fail, "there is no DMARC record, here or at a parent: publish one"
+	default:
+		t.Detail = d.Valid.or("the record could not be checked")
+	}
+	return f.test(partDMARC, t)
+}
+
+// unanswered is the first look-up without which it is not known whether there is a record.
+func (d DMARCFacts) unanswered() *Lookup {
+	for _, l := range append([]Lookup{d.Lookup}, d.Walk...) {
+		if !l.Status.Answered() {
+			return &l
+		}
+	}
+	return nil
+}
+
+// judgeDMARCPolicy asks whether the record has receivers act on what fails, and report it.
+func judgeDMARCPolicy(v *Verdict, e Evidence, r Rules) {
+	if e.Facts == nil {
+		return
+	}
+	t := e.Facts.dmarcRecord()
+	t.Test = "policy"
+	if f := e.Facts.DMARC; t.Result == Pass {
+		switch {
+		case f.Policy != "quarantine" && f.Policy != "reject":
+			t.Result, t.Detail = Fail, "the policy is "+quoted(f.Policy)+": set p=quarantine or p=reject"
+		case len(f.Reports) == 0:
+			t.Result, t.Detail = Fail, "the policy is "+f.Policy+", with no address for reports: add rua="
+		default:
+			t.Detail = "the policy is " + f.Policy + ", and reports are asked for"
+		}
+	}
+	v.add(t)
+	v.Support = v.support(r)
+}

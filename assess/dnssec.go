@@ -7,3 +7,86 @@ type DNSSECFacts struct {
 	Zone      Lookup `json:"zone"` // SOA of the domain
 	TXT       Lookup `json:"txt"`  // TXT of the domain
 }
+
+// judgeDNSSEC puts the report's six questions. It is supported when none fails: a chain is as
+// good as its weakest link, so there is no threshold. A resolver that does not validate knows
+// nothing of DNSSEC, and then nothing is known, never "no".
+func judgeDNSSEC(v *Verdict, e Evidence, _ Rules) {
+	f := e.Facts
+	if f == nil {
+		return
+	}
+	_, kept := f.kept(partDNSSEC)
+	blind := ""
+	if f.DNSSEC.Validates != Pass {
+		blind = "the resolver does not validate, or is not known to: "
+		if f.DNSSEC.Problem != "" {
+			blind += told(f.DNSSEC.Problem)
+		} else {
+			blind += "see doctor"
+		}
+	}
+	own := blind
+	if kept {
+		own = ""
+	}
+	domain := string(f.Domain)
+	v.add(f.test(partDNSSEC, protectedZone("domain", domain, f.DNSSEC.Zone, own)))
+	v.add(f.test(partDNSSEC, protectedRecords("txt", domain, f.DNSSEC.TXT, own)))
+	if f.DMARC.Lookup.Status == LookupFound || f.DMARC.Lookup.Security == BogusAnswer {
+		v.add(f.test(partDMARC, protectedRecords("dmarc", "_dmarc."+domain, f.DMARC.Lookup, blind)))
+	}
+	v.add(f.test(partMX, protectedRecords("mx", domain, f.Hosts.Lookup, blind)))
+	for _, h := range f.Hosts.Hosts {
+		v.add(f.test(partMX, protectedZone("mx-host", h.Name, h.Zone, blind)))
+		v.add(f.test(partMX, protectedRecords("mx-host-txt", h.Name, h.TXT, blind)))
+		v.add(f.test(partMX, protectedRecords("tlsa", h.Name, h.DANE.Lookup, blind)))
+	}
+	v.Support = v.support(Rules{Threshold: 1})
+	v.noteOtherNames(f)
+}
+
+// protectedZone asks whether the zone of a name is signed and validates. Any answer about an
+// existing name tells, be it only the denial of a record.
+func protectedZone(test, subject string, l Lookup, blind string) Test {
+	t := Test{Subject: subject, Test: test}
+	switch {
+	case blind != "":
+		t.Detail = blind
+	case l.Security == BogusAnswer:
+		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()
+	case !l.Status.Answered():
+		t.Detail = "not known: " + l.missing()
+	case l.Status == LookupNXDomain:
+		t.Result, t.Detail = NotApplicable, "the name does not exist"
+	case l.Security == Secure:
+		t.Result, t.Detail = Pass, "signed, and the signatures hold"
+	case l.Security == Insecure:
+		t.Result, t.Detail = Fail, "not signed"
+	default:
+		t.Detail = "the resolver does not tell"
+	}
+	return t
+}
+
+// protectedRecords asks the same of records, where there are any.
+func protectedRecords(test, subject string, l Lookup, blind string) Test {
+	if blind == "" && l.Security != BogusAnswer && l.Status == LookupNoData {
+		return Test{Subject: subject, Test: test, Result: NotApplicable, Detail: l.missing()}
+	}
+	return protectedZone(test, subject, l, blind)
+}
+
+// noteOtherNames reports names that the score does not ask for.
+func (v *Verdict) noteOtherNames(f *Facts) {
+	for _, l := range []Lookup{f.MTASTS.Lookup, f.TLSRPT.Lookup} {
+		if l.Status == LookupFound && l.Security != Indeterminate {
+			v.note("%s: %s", hostName(l.Name), l.Security)
+		}
+	}
+	for _, k := range f.DKIM.Keys {
+		if k.Lookup.Status == LookupFound && k.Lookup.Security != Indeterminate {
+			v.note("%s: %s", hostName(k.Lookup.Name), k.Lookup.Security)
+		}
+	}
+}

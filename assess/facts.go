@@ -21,13 +21,15 @@ type Facts struct {
 	DNSSEC DNSSECFacts   `json:"dnssec"`
 	MTASTS MTASTSFacts   `json:"mta_sts"`
 	TLSRPT TLSRPTFacts   `json:"tls_rpt"`
+	Kept   []Kept        `json:"kept,omitempty"` // parts that stand from an earlier run
 	Timing []StageTiming `json:"timing,omitempty"`
 }
 
 // StageTiming is one step of the run, for the benchmark and `explain --timing`: who waited for whom.
 type StageTiming struct {
 	Stage string        `json:"stage"`
-	Start time.Duration `json:"start"` // since the run began
+	After string        `json:"after,omitempty"` // the stage whose end let it begin; "" for the start of the run
+	Start time.Duration `json:"start"`           // since the run began
 	End   time.Duration `json:"end"`
 }
 

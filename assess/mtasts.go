@@ -1,5 +1,7 @@
 package assess
 
+import "fmt"
+
 // MTASTSFacts is the record, the policy and what it says of each MX host (RFC 8461).
 type MTASTSFacts struct {
 	Lookup  Lookup       `json:"lookup"` // _mta-sts.<domain>
@@ -17,4 +19,68 @@ type MTASTSFacts struct {
 type MTASTSHost struct {
 	Host  string `json:"host"`
 	Match Check  `json:"match"`
+}
+
+// judgeMTASTS asks for a record, a policy that senders can fetch, mode "enforce", and that the
+// policy covers enough of the MX hosts. The first three must hold, whatever the number of hosts;
+// in mode "testing" senders report and protect nothing, which is not support.
+func judgeMTASTS(v *Verdict, e Evidence, r Rules) {
+	if e.Facts == nil {
+		return
+	}
+	v.Support = SupportYes
+	for _, t := range e.Facts.mtastsTests() {
+		v.add(t)
+		v.Support = v.Support.and(t.Result.support())
+	}
+	var hosts Verdict
+	for _, m := range e.Facts.MTASTS.Matches {
+		t := Test{Subject: m.Host, Test: "mx", Result: m.Match.Result, Detail: m.Match.or(sayMatch(m.Match.Result))}
+		hosts.add(e.Facts.test(partMTASTS, t))
+	}
+	for _, t := range hosts.Tests {
+		v.add(t)
+	}
+	if hosts.support(r) != SupportUnknown {
+		v.Support = v.Support.and(hosts.support(r))
+	}
+}
+
+// mtastsTests are the tests that do not ask about a host, up to the first that does not pass.
+func (f *Facts) mtastsTests() []Test {
+	m := f.MTASTS
+	record := Test{Subject: "_mta-sts." + string(f.Domain), Test: "record"}
+	switch {
+	case !m.Lookup.Status.Answered():
+		record.Detail = "the record is not known: " + m.Lookup.missing()
+	case m.Lookup.Status != LookupFound:
+		record.Result, record.Detail = Fail, "there is no MTA-STS record"
+	default:
+		record.Result, record.Detail = m.Record.Result, m.Record.or("id "+quoted(m.ID))
+	}
+	tests := []Test{f.test(partMTASTS, record)}
+	if record.Result != Pass {
+		return tests
+	}
+	policy := Test{Subject: "mta-sts." + string(f.Domain), Test: "policy", Result: m.Fetched.Result}
+	policy.Detail = m.Fetched.or(fmt.Sprintf("mode %s, max_age %d s, mx %s", quoted(m.Mode), m.MaxAge, listed(m.MX)))
+	tests = append(tests, f.test(partMTASTS, policy))
+	if policy.Result != Pass {
+		return tests
+	}
+	mode := Test{Subject: policy.Subject, Test: "mode", Result: Fail, Detail: "mode " + quoted(m.Mode) + " protects nothing: set it to enforce"}
+	if m.Mode == "enforce" {
+		mode.Result, mode.Detail = Pass, "enforce"
+	}
+	return append(tests, f.test(partMTASTS, mode))
+}
+
+func sayMatch(r Result) string {
+	switch r {
+	case Pass:
+		return "the policy covers it"
+	case Fail:
+		return "the policy or the certificate does not cover it: senders that honour MTA-STS do not deliver"
+	}
+	return "could not be held against the policy"
 }

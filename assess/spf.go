@@ -1,5 +1,7 @@
 package assess
 
+import "fmt"
+
 // SPFFacts is the static audit of the domain's SPF record (RFC 7208), without a sender.
 type SPFFacts struct {
 	Lookup      Lookup   `json:"lookup"`
@@ -11,4 +13,79 @@ type SPFFacts struct {
 	Policy      string   `json:"policy,omitempty"` // the qualifier of "all" after redirects: "-all", "~all", "?all", "+all", "" for none
 	Chain       []string `json:"chain,omitempty"`  // "include:a.example -> v=spf1 ...", indented by depth
 	Warnings    []string `json:"warnings,omitempty"`
+}
+
+// judgeSPF asks two things, and both must hold: the record is right, and it authorises enough
+// of the outbound hosts, where any was observed. The evaluation of a Passive domain's messages
+// has read its record.
+func judgeSPF(v *Verdict, e Evidence, r Rules) {
+	var senders Verdict
+	senders.eachSender(e.Tally, r, "authorised", func(h HostTally) Count { return h.SPF }, func(_ HostTally, c Count) string {
+		return fmt.Sprintf("the record authorises it for MAIL FROM in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+	})
+	v.Support = senders.support(r)
+	if f := e.Facts; f != nil {
+		record := f.spfRecord()
+		v.add(record)
+		if v.Support == SupportUnknown {
+			v.Support = SupportYes
+		}
+		v.Support = record.Result.support().and(v.Support)
+		v.noteSPF(f.SPF)
+	}
+	for _, t := range senders.Tests {
+		v.add(t)
+	}
+}
+
+// spfRecord is the test of the record alone.
+func (f *Facts) spfRecord() Test {
+	t := Test{Subject: string(f.Domain), Test: "record"}
+	switch spf := f.SPF; {
+	case !spf.Lookup.Status.Answered():
+		t.Detail = "the record is not known: " + spf.Lookup.missing()
+	case spf.Count == 0:
+		t.Result, t.Detail = Fail, "publishes no SPF record: list the hosts that send for it"
+	case spf.Count > 1:
+		t.Result, t.Detail = Fail, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5): join them into one", spf.Count)
+	case spf.Valid.Result == Pass:
+		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10", quoted(spf.Record), spf.Lookups)
+	default:
+		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record could not be checked")+": "+quoted(spf.Record)
+	}
+	return f.test(partSPF, t)
+}
+
+func (v *Verdict) noteSPF(f SPFFacts) {
+	switch f.Policy {
+	case "+all":
+		v.note("the record ends in +all: everybody may send for the domain")
+	case "?all":
+		v.note("the record ends in ?all: hosts that it does not list are neither allowed nor refused")
+	}
+	for _, w := range f.Warnings {
+		v.note("%s", told(w))
+	}
+}
+
+// judgeSPFPolicy asks whether the record, after redirects, ends in -all or ~all.
+func judgeSPFPolicy(v *Verdict, e Evidence, r Rules) {
+	f := e.Facts
+	if f == nil {
+		return
+	}
+	t := f.spfRecord()
+	t.Test = "policy"
+	switch policy := f.SPF.Policy; {
+	case f.SPF.Count != 1:
+		// one record, or there is no policy: the test of the record says which
+	case policy == "-all" || policy == "~all":
+		t.Result, t.Detail = Pass, "the record ends in "+policy
+	case policy != "":
+		t.Result, t.Detail = Fail, "the record ends in "+quoted(policy)+": end it in ~all or -all"
+	case t.Result != Unknown:
+		t.Result, t.Detail = Fail, "the record says nothing of other hosts: end it in ~all or -all"
+	}
+	v.add(t)
+	v.Support = v.support(r)
 }

@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -28,4 +29,108 @@ type SMTPFacts struct {
 	EHLO       []string        `json:"ehlo,omitempty"`     // reply lines in plain text
 	TLSEHLO    []string        `json:"tls_ehlo,omitempty"` // reply lines inside TLS
 	TLS        *TLSFacts       `json:"tls,omitempty"`
+}
+
+// result of a dialogue: what could not be tested is unknown, everything short of TLS fails.
+func (o StartTLSOutcome) result() Result {
+	switch o {
+	case TLSEstablished:
+		return Pass
+	case TLSNotOffered, TLSRefused, TLSFailed:
+		return Fail
+	}
+	return Unknown
+}
+
+// session is the negotiated version and cipher, as evidence.
+func (s SMTPFacts) session() string {
+	if s.TLS == nil {
+		return "TLS"
+	}
+	return told(s.TLS.Version + ", " + s.TLS.Cipher)
+}
+
+// judgeStartTLS asks each MX host for TLS, and each outbound host whether its sessions used it,
+// under one threshold. Any version counts; old ones are noted.
+func judgeStartTLS(v *Verdict, e Evidence, r Rules) {
+	v.eachHost(e.Facts, func(h MXHost) []Test {
+		v.noteHost(h)
+		return []Test{perAddress(e.Facts, h, "starttls", speaksTLS)}
+	})
+	v.eachSender(e.Tally, r, "starttls", func(h HostTally) Count { return h.StartTLS }, saySessions("TLS"))
+	v.Support = v.support(r)
+}
+
+func speaksTLS(s SMTPFacts) (Result, string) {
+	switch {
+	case s.Outcome == TLSEstablished:
+		return Pass, s.session()
+	case s.Problem != "":
+		return s.Outcome.result(), told(s.Problem)
+	}
+	return s.Outcome.result(), map[StartTLSOutcome]string{
+		TLSUnknown:    "could not be tested",
+		TLSNotOffered: "EHLO does not list STARTTLS: turn TLS on",
+		TLSRefused:    "STARTTLS is listed and refused",
+		TLSFailed:     "the handshake fails",
+	}[s.Outcome]
+}
+
+func (v *Verdict) noteHost(h MXHost) {
+	if h.Alias != "" {
+		v.note("%s is an alias of %s: MX records must name the host itself (RFC 5321 §5.1)", h.Name, hostName(h.Alias))
+	}
+	if h.Omitted > 0 {
+		v.note("%s: %d more addresses were not tested", h.Name, h.Omitted)
+	}
+	for _, s := range h.Sessions {
+		if s.TLS != nil && s.TLS.Deprecated {
+			v.note("%s [%s] speaks %s, which RFC 8996 retires: offer TLS 1.2 and 1.3", h.Name, s.Address, told(s.TLS.Version))
+		}
+	}
+}
+
+// judgeStartTLS12 is StartTLS where only TLS 1.2 and later count.
+func judgeStartTLS12(v *Verdict, e Evidence, r Rules) {
+	v.eachHost(e.Facts, func(h MXHost) []Test {
+		return []Test{perAddress(e.Facts, h, "tls-1.2", speaksTLS12)}
+	})
+	v.eachSender(e.Tally, r, "tls-1.2", HostTally.startTLS12, saySessions("TLS 1.2 or later"))
+	v.Support = v.support(r)
+}
+
+func speaksTLS12(s SMTPFacts) (Result, string) {
+	switch {
+	case s.Outcome != TLSEstablished:
+		return speaksTLS(s)
+	case s.TLS == nil:
+		return Unknown, "the TLS version is not known"
+	case s.TLS.Deprecated:
+		return Fail, told(s.TLS.Version) + " only: offer TLS 1.2 and 1.3"
+	}
+	return Pass, s.session()
+}
+
+// deprecatedVersions are the names that OpenSSL, and hence the MTAs, give to what RFC 8996 retires.
+var deprecatedVersions = []string{"SSLv2", "SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1"}
+
+// startTLS12 turns the sessions that used an old version into failures.
+func (h HostTally) startTLS12() Count {
+	c, old := h.StartTLS, 0
+	for _, version := range deprecatedVersions {
+		old += h.TLSVersions[version]
+	}
+	old = min(old, c.Passed)
+	return Count{Passed: c.Passed - old, Failed: c.Failed + old}
+}
+
+// saySessions words the sessions of an outbound host.
+func saySessions(what string) func(HostTally, Count) string {
+	return func(h HostTally, c Count) string {
+		text := fmt.Sprintf("%s in %d of %d sessions", what, c.Passed, c.Passed+c.Failed)
+		if versions := h.versions(); versions != "" {
+			text += " (" + versions + ")"
+		}
+		return text
+	}
 }

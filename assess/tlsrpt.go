@@ -1,8 +1,32 @@
 package assess
 
+import "strings"
+
 // TLSRPTFacts is the record at _smtp._tls.<domain> (RFC 8460).
 type TLSRPTFacts struct {
 	Lookup  Lookup   `json:"lookup"`
 	Valid   Check    `json:"valid"`
 	Reports []string `json:"reports,omitempty"`
+}
+
+// judgeTLSRPT asks for one valid record at _smtp._tls.
+func judgeTLSRPT(v *Verdict, e Evidence, r Rules) {
+	if e.Facts == nil {
+		return
+	}
+	v.add(e.Facts.tlsrptRecord())
+	v.Support = v.support(r)
+}
+
+func (f *Facts) tlsrptRecord() Test {
+	t := Test{Subject: "_smtp._tls." + string(f.Domain), Test: "record"}
+	switch rpt := f.TLSRPT; {
+	case !rpt.Lookup.Status.Answered():
+		t.Detail = "the record is not known: " + rpt.Lookup.missing()
+	case rpt.Lookup.Status != LookupFound:
+		t.Result, t.Detail = Fail, "there is no TLS-RPT record"
+	default:
+		t.Result, t.Detail = rpt.Valid.Result, rpt.Valid.or("reports go to "+quoted(strings.Join(rpt.Reports, ", ")))
+	}
+	return f.test(partTLSRPT, t)
 }

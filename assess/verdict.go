@@ -117,9 +117,12 @@ func (v Verdicts) Support(s Standard) Support {
 	return SupportUnknown
 }
 
-// Rules are the figures by which evidence is judged.
+// DefaultThreshold is the report's 80 %.
+const DefaultThreshold = 0.8
+
+// Rules are the figures by which evidence is judged. The zero Rules are the report's.
 type Rules struct {
-	// Threshold is the share of known tests that must pass, above 0 and at most 1; the report has 0.8.
+	// Threshold is the share of known tests that must pass, at most 1; 0 means DefaultThreshold.
 	Threshold float64
 	// Passive means that nothing is ever probed: a domain without facts is then judged by its sessions alone.
 	Passive bool
@@ -127,8 +130,12 @@ type Rules struct {
 
 // met tells whether passed of known tests reach the threshold.
 func (r Rules) met(passed, known int) bool {
-	const rounding = 1e-9 // 0.8*5 must not exceed 4
-	return float64(passed) >= r.Threshold*float64(known)-rounding
+	threshold := r.Threshold
+	if threshold == 0 {
+		threshold = DefaultThreshold
+	}
+	const rounding = 1e-9 // 0.07*100 must not exceed 7
+	return float64(passed) >= threshold*float64(known)-rounding
 }
 
 // add appends a test and counts it.

@@ -1,6 +1,8 @@
 package assess
 
 import (
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -28,4 +30,111 @@ type CertificateFacts struct {
 	Dated     Check     `json:"dated"`               // within notBefore and notAfter
 	Revoked   Check     `json:"revoked"`             // Pass: on no CRL of leaf and intermediates
 	Warnings  []string  `json:"warnings,omitempty"`  // weak key, weak signature, soon to expire
+}
+
+// judgeX509 puts the report's four questions to each MX host that speaks STARTTLS. A host that
+// is known not to has no certificate to judge.
+func judgeX509(v *Verdict, e Evidence, r Rules) {
+	v.eachHost(e.Facts, func(h MXHost) []Test {
+		var speaking []SMTPFacts
+		for _, s := range h.Sessions {
+			if s.Outcome == TLSEstablished && s.TLS != nil {
+				speaking = append(speaking, s)
+				v.warn(h.Name+" ["+s.Address.String()+"]", s.TLS.Certificate.Warnings)
+			}
+		}
+		if len(speaking) == 0 {
+			return []Test{noCertificate(e.Facts, h)}
+		}
+		h.Sessions = speaking
+		return certificateTests(e.Facts, h)
+	})
+	v.Support = v.support(r)
+}
+
+func noCertificate(f *Facts, h MXHost) Test {
+	t := perAddress(f, h, "certificate", speaksTLS)
+	if t.Result == Fail {
+		t.Result, t.Detail = NotApplicable, "it presents no certificate: "+t.Detail
+	} else {
+		t.Result = Unknown
+	}
+	return t
+}
+
+func certificateTests(f *Facts, h MXHost) []Test {
+	var tests []Test
+	for _, question := range []struct {
+		name  string
+		check func(CertificateFacts) Check
+		words func(CertificateFacts, string, Result) string
+	}{
+		{"trusted", func(c CertificateFacts) Check { return c.Trusted }, sayTrusted},
+		{"name", func(c CertificateFacts) Check { return c.Named }, sayNamed},
+		{"dates", func(c CertificateFacts) Check { return c.Dated }, sayDated},
+		{"revocation", func(c CertificateFacts) Check { return c.Revoked }, sayRevoked},
+	} {
+		tests = append(tests, perAddress(f, h, question.name, func(s SMTPFacts) (Result, string) {
+			check := question.check(s.TLS.Certificate)
+			return check.Result, check.or(question.words(s.TLS.Certificate, h.Name, check.Result))
+		}))
+	}
+	return tests
+}
+
+func sayTrusted(c CertificateFacts, _ string, r Result) string {
+	switch r {
+	case Pass:
+		return "issued by " + quoted(c.Issuer) + ", under a trusted root"
+	case Fail:
+		return "issued by " + quoted(c.Issuer) + ", which leads to no trusted root: get a certificate of a public authority, and send its intermediates"
+	}
+	return "whether its chain is trusted could not be checked"
+}
+
+func sayNamed(c CertificateFacts, host string, r Result) string {
+	switch r {
+	case Pass:
+		return "certificate names " + host
+	case Fail:
+		return "certificate names " + listed(c.Names) + ", not " + host + ": ask for one that lists it"
+	}
+	return "whom it names could not be checked"
+}
+
+func sayDated(c CertificateFacts, _ string, r Result) string {
+	switch r {
+	case Pass:
+		return "valid until " + day(c.NotAfter)
+	case Fail:
+		return "valid from " + day(c.NotBefore) + " to " + day(c.NotAfter) + " only: renew it"
+	}
+	return "its dates could not be checked"
+}
+
+func sayRevoked(_ CertificateFacts, _ string, r Result) string {
+	switch r {
+	case Pass:
+		return "on no revocation list of its authorities"
+	case Fail:
+		return "revoked by its authority: replace it"
+	}
+	return "no revocation list could be had"
+}
+
+// listed names the first few names of a certificate.
+func listed(names []string) string {
+	const few = 5
+	if len(names) == 0 {
+		return "no host"
+	}
+	var words []string
+	for _, name := range names[:min(few, len(names))] {
+		words = append(words, hostName(name))
+	}
+	text := strings.Join(words, ", ")
+	if more := len(names) - few; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

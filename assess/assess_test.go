@@ -1,0 +1,73 @@
+package assess
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func TestConclude(t *testing.T) {
+	profile, err := LoadProfile("mecsa-2018")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := tallyOf(sender("198.51.100.1", good, good, good))
+	for _, tt := range []struct {
+		name   string
+		facts  *Facts
+		tally  Tally
+		rules  Rules
+		status Status
+		basis  Basis
+		known  bool
+	}{
+		{"never heard of", nil, Tally{}, Rules{}, StatusPending, BasisNone, false},
+		{"seen, not probed", nil, seen, Rules{}, StatusPending, BasisSessions, false},
+		{"seen, never to be probed", nil, seen, Rules{Passive: true}, StatusScored, BasisSessions, true},
+		{"not seen, never to be probed", nil, Tally{}, Rules{Passive: true}, StatusUnknown, BasisNone, false},
+		{"probed", measuredFacts(), Tally{}, Rules{}, StatusScored, BasisProbe, true},
+		{"probed and seen", measuredFacts(), seen, Rules{}, StatusScored, BasisProbeSessions, true},
+		{"probed in vain", blackout(failed()), Tally{}, Rules{}, StatusUnknown, BasisProbe, false},
+		{"null MX", nullMX(), Tally{}, Rules{}, StatusNoMail, BasisProbe, true},
+	} {
+		a := Conclude("example.org", Evidence{tt.facts, tt.tally}, profile, tt.rules, testTime)
+		if a.Status != tt.status || a.Evidence.Basis() != tt.basis || a.Scores.Known() != tt.known || a.Profile != "mecsa-2018" || !a.At.Equal(testTime) {
+			t.Errorf("%s: %s, basis %q, scores %+v", tt.name, a.Status, a.Evidence.Basis(), a.Scores)
+		}
+	}
+}
+
+// Everything good is five stars in both profiles, all around.
+func TestPerfectProvider(t *testing.T) {
+	facts := measuredFacts().with(func(f *Facts) {
+		f.Hosts.Lookup.Security, f.Hosts.Hosts[0].Zone.Security, f.DMARC.Lookup.Security = Secure, Secure, Secure
+	})
+	for _, name := range ProfileNames() {
+		profile, err := LoadProfile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := Conclude("example.org", Evidence{facts, tallyOf(sender("198.51.100.1", good, good, good))}, profile, Rules{}, testTime)
+		for _, c := range Categories {
+			if s := a.Scores[c]; s.Stars != 5 || s.Partial || len(s.Missing) > 0 || len(s.Next) > 0 {
+				t.Errorf("%s, %s: %+v", name, c, s)
+			}
+		}
+		if !a.Scores.MinimumSet() {
+			t.Errorf("%s: no minimum set", name)
+		}
+	}
+}
+
+func TestStanding(t *testing.T) {
+	host := MXHost{Name: "mx1", A: Lookup{Records: []string{"192.0.2.1", "nonsense"}}, AAAA: Lookup{Records: []string{"2001:db8::1", "::ffff:192.0.2.2"}}}
+	a := Assessment{Status: StatusScored, Profile: "p", Evidence: Evidence{Facts: factsOf(host)}}
+	s := a.Standing()
+	want := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")}
+	if !s.Known || s.Status != StatusScored || s.Profile != "p" || s.Basis != BasisProbe || !s.Assessed.Equal(testTime) || !slices.Equal(s.MX, want) {
+		t.Errorf("%+v", s)
+	}
+	if s := (Assessment{Status: StatusPending}).Standing(); !s.Known || !s.Assessed.IsZero() || s.MX != nil {
+		t.Errorf("pending: %+v", s)
+	}
+}

@@ -1,0 +1,194 @@
+package assess
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Judge holds the evidence against the rules of methodology.md section 2. It returns a verdict
+// for each of Standards and for each criterion that only a profile asks for. It is pure: the
+// same evidence has the same verdicts whenever it is judged.
+//
+// While a domain has not been probed, its sessions stand among the tests and decide nothing,
+// because they show half of a provider; with Passive rules that half has to do.
+func Judge(e Evidence, r Rules) Verdicts {
+	verdicts := Verdicts{}
+	for _, rule := range []struct {
+		standard Standard
+		judge    func(*Verdict, Evidence, Rules)
+	}{
+		{StartTLS, judgeStartTLS},
+		{StartTLS12, judgeStartTLS12},
+		{X509, judgeX509},
+		{SPF, judgeSPF},
+		{SPFPolicy, judgeSPFPolicy},
+		{DKIM, judgeDKIM},
+		{DMARC, judgeDMARC},
+		{DMARCPolicy, judgeDMARCPolicy},
+		{DANE, judgeDANE},
+		{DNSSEC, judgeDNSSEC},
+		{MTASTS, judgeMTASTS},
+		{TLSRPT, judgeTLSRPT},
+		{RequireTLS, judgeRequireTLS},
+	} {
+		v := Verdict{Standard: rule.standard}
+		rule.judge(&v, e, r)
+		if e.Facts == nil && !r.Passive {
+			v.Support = SupportUnknown
+		}
+		verdicts[rule.standard] = v
+	}
+	return verdicts
+}
+
+// eachHost adds the inbound tests of each MX host. Hosts that are not known are one unknown
+// test; a domain that receives no mail (RFC 7505) has none.
+func (v *Verdict) eachHost(f *Facts, judge func(MXHost) []Test) {
+	if f == nil || f.Hosts.Null {
+		return
+	}
+	if len(f.Hosts.Hosts) == 0 {
+		v.add(f.test(partMX, Test{Subject: string(f.Domain), Test: "mx", Detail: "its mail hosts are not known: " + f.Hosts.Lookup.missing()}))
+		return
+	}
+	for _, host := range f.Hosts.Hosts {
+		for _, t := range judge(host) {
+			t.Subject = host.Name
+			v.add(f.test(partMX, t))
+		}
+	}
+	if f.Hosts.Omitted > 0 {
+		v.note("%d more MX hosts were not tested", f.Hosts.Omitted)
+	}
+}
+
+// perAddress judges each dialogue with a host and lets one of them decide.
+func perAddress(f *Facts, h MXHost, name string, judge func(SMTPFacts) (Result, string)) Test {
+	if len(h.Sessions) == 0 {
+		return Test{Test: name, Detail: h.unreached()}
+	}
+	var tests []Test
+	for _, s := range h.Sessions {
+		result, detail := judge(s)
+		tests = append(tests, Test{Test: name, Address: s.Address.String(), Result: result, Detail: detail, At: s.At})
+	}
+	return f.marked(partSMTP(h.Name), decisive(tests))
+}
+
+// decisive is the test that speaks for the host of several addresses: one that fails if any
+// fails, else one that passes, else one that is unknown.
+func decisive(tests []Test) Test {
+	for _, results := range [][]Result{{Fail, Bogus}, {Pass}, {Unknown}} {
+		for _, t := range tests {
+			if slices.Contains(results, t.Result) {
+				return t
+			}
+		}
+	}
+	return tests[0]
+}
+
+// unreached says why there was no dialogue with the host.
+func (h MXHost) unreached() string {
+	switch {
+	case len(h.Refused) > 0:
+		return fmt.Sprintf("its address %s is never dialled: it is no public one", h.Refused[0])
+	case len(h.Addresses()) > 0:
+		return "none of its addresses was tested"
+	case h.A.Status == LookupFailed:
+		return "its addresses are not known: " + h.A.missing()
+	case h.AAAA.Status == LookupFailed:
+		return "its addresses are not known: " + h.AAAA.missing()
+	case h.A.Status.Answered():
+		return "it has no address: remove it from the MX records, or give it one"
+	}
+	return "it was not tested"
+}
+
+// problems says why no dialogue with the host gave an answer.
+func (h MXHost) problems() string {
+	if len(h.Sessions) == 0 {
+		return h.unreached()
+	}
+	return told(h.Sessions[0].Problem)
+}
+
+// eachSender adds one outbound test for each outbound host: it passes when enough of its
+// sessions do. The pseudo-host "relayed" is one where sessions were credited to it.
+func (v *Verdict) eachSender(t Tally, r Rules, name string, count func(HostTally) Count, say func(HostTally, Count) string) {
+	for _, h := range t.Hosts {
+		c := count(h)
+		test := Test{Subject: h.Subject(), Direction: Outbound, Test: name, Result: r.result(c), At: h.LastSeen}
+		switch {
+		case test.Result != Unknown:
+			test.Detail = say(h, c)
+		case !h.Host.IsValid():
+			continue
+		default:
+			test.Detail = fmt.Sprintf("none of its %d credited sessions decides it", h.Sessions)
+		}
+		v.add(test)
+	}
+}
+
+// result applies the threshold to the sessions of one host.
+func (r Rules) result(c Count) Result {
+	switch known := c.Passed + c.Failed; {
+	case known == 0:
+		return Unknown
+	case r.met(c.Passed, known):
+		return Pass
+	}
+	return Fail
+}
+
+// versions lists the TLS versions of a host's sessions, the most frequent first.
+func (h HostTally) versions() string {
+	names := slices.SortedFunc(maps.Keys(h.TLSVersions), func(a, b string) int {
+		if n := h.TLSVersions[b] - h.TLSVersions[a]; n != 0 {
+			return n
+		}
+		return strings.Compare(a, b)
+	})
+	var words []string
+	for _, name := range names {
+		words = append(words, fmt.Sprintf("%s: %d", told(name), h.TLSVersions[name]))
+	}
+	return strings.Join(words, ", ")
+}
+
+// support of a standard that rests on one result.
+func (r Result) support() Support {
+	switch r {
+	case Pass:
+		return SupportYes
+	case Fail, Bogus:
+		return SupportNo
+	}
+	return SupportUnknown
+}
+
+// and is yes where both are, no where either is, and else unknown.
+func (s Support) and(other Support) Support {
+	switch {
+	case s == SupportNo || other == SupportNo:
+		return SupportNo
+	case s == SupportYes && other == SupportYes:
+		return SupportYes
+	}
+	return SupportUnknown
+}
+
+// note adds a finding that decides nothing.
+func (v *Verdict) note(format string, args ...any) {
+	v.Notes = append(v.Notes, fmt.Sprintf(format, args...))
+}
+
+// warn adds what the prober remarked on a subject.
+func (v *Verdict) warn(subject string, warnings []string) {
+	for _, w := range warnings {
+		v.note("%s: %s", subject, told(w))
+	}
+}

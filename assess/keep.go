@@ -1,0 +1,224 @@
+package assess
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// KeepFor is how long a result stands that later runs could not repeat, counted from when it
+// was measured. A failed look-up, a closed port 25 or an outage of our own then changes no
+// score; after two weeks of it the result is unknown, as it is.
+const KeepFor = 14 * 24 * time.Hour
+
+// Kept says of one part of the facts that it stands from an earlier run.
+type Kept struct {
+	Part   string    `json:"part"`
+	At     time.Time `json:"at"`     // when it was measured
+	Reason string    `json:"reason"` // why the later run could not
+}
+
+// The parts of facts that stand or fall together. A host's dialogues and its TLSA match are
+// parts of their own.
+const (
+	partMX     = "mx"
+	partSPF    = "spf"
+	partDKIM   = "dkim"
+	partDMARC  = "dmarc"
+	partDNSSEC = "dnssec"
+	partMTASTS = "mta-sts"
+	partTLSRPT = "tls-rpt"
+)
+
+func partSMTP(host string) string { return "smtp " + host }
+func partDANE(host string) string { return "dane " + host }
+
+// parts tell of each part what the run could not measure, "" where it could, and how to take
+// it from another run.
+var parts = []struct {
+	name    string
+	problem func(*Facts) string
+	take    func(to, from *Facts)
+}{
+	{partMX, mxProblem, func(to, from *Facts) { to.Hosts = from.Hosts }},
+	{partSPF, func(f *Facts) string { return f.spfRecord().problem() }, func(to, from *Facts) { to.SPF = from.SPF }},
+	{partDKIM, func(f *Facts) string { return f.dkimPresence().problem() }, func(to, from *Facts) { to.DKIM.Presence = from.DKIM.Presence }},
+	{partDMARC, func(f *Facts) string { return f.dmarcRecord().problem() }, func(to, from *Facts) { to.DMARC = from.DMARC }},
+	{partDNSSEC, dnssecProblem, func(to, from *Facts) { to.DNSSEC.Zone, to.DNSSEC.TXT = from.DNSSEC.Zone, from.DNSSEC.TXT }},
+	{partMTASTS, mtastsProblem, func(to, from *Facts) { to.MTASTS = from.MTASTS }},
+	{partTLSRPT, func(f *Facts) string { return f.tlsrptRecord().problem() }, func(to, from *Facts) { to.TLSRPT = from.TLSRPT }},
+}
+
+func (t Test) problem() string {
+	if t.Result != Unknown {
+		return ""
+	}
+	return t.Detail
+}
+
+func mxProblem(f *Facts) string {
+	if l := f.Hosts.Lookup; !l.Status.Answered() {
+		return l.missing()
+	}
+	return ""
+}
+
+func dnssecProblem(f *Facts) string {
+	if _, kept := f.kept(partDNSSEC); !kept && f.DNSSEC.Validates != Pass {
+		return "the resolver does not validate"
+	}
+	return protectedZone("", "", f.DNSSEC.Zone, "").problem()
+}
+
+func mtastsProblem(f *Facts) string {
+	tests := f.mtastsTests()
+	return tests[len(tests)-1].problem()
+}
+
+// Keeping returns the facts with every part that this run could not measure taken from an
+// older run, if that one could and it is not longer than KeepFor ago. Kept names these parts:
+// what stands from earlier carries its own date, in every test that rests on it.
+func (f Facts) Keeping(old *Facts) Facts {
+	if old == nil || old.Domain != f.Domain {
+		return f
+	}
+	f.Kept = nil
+	f.Hosts.Hosts = slices.Clone(f.Hosts.Hosts)
+	for _, p := range parts {
+		if problem := p.problem(&f); problem != "" && p.problem(old) == "" && f.keep(p.name, old.measuredAt(p.name), problem) {
+			p.take(&f, old)
+		}
+	}
+	if _, kept := f.kept(partMX); kept {
+		f.keepHosts(old)
+		return f
+	}
+	for i := range f.Hosts.Hosts {
+		f.keepHost(&f.Hosts.Hosts[i], old)
+	}
+	return f
+}
+
+// measuredAt is when the first of the parts was measured that stands from an earlier run, else
+// when the run began.
+func (f *Facts) measuredAt(parts ...string) time.Time {
+	for _, part := range parts {
+		if k, ok := f.kept(part); ok {
+			return k.At
+		}
+	}
+	return f.At
+}
+
+// keep notes that a part stands since it was measured, unless that is too long ago.
+func (f *Facts) keep(part string, at time.Time, problem string) bool {
+	if f.At.Sub(at) > KeepFor {
+		return false
+	}
+	f.Kept = append(f.Kept, Kept{Part: part, At: at, Reason: problem})
+	return true
+}
+
+// keepHosts carries over what the older run had itself kept of its hosts.
+func (f *Facts) keepHosts(old *Facts) {
+	for _, h := range old.Hosts.Hosts {
+		for _, part := range []string{partSMTP(h.Name), partDANE(h.Name)} {
+			if k, ok := old.kept(part); ok {
+				f.Kept = append(f.Kept, k)
+			}
+		}
+	}
+}
+
+// keepHost keeps a host's dialogues where none of the new ones came to an answer, and its TLSA
+// match where that failed with them.
+func (f *Facts) keepHost(h *MXHost, old *Facts) {
+	i := slices.IndexFunc(old.Hosts.Hosts, func(o MXHost) bool { return o.Name == h.Name })
+	if i < 0 {
+		return
+	}
+	before := old.Hosts.Hosts[i]
+	problem := h.daneTest().problem()
+	if known := before.stillKnown(*h); !h.answered() && len(known) > 0 && f.keep(partSMTP(h.Name), known[0].At, h.problems()) {
+		h.Sessions = known
+	}
+	// A match is one of records and certificate: new records would need a certificate to match.
+	same := !h.DANE.Lookup.Status.Answered() || slices.Equal(h.DANE.Lookup.Records, before.DANE.Lookup.Records)
+	if problem != "" && same && before.daneTest().problem() == "" && f.keep(partDANE(h.Name), old.measuredAt(partDANE(h.Name), partMX), problem) {
+		h.DANE = before.DANE
+	}
+}
+
+// answered tells whether any dialogue with the host came to an answer.
+func (h MXHost) answered() bool {
+	return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome.result() != Unknown })
+}
+
+// stillKnown are the dialogues of an older run that came to an answer, with addresses that the
+// host has still, as far as that is known.
+func (h MXHost) stillKnown(now MXHost) []SMTPFacts {
+	var known []SMTPFacts
+	addrs := now.Addresses()
+	for _, s := range h.Sessions {
+		if s.Outcome.result() != Unknown && (len(addrs) == 0 || slices.Contains(addrs, s.Address)) {
+			known = append(known, s)
+		}
+	}
+	return known
+}
+
+// kept looks up whether a part stands from an earlier run.
+func (f *Facts) kept(part string) (Kept, bool) {
+	i := slices.IndexFunc(f.Kept, func(k Kept) bool { return k.Part == part })
+	if i < 0 {
+		return Kept{}, false
+	}
+	return f.Kept[i], true
+}
+
+// measured tells whether the run itself learned anything at all.
+func (f *Facts) measured() bool {
+	for _, p := range parts {
+		if _, kept := f.kept(p.name); !kept && p.problem(f) == "" {
+			return true
+		}
+	}
+	return f.reached()
+}
+
+// reached tells whether the run itself came to an answer at a mail host.
+func (f *Facts) reached() bool {
+	if _, kept := f.kept(partMX); kept {
+		return false
+	}
+	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
+		_, kept := f.kept(partSMTP(h.Name))
+		return !kept && h.answered()
+	})
+}
+
+// test completes an inbound test that rests on a part of the facts: its direction, and when
+// the part was measured.
+func (f *Facts) test(part string, t Test) Test {
+	t = f.marked(part, t)
+	t.Direction = Inbound
+	if t.At.IsZero() {
+		t.At = f.At
+	}
+	return t
+}
+
+// marked says of a test whose facts stand from an earlier run when that was, and why.
+func (f *Facts) marked(part string, t Test) Test {
+	k, ok := f.kept(part)
+	if !ok {
+		return t
+	}
+	if t.At.IsZero() {
+		t.At = k.At
+	}
+	t.Detail += fmt.Sprintf(" (measured %s; on %s: %s)", day(t.At), day(f.At), told(k.Reason))
+	return t
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

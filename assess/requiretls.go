@@ -1,0 +1,24 @@
+package assess
+
+import "strings"
+
+// judgeRequireTLS asks whether each MX host offers REQUIRETLS (RFC 8689), which counts inside
+// TLS only (§2).
+func judgeRequireTLS(v *Verdict, e Evidence, r Rules) {
+	v.eachHost(e.Facts, func(h MXHost) []Test {
+		return []Test{perAddress(e.Facts, h, "requiretls", offersRequireTLS)}
+	})
+	v.Support = v.support(r)
+}
+
+func offersRequireTLS(s SMTPFacts) (Result, string) {
+	if s.Outcome != TLSEstablished {
+		return speaksTLS(s)
+	}
+	for _, line := range s.TLSEHLO[min(1, len(s.TLSEHLO)):] { // the first holds the server's name
+		if len(line) > 4 && strings.EqualFold(strings.TrimSpace(line[4:]), "REQUIRETLS") { // "250-REQUIRETLS"
+			return Pass, "EHLO lists REQUIRETLS"
+		}
+	}
+	return Fail, "EHLO inside TLS does not list REQUIRETLS"
+}
