@@ -1,0 +1,95 @@
+package probetest
+
+import (
+	"crypto/tls"
+	"strings"
+	"time"
+)
+
+// Say is a reply of other lines than usual.
+func Say(lines ...string) Step {
+	return func(c *SMTPConn) bool { return c.Say(lines...) }
+}
+
+// Hangup ends the connection, after some last lines.
+func Hangup(lines ...string) Step {
+	return func(c *SMTPConn) bool {
+		if len(lines) > 0 {
+			c.Say(lines...)
+		}
+		return false
+	}
+}
+
+// Silence says nothing at all until the client gives up: a tarpit.
+func Silence(c *SMTPConn) bool {
+	for {
+		if _, err := c.r.ReadByte(); err != nil {
+			return false
+		}
+	}
+}
+
+// Drip says one octet each pause.
+func Drip(text string, pause time.Duration) Step {
+	return func(c *SMTPConn) bool {
+		for i := range len(text) {
+			time.Sleep(pause)
+			if _, err := c.Write([]byte(text[i : i+1])); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// Endless says the same again and again, as fast as the client reads.
+func Endless(text string) Step {
+	return func(c *SMTPConn) bool {
+		block := []byte(strings.Repeat(text, 1+(16<<10)/len(text)))
+		for {
+			if _, err := c.Write(block); err != nil {
+				return false
+			}
+		}
+	}
+}
+
+// LongLine is a reply on one line of so many octets.
+func LongLine(prefix string, octets int) Step {
+	return func(c *SMTPConn) bool {
+		block := []byte(strings.Repeat("x", 64<<10))
+		if _, err := c.Write([]byte(prefix)); err != nil {
+			return false
+		}
+		for sent := len(prefix); sent < octets; sent += len(block) {
+			if _, err := c.Write(block[:min(len(block), octets-sent)]); err != nil {
+				return false
+			}
+		}
+		return c.Say("")
+	}
+}
+
+// Inject answers STARTTLS with 220 and more plain text in the same segment, as somebody on the
+// path may (CVE-2011-0411), and then goes on as if nothing had happened.
+func Inject(lines ...string) Step {
+	return func(c *SMTPConn) bool {
+		return c.Say(append([]string{"220 go ahead"}, lines...)...) && c.Handshake()
+	}
+}
+
+// SilentHandshake answers STARTTLS with 220 and then says nothing.
+func SilentHandshake(c *SMTPConn) bool { return c.Say("220 go ahead") && Silence(c) }
+
+// Chain presents these certificates in the handshake, whatever they are: one after the other
+// as the server's own, its issuer, and so on.
+func Chain(cert tls.Certificate) Step {
+	return func(c *SMTPConn) bool {
+		if !c.Say("220 go ahead") {
+			return false
+		}
+		conn := tls.Server(c.Conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+		return conn.Handshake() == nil
+	}
+}
