@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"peerscore/assess/probe/resolver"
+)
+
+// startHTTP serves /metrics and /healthz where http.listen says so; nil where it is off.
+func (d *daemon) startHTTP() (*http.Server, error) {
+	if d.config.HTTP.Listen == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", d.config.HTTP.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("http.listen: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{d})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	d.log.Info("http listening", "address", listener.Addr().String())
+	go server.Serve(listener)
+	return server, nil
+}
+
+// collector turns the counters of the daemon's parts into metrics. No metric carries a domain.
+type collector struct{ *daemon }
+
+var (
+	milterSessions = prometheus.NewDesc("peerscore_milter_sessions_total", "MTA sessions by outcome.", []string{"outcome"}, nil)
+	milterOpen     = prometheus.NewDesc("peerscore_milter_sessions_open", "MTA sessions at this moment.", nil, nil)
+	milterMessages = prometheus.NewDesc("peerscore_milter_messages_total", "Messages by row of the attribution table.", []string{"row"}, nil)
+	milterProblems = prometheus.NewDesc("peerscore_milter_problems_total", "Messages that were accepted without all that belongs to them.", []string{"kind"}, nil)
+	queueRuns      = prometheus.NewDesc("peerscore_assess_runs_total", "Probe runs by outcome.", []string{"outcome"}, nil)
+	queueLength    = prometheus.NewDesc("peerscore_assess_queue", "Domains in the queue by state.", []string{"state"}, nil)
+	validating     = prometheus.NewDesc("peerscore_resolver_validates", "1 if the resolver validates DNSSEC, 0 if not or unknown.", nil, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect is part of prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(desc *prometheus.Desc, n int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(desc *prometheus.Desc, n int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
+	}
+	m := c.milter.Stats()
+	gauge(milterOpen, m.Open)
+	counter(milterSessions, m.Sessions, "accepted")
+	counter(milterSessions, m.Refused, "refused")
+	counter(milterSessions, m.TimedOut, "timed_out")
+	counter(milterSessions, m.Malformed, "malformed")
+	for row := 1; row < len(m.Messages); row++ {
+		counter(milterMessages, m.Messages[row], strconv.Itoa(row))
+	}
+	counter(milterProblems, m.Aborted, "aborted")
+	counter(milterProblems, m.NotEvaluated, "not_evaluated")
+	counter(milterProblems, m.NotRecorded, "not_recorded")
+	counter(milterProblems, m.Panics, "panic")
+	q := c.queue.Stats()
+	counter(queueRuns, int64(q.Runs-q.Failed), "measured")
+	counter(queueRuns, int64(q.Failed), "failed")
+	counter(queueRuns, int64(q.OverBudget), "over_budget")
+	counter(queueRuns, int64(q.Dropped), "dropped")
+	gauge(queueLength, q.Waiting, "waiting")
+	gauge(queueLength, q.Running, "running")
+	yes := 0
+	if c.resolver.Validation().Validates == resolver.ValidatesYes {
+		yes = 1
+	}
+	gauge(validating, yes)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"peerscore/assess"
+)
+
+// learner stands between the milter, which must not wait, and the queue and the store.
+type learner struct {
+	*daemon
+	recipients chan assess.Domain
+}
+
+// recipientBacklog is how many recipient domains may wait to be stored; more are dropped, and
+// come again with the next mail to them.
+const recipientBacklog = 1000
+
+func newLearner(d *daemon) *learner {
+	return &learner{daemon: d, recipients: make(chan assess.Domain, recipientBacklog)}
+}
+
+// Offer has the domain probed unless it was within assess.max_age.
+func (l *learner) Offer(domain assess.Domain) {
+	if !l.config.Assess.Enabled {
+		return
+	}
+	assessed := l.standings.Standing(context.Background(), domain).Assessed
+	if time.Since(assessed) > time.Duration(l.config.Assess.MaxAge) {
+		l.queue.Offer(domain)
+	}
+}
+
+// Learn makes a domain that our users write to a known peer.
+func (l *learner) Learn(domain assess.Domain) {
+	select {
+	case l.recipients <- domain:
+	default:
+	}
+}
+
+// run stores what Learn was told until ctx ends.
+func (l *learner) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case domain := <-l.recipients:
+			if err := domain.CheckPeer(); err != nil || l.own(domain) {
+				continue
+			}
+			if err := l.store.Learn(ctx, domain); err != nil {
+				if ctx.Err() == nil {
+					l.log.Warn("a recipient domain was not kept", "domain", domain, "error", err)
+				}
+				continue
+			}
+			l.Offer(domain)
+		}
+	}
+}
+
+func (l *learner) own(domain assess.Domain) bool {
+	for _, own := range domains(l.config.Milter.OwnDomains) {
+		if domain.Within(own) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"peerscore/assess"
+	"peerscore/store"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var filter store.Filter
+	var level, since string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Print all peers, one line each",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if filter.Since, err = parseSince(since, time.Now()); err != nil {
+				return err
+			}
+			if level != "" && !oneOf(level, "protected", "minimum", "unprotected", "unknown") {
+				return fail(exitUsage, "--level must be protected, minimum, unprotected or unknown")
+			}
+			if !oneOf(filter.Sort, store.Sorts...) {
+				return fail(exitUsage, "--sort must be one of %v", store.Sorts)
+			}
+			if filter.Limit < 0 {
+				return fail(exitUsage, "--limit must not be negative")
+			}
+			filter.Level = assess.Level(level)
+			reader, err := a.openReader(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer reader.Close()
+			return a.list(cmd.Context(), reader, filter)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&filter.Sort, "sort", "domain", "sort by `KEY`: domain, confidentiality, identity, integrity, seen, sessions or assessed")
+	flags.Float64Var(&filter.Below, "below", 0, "only peers with a score below `STARS`")
+	flags.StringVar(&level, "level", "", "only peers whose lowest score is at `LEVEL`: protected, minimum, unprotected or unknown")
+	flags.IntVar(&filter.Limit, "limit", 0, "print at most `N` peers")
+	flags.StringVar(&since, "since", "", "only peers seen since `TIME`: a date (2026-11-20) or how long ago (7d)")
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, r reader, f store.Filter) error {
+	peers, err := r.Peers(ctx, f)
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	return a.writePeers(peers, time.Now())
+}
+
+// parseSince reads a date or a duration before now; "" is no limit.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.ParseInLocation("2006-01-02", s, time.Local); err == nil {
+		return t, nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	var d Duration
+	if err := d.UnmarshalText([]byte(s)); err != nil {
+		return time.Time{}, fail(exitUsage, "--since %q: write a date such as 2026-11-20, or how long ago such as 7d", s)
+	}
+	return now.Add(-time.Duration(d)), nil
+}
+
+// peerJSON is one line of `list --json`.
+type peerJSON struct {
+	Domain          assess.Domain `json:"domain"`
+	Status          assess.Status `json:"status"`
+	Confidentiality *float64      `json:"confidentiality"`
+	Identity        *float64      `json:"identity"`
+	Integrity       *float64      `json:"integrity"`
+	Credited        int           `json:"credited"`
+	FirstSeen       *time.Time    `json:"first_seen"`
+	LastSeen        *time.Time    `json:"last_seen"`
+	Assessed        *time.Time    `json:"assessed"`
+}
+
+func (a *app) writePeers(peers []store.Peer, now time.Time) error {
+	if a.json {
+		rows := []peerJSON{}
+		for _, p := range peers {
+			rows = append(rows, peerJSON{
+				p.Domain, p.Status, scoreOf(p.Scores[assess.Confidentiality]).Stars, scoreOf(p.Scores[assess.Identity]).Stars,
+				scoreOf(p.Scores[assess.Integrity]).Stars, p.Credited, timeOrNull(p.FirstSeen), timeOrNull(p.LastSeen), timeOrNull(p.Assessed),
+			})
+		}
+		return writeJSON(a.out, rows)
+	}
+	if len(peers) == 0 {
+		fmt.Fprintln(a.err, "peerscore: no peer matches; peers become known when mail is exchanged with them")
+		return nil
+	}
+	if a.terminal {
+		a.writePeerTable(a.out, peers, now)
+		return nil
+	}
+	for _, p := range peers {
+		fmt.Fprintf(a.out, "%-30s %-8s %4s %4s %4s  %d sessions, seen %s\n", p.Domain, p.Status,
+			number(p.Scores[assess.Confidentiality]), number(p.Scores[assess.Identity]), number(p.Scores[assess.Integrity]),
+			p.Credited, ago(p.LastSeen, now))
+	}
+	return nil
+}
+
+func (c console) writePeerTable(w io.Writer, peers []store.Peer, now time.Time) {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	t.AppendHeader(table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen", "Status"})
+	for _, p := range peers {
+		row := table.Row{string(p.Domain)}
+		for _, category := range assess.Categories {
+			s := p.Scores[category]
+			row = append(row, c.paintLevel(s.Level(), fmt.Sprintf("%s %3s", stars(s), number(s))))
+		}
+		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now), p.Status))
+	}
+	t.Render()
+}

@@ -1,0 +1,133 @@
+// Command peerscore keeps the reputation of the mail providers that a host exchanges mail
+// with: a milter observes how they send, probes find out how they receive, and both become
+// three star scores by the MECSA method (report EUR 29674 EN).
+//
+// One file a subcommand. main parses and calls run; run never exits, so that tests call it.
+// What a command prints is in render.go (JSON) and text.go (for people); where it comes from
+// is package store. Only serve, assess and demo open a network connection.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit statuses, as interface.md promises them.
+const (
+	exitAnswered    = 0
+	exitUnknown     = 1 // domain not known, or below --below
+	exitUsage       = 2 // usage or configuration
+	exitUnavailable = 3 // database or daemon out of reach
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], console{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "",
+		progress: term.IsTerminal(int(os.Stderr.Fd())),
+	})
+	stop()
+	os.Exit(code)
+}
+
+// console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+	terminal bool // out is a terminal: colours and tables are welcome
+	progress bool // err is a terminal: a progress bar is welcome
+}
+
+// failure is an error with the exit status that it means.
+type failure struct {
+	status int
+	err    error
+}
+
+func (f failure) Error() string { return f.err.Error() }
+func (f failure) Unwrap() error { return f.err }
+
+func fail(status int, format string, args ...any) error {
+	return failure{status, fmt.Errorf(format, args...)}
+}
+
+// app is what every command shares: the console and the flags of the root.
+type app struct {
+	console
+	configPath string
+	dbPath     string
+	json       bool
+}
+
+// run executes one command line and returns its exit status. An error is one line on standard
+// error that says what to do.
+func run(ctx context.Context, args []string, c console) int {
+	a := &app{console: c}
+	root := a.command()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitAnswered
+	}
+	status := exitUsage // what cobra itself refuses: flags, arguments, unknown commands
+	var f failure
+	if errors.As(err, &f) {
+		status = f.status
+	}
+	if !errors.Is(err, errSilent) {
+		fmt.Fprintf(c.err, "peerscore: %s\n", printable(err.Error()))
+	}
+	return status
+}
+
+// errSilent ends a command whose output has said it all already.
+var errSilent = errors.New("answered with a status")
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "peerscore",
+		Short: "Star scores for the mail providers you exchange mail with",
+		Long: `peerscore tells which of the mail providers you exchange mail with protect it.
+
+A milter observes how they send, probes find out how they receive; both become three
+scores of 0 to 5 stars: confidentiality, identity and integrity.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+systemConfig+", if it is there)")
+	flags.StringVar(&a.dbPath, "db", "", "database `FILE` (default: store.path of the configuration)")
+	flags.BoolVar(&a.json, "json", false, "print JSON for programs")
+	root.AddCommand(
+		a.serveCommand(), a.showCommand(), a.explainCommand(), a.listCommand(), a.assessCommand(),
+		a.forgetCommand(), a.pruneCommand(),
+		a.demoCommand(), a.configCommand(), a.manCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// config is the effective configuration of this command line.
+func (a *app) config() (Config, error) {
+	c, err := loadConfig(a.configPath)
+	if err != nil {
+		return c, failure{exitUsage, err}
+	}
+	if a.dbPath != "" {
+		c.Store.Path = a.dbPath
+	}
+	return c, nil
+}

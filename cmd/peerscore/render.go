@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"peerscore/assess"
+)
+
+// schemaVersion is raised when a field is renamed or removed; adding one keeps it.
+const schemaVersion = 1
+
+// domainJSON is the object that `show --json` and `assess --json` print for one domain.
+type domainJSON struct {
+	Schema         int              `json:"schema"`
+	Domain         assess.Domain    `json:"domain"`
+	Profile        string           `json:"profile"`
+	Status         assess.Status    `json:"status"`
+	Basis          assess.Basis     `json:"basis"`
+	Scores         scoresJSON       `json:"scores"`
+	MinimumSet     bool             `json:"minimum_set"`
+	Standards      standardsJSON    `json:"standards"`
+	Sessions       sessionsJSON     `json:"sessions"`
+	FirstSeen      *time.Time       `json:"first_seen"`
+	LastSeen       *time.Time       `json:"last_seen"`
+	Assessed       *time.Time       `json:"assessed"`
+	NextAssessment *time.Time       `json:"next_assessment"`
+	Explanation    *explanationJSON `json:"explanation,omitempty"`
+}
+
+type scoresJSON struct {
+	Confidentiality scoreJSON `json:"confidentiality"`
+	Identity        scoreJSON `json:"identity"`
+	Integrity       scoreJSON `json:"integrity"`
+}
+
+type scoreJSON struct {
+	Stars   *float64          `json:"stars"` // null where there is no score
+	Level   assess.Level      `json:"level"`
+	Partial bool              `json:"partial"`
+	Missing []assess.Standard `json:"missing"`
+}
+
+// standardsJSON keeps the order of assess.Standards, which a map would lose.
+type standardsJSON []standardJSON
+
+type standardJSON struct {
+	name     assess.Standard
+	Support  assess.Support `json:"support"`
+	Passed   int            `json:"passed"`
+	Failed   int            `json:"failed"`
+	Unknown  int            `json:"unknown"`
+	Estimate bool           `json:"estimate"`
+	Tests    []assess.Test  `json:"tests"`
+	Notes    []string       `json:"notes,omitempty"`
+}
+
+// MarshalJSON writes an object with one key a standard.
+func (s standardsJSON) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	out.WriteByte('{')
+	for i, standard := range s {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		value, err := json.Marshal(standard)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&out, "%q:%s", standard.name, value)
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+type sessionsJSON struct {
+	Window          string `json:"window"`
+	Credited        int    `json:"credited"`
+	Hosts           int    `json:"hosts"`
+	Unauthenticated int    `json:"unauthenticated"`
+}
+
+// explanationJSON is what `explain --json` adds.
+type explanationJSON struct {
+	Confidentiality reasonJSON `json:"confidentiality"`
+	Identity        reasonJSON `json:"identity"`
+	Integrity       reasonJSON `json:"integrity"`
+}
+
+type reasonJSON struct {
+	Row  []assess.Standard `json:"row"`  // the standards of the profile's row that matched
+	Next []assess.Standard `json:"next"` // the cheapest change that gains half a star or more
+}
+
+// report is an assessment with what the store knows beside it.
+type report struct {
+	assess.Assessment
+	Next time.Time // when the next probe is due; zero when none is planned
+}
+
+func (r report) json(explain bool) domainJSON {
+	tally := r.Evidence.Tally
+	out := domainJSON{
+		Schema: schemaVersion, Domain: r.Domain, Profile: r.Profile, Status: r.Status, Basis: r.Evidence.Basis(),
+		Scores: scoresJSON{
+			scoreOf(r.Scores[assess.Confidentiality]), scoreOf(r.Scores[assess.Identity]), scoreOf(r.Scores[assess.Integrity]),
+		},
+		MinimumSet: r.Scores.MinimumSet(),
+		Sessions: sessionsJSON{
+			Window: shortDuration(tally.Window), Credited: tally.Credited(),
+			Hosts: len(tally.Hosts), Unauthenticated: tally.Unauthenticated,
+		},
+		FirstSeen: timeOrNull(tally.FirstSeen), LastSeen: timeOrNull(tally.LastSeen), NextAssessment: timeOrNull(r.Next),
+	}
+	if r.Evidence.Facts != nil {
+		out.Assessed = timeOrNull(r.Evidence.Facts.At)
+	}
+	for _, s := range assess.Standards {
+		out.Standards = append(out.Standards, standardOf(s, r.Verdicts))
+	}
+	if explain {
+		out.Explanation = &explanationJSON{
+			reasonOf(r.Scores[assess.Confidentiality]), reasonOf(r.Scores[assess.Identity]), reasonOf(r.Scores[assess.Integrity]),
+		}
+	}
+	return out
+}
+
+func scoreOf(s assess.Score) scoreJSON {
+	out := scoreJSON{Level: s.Level(), Partial: s.Partial, Missing: orEmpty(s.Missing)}
+	if s.Known {
+		out.Stars = &s.Stars
+	}
+	return out
+}
+
+func standardOf(s assess.Standard, verdicts assess.Verdicts) standardJSON {
+	v := verdicts[s]
+	return standardJSON{
+		name: s, Support: verdicts.Support(s), Passed: v.Passed, Failed: v.Failed, Unknown: v.Unknown,
+		Estimate: v.Estimate, Tests: orEmpty(v.Tests), Notes: v.Notes,
+	}
+}
+
+func reasonOf(s assess.Score) reasonJSON {
+	return reasonJSON{Row: orEmpty(s.Row.Met), Next: orEmpty(s.Next)}
+}
+
+// orEmpty makes an absent list print as [] rather than null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+// writeJSON prints one value, indented for the reader that it will have after all.
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
+
+// writeJSONLine prints one value on one line.
+func writeJSONLine(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
+}

@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"peerscore/assess"
+	"peerscore/assess/probe"
+	"peerscore/assess/probe/resolver"
+	"peerscore/milter"
+	"peerscore/store"
+)
+
+// drainTime is how long messages at hand may take to end after SIGTERM, below systemd's patience.
+const drainTime = 12 * time.Second
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon: milter, background assessor, store",
+		Long: `Run the daemon in the foreground. It starts without a configuration file, tells systemd
+when it is ready, reloads what can change on SIGHUP, and on SIGTERM or SIGINT finishes the
+messages at hand, commits and closes.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := a.config()
+			if err != nil {
+				return err
+			}
+			level := &slog.LevelVar{}
+			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), surroundings{})
+			if err != nil {
+				return failure{exitUnavailable, err}
+			}
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			go func() {
+				for range reload {
+					a.reload(d, level)
+				}
+			}()
+			return d.run(cmd.Context())
+		},
+	}
+}
+
+// reload reads the configuration again and applies what can change without dropping sessions.
+func (a *app) reload(d *daemon, level *slog.LevelVar) {
+	config, err := a.config()
+	if err != nil {
+		d.log.Error("the configuration was not reloaded", "error", err)
+		return
+	}
+	level.Set(slogLevel(config.Log.Level))
+	d.milter.SetPolicy(config.policy())
+	d.log.Info("configuration reloaded", "applies", "log.level, header.*, milter.* but listen and socket_*; all else on restart")
+}
+
+// surroundings are what the demo replaces. The zero value is the real world.
+type surroundings struct {
+	ports     map[uint16]uint16 // instead of 25, 80 and 443
+	roots     *x509.CertPool
+	hurry     bool // probe at once and without budgets: everything is on loopback
+	listeners []net.Listener
+}
+
+// daemon is one process: milter, background assessor, store.
+type daemon struct {
+	config    Config
+	log       *slog.Logger
+	store     *store.Store
+	standings *store.Standings
+	resolver  *resolver.Resolver
+	assessor  *assess.Assessor
+	queue     *assess.Queue
+	milter    *milter.Server
+	learner   *learner
+	listeners []net.Listener
+}
+
+// newDaemon opens the database and the sockets and says in one line each what they are. After
+// an error nothing is left open.
+func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around surroundings) (_ *daemon, err error) {
+	d := &daemon{config: config, log: logger}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.resolver, err = newResolver(config, logger); err != nil {
+		return nil, err
+	}
+	options := config.storeOptions(logger)
+	options.SetAside = true
+	if d.store, err = store.Open(ctx, config.Store.Path, options); err != nil {
+		return nil, fmt.Errorf("%w; --db or store.path names another file", err)
+	}
+	if d.assessor, err = newAssessor(config, logger, d.store, d.resolver, around, probe.DefaultLimits()); err != nil {
+		return nil, err
+	}
+	d.standings = store.NewStandings(d.store, store.Judge{Profile: d.assessor.Profile, Rules: d.assessor.Rules, Window: d.assessor.Window})
+	d.queue = &assess.Queue{Assessor: d.assessor, Agenda: d.store, Schedule: config.schedule()}
+	if around.hurry {
+		d.queue.Schedule.MinDelay, d.queue.Schedule.MaxDelay = 0, 0
+	}
+	d.learner = newLearner(d)
+	d.milter = milter.New(milter.Config{
+		Resolver: d.resolver, Recorder: d.store, Reputation: d.standings, Learner: d.learner, Logger: logger,
+		Hostname: config.Assess.EHLO, Policy: config.policy(),
+	})
+	log.SetFlags(0)
+	log.SetOutput(milter.StandardLog(logger)) // go-milter's own complaints
+	d.listeners = around.listeners
+	for _, l := range config.Milter.Listen {
+		if around.listeners != nil {
+			break
+		}
+		listener, err := listen(l, config.Milter)
+		if err != nil {
+			return nil, fmt.Errorf("cannot listen on %s: %w", l, err)
+		}
+		d.listeners = append(d.listeners, listener)
+	}
+	d.introduce(ctx)
+	return d, nil
+}
+
+// introduce says where everything is, and whether the resolver validates.
+func (d *daemon) introduce(ctx context.Context) {
+	for _, l := range d.listeners {
+		d.log.Info("milter listening", "network", l.Addr().Network(), "address", l.Addr().String())
+	}
+	d.log.Info("database open", "path", d.config.Store.Path)
+	d.checkResolver(ctx)
+}
+
+// checkResolver runs the self-test; DNSSEC is unknown, never "no", where it does not validate.
+func (d *daemon) checkResolver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	v := d.resolver.SelfTest(ctx)
+	level := slog.LevelInfo
+	if v.Validates != resolver.ValidatesYes {
+		level = slog.LevelWarn
+	}
+	var servers []string
+	for _, s := range d.resolver.Servers() {
+		servers = append(servers, s.String())
+	}
+	validates := v.Validates
+	if validates == resolver.ValidatesUnknown {
+		validates = "unknown"
+	}
+	d.log.Log(ctx, level, "resolver", "servers", strings.Join(servers, " "), "validates", validates, "detail", v.Detail)
+}
+
+// run serves until ctx ends, then stops in order: the milter finishes the messages at hand,
+// probes are given up, the store commits and closes.
+func (d *daemon) run(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var workers sync.WaitGroup
+	workers.Go(func() { d.standings.Run(background) })
+	workers.Go(func() { d.daily(background) })
+	workers.Go(func() { d.learner.run(background) })
+	if d.config.Assess.Enabled {
+		workers.Go(func() { d.queue.Run(background) })
+	}
+	failed := make(chan error, len(d.listeners)+1)
+	for _, l := range d.listeners {
+		go func() { failed <- d.milter.Serve(l) }()
+	}
+	web, err := d.startHTTP()
+	if err != nil {
+		failed <- err
+	}
+	notify(systemd.SdNotifyReady)
+
+	err = nil
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	notify(systemd.SdNotifyStopping)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if web != nil {
+		web.Close()
+	}
+	if err := d.milter.Shutdown(drain); err != nil {
+		d.log.Warn("not all messages ended in time", "error", err)
+	}
+	stopBackground()
+	workers.Wait()
+	if closeErr := d.close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	d.log.Info("stopped")
+	return nil
+}
+
+// notify tells systemd; outside systemd it does nothing.
+func notify(state string) {
+	_, _ = systemd.SdNotify(false, state) // nobody is left to tell
+}
+
+// daily looks again whether the resolver validates.
+func (d *daemon) daily(ctx context.Context) {
+	tick := time.NewTicker(day)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.checkResolver(ctx)
+		}
+	}
+}
+
+func (d *daemon) close() error {
+	for _, l := range d.listeners {
+		l.Close()
+	}
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Close()
+}
+
+func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error) {
+	var servers []string
+	for _, s := range config.DNS.Servers {
+		servers = append(servers, string(s))
+	}
+	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(config.DNS.TrustAD), Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("%w; dns.servers names a resolver", err)
+	}
+	return r, nil
+}
+
+// newAssessor joins the prober to the store, for the daemon and for `assess`.
+func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver.Resolver, around surroundings, limits probe.Limits) (*assess.Assessor, error) {
+	profile, err := assess.LoadProfile(config.Score.Profile)
+	if err != nil {
+		return nil, err
+	}
+	roots := around.roots
+	if config.Assess.CAFile != "" {
+		if roots, err = readRoots(config.Assess.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	dialer := &probe.Dialer{Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
+	for _, server := range r.Servers() {
+		dialer.Refuse = append(dialer.Refuse, server.Addr())
+	}
+	if around.hurry {
+		limits.ProbesPerMinute, limits.NetworkPerDay = 6000, 6000
+	}
+	env := probe.Env{Resolver: r, Dialer: dialer, Roots: roots, EHLO: config.Assess.EHLO, Limits: limits, Log: logger}
+	if s != nil {
+		env.Memory = s
+	}
+	prober, err := probe.NewRunner(env)
+	if err != nil {
+		return nil, err
+	}
+	return &assess.Assessor{
+		Prober: prober, Repository: s, Profile: profile, Rules: config.rules(),
+		Window: time.Duration(config.Score.Window), Deny: domains(config.Assess.DenyDomains), Logger: logger,
+	}, nil
+}
+
+func readRoots(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("assess.ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("assess.ca_file: %s holds no certificate in PEM form", path)
+	}
+	return pool, nil
+}
+
+func (c Config) schedule() assess.Schedule {
+	s := assess.DefaultSchedule()
+	s.MaxAge, s.Retry, s.Concurrency = time.Duration(c.Assess.MaxAge), time.Duration(c.Assess.Retry), c.Assess.Concurrency
+	return s
+}
+
+func (c Config) storeOptions(logger *slog.Logger) store.Options {
+	return store.Options{Logger: logger, Window: time.Duration(c.Score.Window), Keep: time.Duration(c.Store.Keep)}
+}
+
+func (c Config) policy() milter.Policy {
+	return milter.Policy{
+		Authentication: milter.Authentication(c.Milter.Authentication), AuthservID: c.Milter.AuthservID,
+		TrustedAuthservIDs: c.Milter.TrustedAuthservIDs, InternalHosts: prefixes(c.Milter.InternalHosts),
+		OwnDomains: domains(c.Milter.OwnDomains),
+		Score:      c.Header.Score, Bars: c.Header.Bars, AuthenticationResults: c.Header.AuthenticationResults,
+		LearnRecipients: c.Assess.LearnFromOutgoing,
+	}
+}
+
+// listen opens one milter socket. A unix socket that a dead process left is replaced; one that
+// answers is not.
+func listen(l Listener, config MilterConfig) (net.Listener, error) {
+	if l.Network != "unix" {
+		return net.Listen(l.Network, l.Address)
+	}
+	if conn, err := net.Dial("unix", l.Address); err == nil {
+		conn.Close()
+		return nil, errors.New("another process answers there; stop it first")
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := os.Remove(l.Address); err != nil {
+			return nil, err
+		}
+	}
+	listener, err := net.Listen("unix", l.Address)
+	if err != nil {
+		return nil, err
+	}
+	if err := setOwner(l.Address, config); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return listener, nil
+}
+
+func setOwner(path string, config MilterConfig) error {
+	if config.SocketGroup != "" {
+		group, err := user.LookupGroup(config.SocketGroup)
+		if err != nil {
+			return fmt.Errorf("milter.socket_group: %w", err)
+		}
+		gid, err := strconv.Atoi(group.Gid)
+		if err != nil {
+			return fmt.Errorf("milter.socket_group: %w", err)
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("milter.socket_group: %w", err)
+		}
+	}
+	return os.Chmod(path, os.FileMode(config.SocketMode))
+}
+
+// newLogger writes what log.format asks for, from log.level up; level can change later.
+func newLogger(w io.Writer, config LogConfig, level *slog.LevelVar) *slog.Logger {
+	level.Set(slogLevel(config.Level))
+	options := &slog.HandlerOptions{Level: level}
+	if config.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func slogLevel(name string) slog.Level {
+	return map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[name]
+}
+
+// logger is for commands: what goes wrong is worth a line, what goes well is in the output.
+func (a *app) logger(config Config) *slog.Logger {
+	if config.Log.Level == "info" {
+		config.Log.Level = "warn"
+	}
+	return newLogger(a.err, config.Log, &slog.LevelVar{})
+}

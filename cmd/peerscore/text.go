@@ -1,0 +1,254 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"peerscore/assess"
+)
+
+// standardNames are the standards as people write them.
+var standardNames = map[assess.Standard]string{
+	assess.StartTLS: "StartTLS", assess.X509: "x509", assess.SPF: "SPF", assess.DKIM: "DKIM", assess.DMARC: "DMARC",
+	assess.DANE: "DANE", assess.DNSSEC: "DNSSEC", assess.MTASTS: "MTA-STS", assess.TLSRPT: "TLS-RPT", assess.RequireTLS: "REQUIRETLS",
+	assess.StartTLS12: "StartTLS with TLS 1.2", assess.SPFPolicy: "an SPF policy of -all or ~all", assess.DMARCPolicy: "a DMARC policy with reports",
+}
+
+var categoryNames = map[assess.Category]string{
+	assess.Confidentiality: "Confidentiality", assess.Identity: "Identity", assess.Integrity: "Integrity",
+}
+
+// printable replaces control and other unprintable characters, so that a peer's text cannot
+// move the cursor or recolour the terminal. It keeps no newline.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
+// paint colours only on a terminal.
+func (c console) paint(colors text.Colors, s string) string {
+	if !c.terminal {
+		return s
+	}
+	return colors.EscapeSeq() + s + text.Reset.EscapeSeq()
+}
+
+var (
+	bold   = text.Colors{text.Bold}
+	faint  = text.Colors{text.Faint}
+	green  = text.Colors{text.FgGreen}
+	yellow = text.Colors{text.FgYellow}
+	red    = text.Colors{text.FgRed}
+)
+
+func (c console) paintLevel(level assess.Level, s string) string {
+	switch level {
+	case assess.LevelProtected:
+		return c.paint(green, s)
+	case assess.LevelMinimum:
+		return c.paint(yellow, s)
+	case assess.LevelUnprotected:
+		return c.paint(red, s)
+	}
+	return c.paint(faint, s)
+}
+
+// stars draws a score five columns wide: "★★★★½", "★★★··", "—" where there is none.
+func stars(s assess.Score) string {
+	if !s.Known {
+		return "—    "
+	}
+	full := int(s.Stars)
+	out := strings.Repeat("★", full)
+	if s.Stars > float64(full) {
+		out += "½"
+		full++
+	}
+	return out + strings.Repeat("·", 5-full)
+}
+
+// number writes stars as interface.md does: "4.5", "5", "-" where there is none.
+func number(s assess.Score) string {
+	if !s.Known {
+		return "-"
+	}
+	return fmt.Sprintf("%g", s.Stars)
+}
+
+func names(standards []assess.Standard) string {
+	var out []string
+	for _, s := range standards {
+		out = append(out, standardNames[s])
+	}
+	return strings.Join(out, ", ")
+}
+
+// ago is how long before now a time lies, in the one unit that matters.
+func ago(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return "never"
+	case d < 0:
+		return "in " + unit(-d)
+	case d < time.Minute:
+		return "just now"
+	}
+	return unit(d) + " ago"
+}
+
+func unit(d time.Duration) string {
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if n := int(d / u.size); n == 1 {
+			return "1 " + u.name
+		} else if n > 1 {
+			return fmt.Sprintf("%d %ss", n, u.name)
+		}
+	}
+	return "a moment"
+}
+
+// writeSummary is the text of `show`: three scores, support by standard, basis and age.
+func (c console) writeSummary(w io.Writer, r report, now time.Time) {
+	c.writeTitle(w, r, now)
+	for _, category := range assess.Categories {
+		c.writeScore(w, category, r.Scores[category])
+	}
+	fmt.Fprintln(w)
+	for _, s := range assess.Standards {
+		c.writeStandard(w, s, r.Verdicts)
+	}
+	fmt.Fprintln(w)
+	c.writeBasis(w, r, now)
+}
+
+func (c console) writeTitle(w io.Writer, r report, _ time.Time) {
+	title := string(r.Domain)
+	if u := r.Domain.Unicode(); u != title {
+		title += " (" + printable(u) + ")"
+	}
+	fmt.Fprintf(w, "%s  %s\n\n", c.paint(bold, title), statusSentence(r))
+}
+
+func statusSentence(r report) string {
+	switch r.Status {
+	case assess.StatusPending:
+		return "known, not assessed yet"
+	case assess.StatusNoMail:
+		return "receives no mail (null MX)"
+	case assess.StatusUnknown:
+		return "nothing could be measured"
+	}
+	if r.Scores.MinimumSet() {
+		return "adopts the minimum set: all three scores at 3.5 or more"
+	}
+	return "below the minimum set: not all three scores at 3.5 or more"
+}
+
+func (c console) writeScore(w io.Writer, category assess.Category, s assess.Score) {
+	line := fmt.Sprintf("  %-16s %s  %-4s %-12s", categoryNames[category], stars(s), number(s), s.Level())
+	fmt.Fprint(w, c.paintLevel(s.Level(), line))
+	if s.Partial {
+		fmt.Fprint(w, " partial;")
+	}
+	if len(s.Missing) > 0 {
+		fmt.Fprintf(w, " missing: %s", names(s.Missing))
+	}
+	fmt.Fprintln(w)
+}
+
+func (c console) writeStandard(w io.Writer, s assess.Standard, verdicts assess.Verdicts) {
+	v, support := verdicts[s], verdicts.Support(s)
+	mark := map[assess.Support]string{assess.SupportYes: "yes", assess.SupportNo: "no", assess.SupportUnknown: "unknown"}[support]
+	colors := map[assess.Support]text.Colors{assess.SupportYes: green, assess.SupportNo: red, assess.SupportUnknown: faint}[support]
+	fmt.Fprintf(w, "  %-16s %s %s\n", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", mark)), tests(v))
+}
+
+// tests counts in words: "3 of 4 tests pass, 1 could not be carried out".
+func tests(v assess.Verdict) string {
+	var parts []string
+	if known := v.Passed + v.Failed; known > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d %s", v.Passed, known, plural(known, "test passes", "tests pass")))
+	}
+	if v.Unknown > 0 {
+		parts = append(parts, fmt.Sprintf("%d could not be carried out", v.Unknown))
+	}
+	if v.Estimate {
+		parts = append(parts, "an estimate until a message is seen")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func (c console) writeBasis(w io.Writer, r report, now time.Time) {
+	tally := r.Evidence.Tally
+	probed := "not probed yet"
+	if r.Evidence.Facts != nil {
+		probed = "probed " + ago(r.Evidence.Facts.At, now)
+	}
+	line := fmt.Sprintf("  Basis: %s; %d credited %s from %d %s in %s", probed,
+		tally.Credited(), plural(tally.Credited(), "session", "sessions"),
+		len(tally.Hosts), plural(len(tally.Hosts), "host", "hosts"), unit(tally.Window))
+	if tally.Unauthenticated > 0 {
+		line += fmt.Sprintf("; %d unauthenticated, not counted", tally.Unauthenticated)
+	}
+	fmt.Fprintf(w, "%s. Profile %s.\n", line, r.Profile)
+}
+
+// writeExplanation is the text of `explain`: every test behind every star.
+func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
+	c.writeTitle(w, r, now)
+	for _, category := range assess.Categories {
+		s := r.Scores[category]
+		c.writeScore(w, category, s)
+		if len(s.Row.Met) > 0 {
+			fmt.Fprintf(w, "      %s\n", c.paint(faint, fmt.Sprintf("row of %s: %s", r.Profile, names(s.Row.Met))))
+		}
+		if len(s.Next) > 0 {
+			fmt.Fprintf(w, "      %s\n", c.paint(faint, "cheapest gain: "+names(s.Next)))
+		}
+	}
+	for _, s := range assess.Standards {
+		fmt.Fprintln(w)
+		c.writeStandard(w, s, r.Verdicts)
+		for _, t := range r.Verdicts[s].Tests {
+			c.writeTest(w, t, now)
+		}
+		for _, note := range r.Verdicts[s].Notes {
+			fmt.Fprintf(w, "    %s %s\n", c.paint(yellow, "note"), printable(note))
+		}
+	}
+	fmt.Fprintln(w)
+	c.writeBasis(w, r, now)
+}
+
+func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
+	colors := map[assess.Result]text.Colors{assess.Pass: green, assess.Fail: red, assess.Bogus: red}[t.Result]
+	if colors == nil {
+		colors = faint
+	}
+	subject := printable(t.Subject)
+	if t.Address != "" && t.Address != t.Subject {
+		subject += " [" + printable(t.Address) + "]"
+	}
+	fmt.Fprintf(w, "    %s %s, %s: %s %s\n", c.paint(colors, fmt.Sprintf("%-7s", t.Result)), subject, printable(t.Test),
+		printable(t.Detail), c.paint(faint, "("+string(t.Direction)+", "+ago(t.At, now)+")"))
+}

@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	receiver   = "127.0.0.25" // the Postfix under test
+	milterPort = "8894"
+	perMilter  = "default_action=accept, connect_timeout=2s, command_timeout=10s, content_timeout=20s" // as contrib/postfix/main.cf has it
+	milterInet = "smtpd_milters = { inet:127.0.0.1:" + milterPort + ", " + perMilter + " }"
+)
+
+// daemon is one `peerscore serve`.
+type daemon struct {
+	l      *lab
+	cmd    *exec.Cmd
+	config string
+	db     string
+}
+
+// startDaemon runs peerscore with the laboratory's settings and those of the test, which are
+// TOML lines of dotted keys.
+func (l *lab) startDaemon(settings ...string) *daemon {
+	l.t.Helper()
+	d := &daemon{l: l, config: filepath.Join(l.dir, "peerscore.toml"), db: filepath.Join(l.subdir("state"), "peerscore.db")}
+	text := fmt.Sprintf("store.path = %q\nassess.allow_networks = [\"10.0.0.0/8\"]\nassess.ehlo = %q\n", d.db, ownHost) +
+		// The peers have private addresses, which are internal by default.
+		"milter.internal_hosts = [\"127.0.0.1\"]\n" + fmt.Sprintf("milter.own_domains = [%q]\n", ownDomain)
+	for _, s := range settings {
+		text += s + "\n"
+	}
+	l.write(l.dir, "peerscore.toml", text)
+	d.start()
+	return d
+}
+
+func (d *daemon) start() {
+	d.l.t.Helper()
+	d.cmd = d.l.start("peerscore", os.Getenv(binary), "serve", "--config", d.config)
+	d.l.waitFor("peerscore", func() bool { return listens("127.0.0.1:" + milterPort) })
+}
+
+// stop ends the daemon as systemd does.
+func (d *daemon) stop() {
+	d.l.t.Helper()
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	if err := d.cmd.Wait(); err != nil {
+		d.l.t.Errorf("the daemon did not stop cleanly: %v", err)
+	}
+}
+
+// killed ends the daemon as the OOM killer does.
+func (d *daemon) kill() {
+	syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	d.cmd.Wait()
+}
+
+// peer is what `peerscore show --json` says, as far as the tests look at it.
+type peer struct {
+	Status string `json:"status"`
+	Basis  string `json:"basis"`
+	Scores map[string]struct {
+		Stars   *float64 `json:"stars"`
+		Partial bool     `json:"partial"`
+	} `json:"scores"`
+	Standards map[string]struct {
+		Support string `json:"support"`
+		Tests   []struct {
+			Subject, Address, Direction, Test, Result, Detail string
+		} `json:"tests"`
+	} `json:"standards"`
+	Sessions struct {
+		Credited, Hosts, Unauthenticated int
+	} `json:"sessions"`
+}
+
+// show asks the CLI; it fails the test unless the domain is known.
+func (d *daemon) show(domain string) peer {
+	d.l.t.Helper()
+	p, err := d.tryShow(domain)
+	if err != nil {
+		d.l.t.Fatalf("show %s: %v", domain, err)
+	}
+	return p
+}
+
+func (d *daemon) tryShow(domain string) (p peer, err error) {
+	out, err := d.cli("show", "--json", domain)
+	if err != nil {
+		return p, fmt.Errorf("%w: %s", err, out)
+	}
+	return p, json.Unmarshal([]byte(out), &p)
+}
+
+func (d *daemon) cli(args ...string) (string, error) {
+	return d.l.try("", os.Getenv(binary), append([]string{"--config", d.config}, args...)...)
+}
+
+// stars is a score as a test table writes it: "4.5", "-" for none, with a "p" behind for partial.
+func (p peer) stars(category string) string {
+	s := p.Scores[category]
+	out := "-"
+	if s.Stars != nil {
+		out = fmt.Sprintf("%g", *s.Stars)
+	}
+	if s.Partial {
+		out += "p"
+	}
+	return out
+}

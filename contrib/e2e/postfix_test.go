@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	ownDomain = "own.example"    // whose mail the Postfix under test receives
+	ownHost   = "mx.own.example" // its name
+)
+
+// postfix is one Postfix instance with its own configuration, queue and log.
+type postfix struct {
+	l       *lab
+	conf    string // configuration directory
+	mail    string // where delivered messages arrive, a maildir
+	address string
+}
+
+// startPostfix runs a real Postfix on address:25. Settings come after the defaults of the
+// laboratory and win; services are appended to master.cf.
+func (l *lab) startPostfix(name, address string, settings []string, services ...string) *postfix {
+	l.t.Helper()
+	p := &postfix{l: l, conf: l.subdir(name + "/etc"), mail: l.subdir(name + "/mail"), address: address}
+	queue, data := l.subdir(name+"/spool"), l.subdir(name+"/lib")
+	l.chown(data, "postfix")
+	if err := os.Chown(p.mail, 65534, 65534); err != nil {
+		l.t.Fatal(err)
+	}
+	main := append([]string{
+		"compatibility_level = 3.6",
+		"queue_directory = " + queue,
+		"data_directory = " + data,
+		"mail_owner = postfix",
+		"setgid_group = postdrop",
+		"maillog_file_prefixes = /var, /dev/stdout, " + l.dir,
+		"maillog_file = " + filepath.Join(l.dir, name+".log"),
+		"myhostname = " + ownHost,
+		"myorigin = " + ownDomain,
+		"mydestination =",
+		"inet_interfaces = " + address,
+		"inet_protocols = ipv4",
+		"mynetworks = 127.0.0.1/32",
+		"smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination",
+		"virtual_mailbox_domains = " + ownDomain,
+		"virtual_mailbox_maps = static:inbox/",
+		"virtual_mailbox_base = " + p.mail,
+		"virtual_uid_maps = static:65534",
+		"virtual_gid_maps = static:65534",
+		"smtpd_client_connection_count_limit = 0",
+		"smtpd_tls_security_level = may",
+		"smtpd_peername_lookup = yes",
+		"in_flow_delay = 0",
+	}, settings...)
+	l.write(p.conf, "main.cf", strings.Join(main, "\n")+"\n")
+	l.write(p.conf, "master.cf", fmt.Sprintf(`smtp inet n - n - 100 smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+local unix - n n - - local
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+%s`, strings.Join(append(services, ""), "\n")))
+	l.run("", "postfix", "-c", p.conf, "start")
+	l.t.Cleanup(func() {
+		l.try("", "postfix", "-c", p.conf, "abort")
+		if l.t.Failed() {
+			l.t.Logf("%s said:\n%s", name, tail(filepath.Join(l.dir, name+".log"), 6000))
+		}
+	})
+	l.waitFor("Postfix on "+address, func() bool { return listens(address + ":25") })
+	return p
+}
+
+func (l *lab) chown(path, user string) {
+	l.t.Helper()
+	l.run("", "chown", user, path)
+}
+
+func listens(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// delivered returns the messages that arrived so far, each whole, by the value of their
+// Message-ID without the angle brackets.
+func (p *postfix) delivered() map[string]string {
+	p.l.t.Helper()
+	messages := map[string]string{}
+	files, err := filepath.Glob(filepath.Join(p.mail, "inbox/new/*"))
+	if err != nil {
+		p.l.t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			p.l.t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(content), "\n") {
+			if id, ok := strings.CutPrefix(strings.ToLower(line), "message-id: <"); ok {
+				messages[strings.TrimSuffix(id, ">")] = string(content)
+				break
+			}
+		}
+	}
+	return messages
+}
+
+// stop ends a process of the laboratory at once, as the OOM killer would.
+func kill(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }

@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+type httpHandler = http.HandlerFunc
+
+// TestScores is the whole of peerscore against the truth: real sessions in, real probes out,
+// every standard and every score of every provider, the headers on delivered mail, spoofs that
+// change nothing, and a daemon that is killed in the middle.
+func TestScores(t *testing.T) {
+	l := newLab(t)
+	l.startProviders()
+	d := l.startDaemon(fmt.Sprintf("assess.ca_file = %q", filepath.Join(l.dir, "ca.pem")))
+	p := l.startReceiver()
+	l.startPostfixProvider()
+
+	l.sendRound("first")
+	for i, prov := range providers {
+		if prov.silent {
+			if out, err := d.cli("assess", prov.domain); err != nil {
+				t.Errorf("assess %s: %v: %s", prov.domain, err, out)
+			}
+		} else if got := d.show(prov.domain).Sessions.Credited; got != 1 {
+			t.Errorf("%s: %d sessions credited after the first message of host %s, want 1", prov.domain, got, source(i))
+		}
+	}
+	d.kill() // in the middle of it all; what was acknowledged must still be there
+	d.start()
+	for _, prov := range providers {
+		if got := d.show(prov.domain).Sessions.Credited; !prov.silent && got != 1 {
+			t.Errorf("%s: %d sessions after kill -9, want 1", prov.domain, got)
+		}
+	}
+	l.waitForProbes(d)
+	l.checkTruth(d)
+	l.spoof()
+	l.checkTruth(d)
+	if got := d.show("gold.example").Sessions; got.Credited != 1 || got.Unauthenticated == 0 {
+		t.Errorf("after the spoofs gold.example has %+v, want 1 credited and some unauthenticated", got)
+	}
+	l.sendRound("second")
+	l.checkHeaders(p)
+	d.stop()
+	if logs := tail(filepath.Join(l.dir, "peerscore.log"), 1<<20); strings.Contains(logs, "postmaster@") || strings.Contains(logs, "secret.sender") {
+		t.Error("the log holds a local part")
+	}
+}
+
+// startPostfixProvider is a provider that is itself a Postfix: it receives on its MX address and
+// sends what is submitted to it through its own SMTP client, signed by OpenDKIM.
+func (l *lab) startPostfixProvider() {
+	l.t.Helper()
+	n := providerNumber("postfix.example")
+	dir := l.subdir("sign")
+	l.write(dir, "conf", fmt.Sprintf("Mode s\nSocket local:%s/socket\nUMask 000\nUserID root\nSyslog no\nDomain postfix.example\nSelector %s\nKeyFile %s\nCanonicalization relaxed/simple\nInternalHosts 127.0.0.0/8\nRequireSafeKeys no\n",
+		dir, selector, filepath.Join(l.dir, "dkim/key.pem")))
+	l.start("sign", "opendkim", "-f", "-x", filepath.Join(dir, "conf"))
+	l.waitFor("the signer", func() bool { return exists(filepath.Join(dir, "socket")) })
+	l.startPostfix("provider", mxAddress(n, 0), []string{
+		"myhostname = mail.postfix.example", "myorigin = postfix.example", "virtual_mailbox_domains = postfix.example",
+		"mynetworks = 127.0.0.0/8", "smtp_bind_address = " + source(n), "smtp_tls_security_level = may",
+		"smtpd_tls_chain_files = " + filepath.Join(l.dir, "postfix.pem"), "smtpd_milters = unix:" + dir + "/socket",
+	})
+}
+
+func providerNumber(domain string) int {
+	for n, p := range providers {
+		if p.domain == domain {
+			return n
+		}
+	}
+	panic("no provider is called " + domain)
+}
+
+// sendRound sends one message of every provider that sends.
+func (l *lab) sendRound(round string) {
+	l.t.Helper()
+	for n, p := range providers {
+		if p.silent {
+			continue
+		}
+		m := message{id: round + "." + p.domain, from: "secret.sender@" + p.domain, source: source(n), helo: "mail." + p.domain, plain: p.plain}
+		switch {
+		case p.mx[0] == "postfix":
+			m.to, m.source, m.plain = mxAddress(n, 0), "127.0.0.1", true // submission; its Postfix does the rest
+		case p.dkim:
+			m.sign = selector + " " + p.domain
+		}
+		l.send(m)
+	}
+	l.waitFor("the mail of the Postfix provider", func() bool {
+		return strings.Contains(tail(filepath.Join(l.dir, "provider.log"), 1<<20), round+".postfix.example") &&
+			strings.Count(tail(filepath.Join(l.dir, "provider.log"), 1<<20), "status=sent") >= map[string]int{"first": 1, "second": 2}[round]
+	})
+}
+
+// waitForProbes waits until the daemon has assessed every provider by itself.
+func (l *lab) waitForProbes(d *daemon) {
+	l.t.Helper()
+	for range 6 { // six times the patience of waitFor: starts are delayed by up to a minute
+		pending := 0
+		for _, p := range providers {
+			if d.show(p.domain).Basis == "sessions" || d.show(p.domain).Status == "pending" {
+				pending++
+			}
+		}
+		if pending == 0 {
+			return
+		}
+		l.t.Logf("%d providers are still to be assessed", pending)
+		time.Sleep(15 * time.Second) // of real time: the daemon is another process
+	}
+	l.t.Error("not all providers were assessed")
+}
+
+// checkTruth compares every standard and every score with the table.
+func (l *lab) checkTruth(d *daemon) {
+	l.t.Helper()
+	for _, p := range providers {
+		got := d.show(p.domain)
+		stars := got.stars("confidentiality") + "/" + got.stars("identity") + "/" + got.stars("integrity")
+		var supports []string
+		for _, s := range []string{"starttls", "x509", "spf", "dkim", "dmarc", "dane", "dnssec"} {
+			supports = append(supports, map[string]string{"yes": "y", "no": "n", "unknown": "?"}[got.Standards[s].Support])
+		}
+		if stars != p.stars || strings.Join(supports, " ") != p.supports {
+			out, _ := d.cli("explain", p.domain)
+			l.t.Errorf("%s: %s and %v, want %s and %s\n%s", p.domain, stars, supports, p.stars, p.supports, out)
+		}
+	}
+}
+
+// spoof sends messages that claim to be from gold.example and are not.
+func (l *lab) spoof() {
+	l.t.Helper()
+	evil := source(providerNumber("plain.example"))
+	for i, m := range []message{
+		{from: "ceo@gold.example", helo: "mail.gold.example"},
+		{from: "ceo@gold.example", mailFrom: "<>", helo: "mail.gold.example"},
+		{from: "ceo@gold.example", mailFrom: "bounce@plain.example", helo: "mail.plain.example"},
+		{from: "ceo@gold.example", mailFrom: "bounce@plain.example", helo: "mail.plain.example", sign: selector + " plain.example"},
+		{from: "ceo@gold.example", helo: "mail.gold.example", plain: true, sign: selector + " nosuch.gold.example"},
+		{from: "ceo@gold.example", helo: "mail.gold.example", header: "Peer-Score: " + ownHost + "; domain=gold.example; proof=dkim+spf; confidentiality=5; identity=5; integrity=5\npeer-SCORE-Identity :\t**********\n"},
+		{from: "<ceo@gold.example>, <x@plain.example>", mailFrom: "x@plain.example", helo: "mail.plain.example"},
+		{from: "\"ceo@gold.example\"@plain.example", mailFrom: "<>", helo: "mail.plain.example"},
+	} {
+		m.id, m.source = fmt.Sprintf("spoof%d.gold.example", i), evil
+		l.send(m)
+	}
+}
+
+var scoreFields = regexp.MustCompile(`(?im)^peer-score[^:]*:.*(?:\n[ \t].*)*`)
+
+// checkHeaders looks at every message that was delivered.
+func (l *lab) checkHeaders(p *postfix) {
+	l.t.Helper()
+	want := 0
+	for _, prov := range providers {
+		if !prov.silent {
+			want += 2
+		}
+	}
+	l.waitFor("delivery", func() bool { return len(p.delivered()) >= want })
+	delivered := p.delivered()
+	for _, prov := range providers {
+		if prov.silent {
+			continue
+		}
+		text, ok := delivered["second."+prov.domain]
+		if !ok {
+			l.t.Errorf("the second message of %s was not delivered", prov.domain)
+			continue
+		}
+		fields := strings.Join(scoreFields.FindAllString(text, -1), "\n")
+		for i, category := range []string{"confidentiality", "identity", "integrity"} {
+			stars := strings.TrimSuffix(strings.Split(prov.stars, "/")[i], "p")
+			if stars != "-" && !regexp.MustCompile(`\b`+category+"="+regexp.QuoteMeta(stars)+`(;|\s|$)`).MatchString(fields) {
+				l.t.Errorf("%s: no %s=%s in\n%s", prov.domain, category, stars, fields)
+			}
+		}
+		if !strings.Contains(fields, "domain="+prov.domain) {
+			l.t.Errorf("%s: not named in\n%s", prov.domain, fields)
+		}
+	}
+	for id, text := range delivered {
+		fields := strings.Join(scoreFields.FindAllString(text, -1), "\n")
+		if strings.HasPrefix(id, "spoof") && (strings.Contains(fields, "*") || strings.Contains(fields, "confidentiality=")) {
+			l.t.Errorf("%s carries stars:\n%s", id, fields)
+		}
+		if strings.Count(strings.ToLower(fields), "peer-score:") != 1 {
+			l.t.Errorf("%s does not carry exactly one Peer-Score:\n%s", id, fields)
+		}
+	}
+}
