@@ -41,6 +41,7 @@ type SMTP struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
+	gone     *sync.Cond // one of open has gone
 	open     map[net.Conn]bool
 	accepted int
 	most     int // connections at once
@@ -70,6 +71,7 @@ func UnstartedSMTP(config SMTPConfig) *SMTP {
 		config.Name = "mx.example"
 	}
 	s := &SMTP{config: config, open: make(map[net.Conn]bool)}
+	s.gone = sync.NewCond(&s.mu)
 	s.tls = &tls.Config{
 		Certificates: config.Certificates,
 		MinVersion:   max(config.MinVersion, tls.VersionTLS10), MaxVersion: config.MaxVersion,
@@ -107,6 +109,15 @@ func (s *SMTP) ServerNames() []string {
 	return slices.Clone(s.names)
 }
 
+// Wait returns when no connection is open, so that all that clients said has been heard.
+func (s *SMTP) Wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.open) > 0 {
+		s.gone.Wait()
+	}
+}
+
 // Close stops listening, cuts the connections that are open and waits for their end.
 func (s *SMTP) Close() error {
 	var err error
@@ -142,7 +153,7 @@ func (s *SMTP) Serve(conn net.Conn) {
 	s.count(conn)
 	defer s.forget(conn)
 	c := &SMTPConn{Conn: delayed(conn, s.config.Delay), server: s}
-	defer c.Conn.Close()
+	defer func() { c.Conn.Close() }()
 	c.r = bufio.NewReader(c.Conn)
 	if !c.step("greeting", "220 "+s.config.Name+" ESMTP") {
 		return
@@ -176,6 +187,7 @@ func (s *SMTP) forget(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, conn)
+	s.gone.Broadcast()
 }
 
 // SMTPConn is one connection to the server, as steps see it.
@@ -192,9 +204,9 @@ func (c *SMTPConn) Say(lines ...string) bool {
 	return err == nil
 }
 
-// Handshake starts TLS as a server.
-func (c *SMTPConn) Handshake() bool {
-	conn := tls.Server(c.Conn, c.server.tls)
+// handshake makes TLS of the connection.
+func (c *SMTPConn) handshake(config *tls.Config) bool {
+	conn := tls.Server(c.Conn, config)
 	if conn.Handshake() != nil {
 		return false
 	}
@@ -217,7 +229,7 @@ func (c *SMTPConn) answer(verb string) bool {
 		if replaced := c.server.config.Steps[verb]; replaced != nil {
 			return replaced(c)
 		}
-		return c.Say("220 go ahead") && c.Handshake()
+		return c.Say("220 go ahead") && c.handshake(c.server.tls)
 	case "QUIT":
 		c.step(verb, "221 bye")
 		return false

@@ -75,21 +75,22 @@ func LongLine(prefix string, octets int) Step {
 // path may (CVE-2011-0411), and then goes on as if nothing had happened.
 func Inject(lines ...string) Step {
 	return func(c *SMTPConn) bool {
-		return c.Say(append([]string{"220 go ahead"}, lines...)...) && c.Handshake()
+		return c.Say(append([]string{"220 go ahead"}, lines...)...) && c.handshake(c.server.tls)
 	}
 }
 
 // SilentHandshake answers STARTTLS with 220 and then says nothing.
 func SilentHandshake(c *SMTPConn) bool { return c.Say("220 go ahead") && Silence(c) }
 
-// Chain presents these certificates in the handshake, whatever they are: one after the other
-// as the server's own, its issuer, and so on.
-func Chain(cert tls.Certificate) Step {
+// HandshakeWith answers STARTTLS with 220 and handshakes as configured. The dialogue inside goes on as usual.
+func HandshakeWith(config *tls.Config) Step {
+	return func(c *SMTPConn) bool { return c.Say("220 go ahead") && c.handshake(config) }
+}
+
+// After waits before a step.
+func After(pause time.Duration, step Step) Step {
 	return func(c *SMTPConn) bool {
-		if !c.Say("220 go ahead") {
-			return false
-		}
-		conn := tls.Server(c.Conn, &tls.Config{Certificates: []tls.Certificate{cert}})
-		return conn.Handshake() == nil
+		time.Sleep(pause)
+		return step(c)
 	}
 }

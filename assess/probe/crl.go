@@ -1,0 +1,229 @@
+package probe
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// crl is a revocation list (RFC 5280 §5) whose signature was found good, reduced to what a
+// look-up needs.
+type crl struct {
+	issuer     [sha256.Size]byte // subject and key that signed it
+	thisUpdate time.Time
+	nextUpdate time.Time
+	scope      scope
+	revoked    []revocation // by serial
+}
+
+// revocation is one entry; 28 octets, since some lists have hundreds of thousands.
+type revocation struct {
+	serial serial
+	reason uint8
+	at     uint32 // seconds since 1970
+}
+
+// serial is a serial number in its 20 octets (RFC 5280 §4.1.2.2), big endian.
+type serial [20]byte
+
+// scope is the issuing distribution point (RFC 5280 §5.2.5): which certificates the list covers.
+type scope struct {
+	points      []string // URIs; empty for a list that covers all of its issuer's
+	usersOnly   bool
+	casOnly     bool
+	someReasons bool
+}
+
+var (
+	oidIssuingDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidDeltaCRLIndicator        = asn1.ObjectIdentifier{2, 5, 29, 27}
+	oidCRLNumber                = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidAuthorityKeyID           = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidReasonCode               = asn1.ObjectIdentifier{2, 5, 29, 21}
+)
+
+// parseCRL reads a list and checks that issuer signed it. It refuses what it does not
+// understand in full: delta and indirect lists, and unknown critical extensions.
+func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("the CRL cannot be read: %w", err)
+	}
+	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+		return nil, errors.New("the CRL is not the issuer's own")
+	}
+	if err := list.CheckSignatureFrom(issuer); err != nil {
+		return nil, fmt.Errorf("the CRL is not signed by the issuer: %w", err)
+	}
+	if list.NextUpdate.IsZero() {
+		return nil, errors.New("the CRL does not say until when it holds")
+	}
+	c := &crl{issuer: identity(issuer), thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate}
+	for _, extension := range list.Extensions {
+		switch {
+		case extension.Id.Equal(oidDeltaCRLIndicator):
+			return nil, errors.New("the CRL is a delta, which holds changes only")
+		case extension.Id.Equal(oidIssuingDistributionPoint):
+			if c.scope, err = parseScope(extension.Value); err != nil {
+				return nil, err
+			}
+		case extension.Critical && !extension.Id.Equal(oidCRLNumber) && !extension.Id.Equal(oidAuthorityKeyID):
+			return nil, fmt.Errorf("the CRL has an unknown critical extension (%v)", extension.Id)
+		}
+	}
+	c.revoked, err = compact(list.RevokedCertificateEntries)
+	return c, err
+}
+
+// compact keeps serial, date and reason of each entry.
+func compact(entries []x509.RevocationListEntry) ([]revocation, error) {
+	revoked := make([]revocation, 0, len(entries))
+	for _, entry := range entries {
+		for _, extension := range entry.Extensions {
+			// The certificate issuer of an indirect CRL is such an extension.
+			if extension.Critical && !extension.Id.Equal(oidReasonCode) {
+				return nil, fmt.Errorf("an entry of the CRL has an unknown critical extension (%v)", extension.Id)
+			}
+		}
+		r := revocation{reason: uint8(entry.ReasonCode), at: uint32(entry.RevocationTime.Unix())}
+		if entry.SerialNumber.Sign() < 0 || entry.SerialNumber.BitLen() > 8*len(r.serial) {
+			continue // no certificate that Go reads has such a number
+		}
+		entry.SerialNumber.FillBytes(r.serial[:])
+		revoked = append(revoked, r)
+	}
+	slices.SortFunc(revoked, func(a, b revocation) int { return bytes.Compare(a.serial[:], b.serial[:]) })
+	return revoked, nil
+}
+
+// identity is whose list it is: name and key of an issuer.
+func identity(issuer *x509.Certificate) [sha256.Size]byte {
+	return sha256.Sum256(append(slices.Clone(issuer.RawSubject), issuer.RawSubjectPublicKeyInfo...))
+}
+
+// find looks a certificate up. The error is why the list cannot tell (RFC 5280 §6.3.3); nil
+// and nil is a certificate that is not revoked.
+func (c *crl) find(cert, issuer *x509.Certificate, now time.Time) (*revocation, error) {
+	switch {
+	case c.issuer != identity(issuer):
+		return nil, errors.New("the CRL is signed by another key of the issuer")
+	case now.Before(c.thisUpdate):
+		return nil, fmt.Errorf("the CRL is from the future: %s", date(c.thisUpdate))
+	case now.After(c.nextUpdate):
+		return nil, fmt.Errorf("the CRL is out of date since %s", date(c.nextUpdate))
+	case cert.SerialNumber.Sign() < 0 || cert.SerialNumber.BitLen() > 8*len(serial{}):
+		return nil, errors.New("the certificate's serial number is longer than 20 octets")
+	}
+	if err := c.scope.covers(cert); err != nil {
+		return nil, err
+	}
+	var wanted serial
+	cert.SerialNumber.FillBytes(wanted[:])
+	i, found := slices.BinarySearchFunc(c.revoked, wanted, func(r revocation, s serial) int {
+		return bytes.Compare(r.serial[:], s[:])
+	})
+	if found {
+		return &c.revoked[i], nil
+	}
+	if c.scope.someReasons {
+		return nil, errors.New("the CRL covers some reasons for revocation only")
+	}
+	return nil, nil
+}
+
+// covers tells whether the list speaks for a certificate at all: RFC 5280 §6.3.3 (b)(2).
+func (s scope) covers(cert *x509.Certificate) error {
+	isCA := cert.BasicConstraintsValid && cert.IsCA
+	switch {
+	case s.usersOnly && isCA:
+		return errors.New("the CRL is for certificates of servers only")
+	case s.casOnly && !isCA:
+		return errors.New("the CRL is for certificates of authorities only")
+	}
+	for _, point := range s.points {
+		if slices.Contains(cert.CRLDistributionPoints, point) {
+			return nil
+		}
+	}
+	if len(s.points) > 0 {
+		return errors.New("the CRL belongs to another distribution point")
+	}
+	return nil
+}
+
+var errScope = errors.New("the CRL's issuing distribution point cannot be read")
+
+// parseScope reads
+//
+//	IssuingDistributionPoint ::= SEQUENCE {
+//	     distributionPoint          [0] DistributionPointName OPTIONAL,
+//	     onlyContainsUserCerts      [1] BOOLEAN DEFAULT FALSE,
+//	     onlyContainsCACerts        [2] BOOLEAN DEFAULT FALSE,
+//	     onlySomeReasons            [3] ReasonFlags OPTIONAL,
+//	     indirectCRL                [4] BOOLEAN DEFAULT FALSE,
+//	     onlyContainsAttributeCerts [5] BOOLEAN DEFAULT FALSE }
+func parseScope(der []byte) (scope, error) {
+	var s scope
+	input := cryptobyte.String(der)
+	var fields cryptobyte.String
+	if !input.ReadASN1(&fields, cryptobyte_asn1.SEQUENCE) || !input.Empty() {
+		return s, errScope
+	}
+	for !fields.Empty() {
+		var value cryptobyte.String
+		var tag cryptobyte_asn1.Tag
+		if !fields.ReadAnyASN1(&value, &tag) {
+			return s, errScope
+		}
+		set := len(value) == 1 && value[0] != 0
+		switch number := tag &^ 0xe0; number {
+		case 0:
+			if s.points = parsePoints(value); s.points == nil {
+				return s, errors.New("the CRL's distribution point is not named by a URI")
+			}
+		case 1:
+			s.usersOnly = set
+		case 2:
+			s.casOnly = set
+		case 3:
+			s.someReasons = true
+		case 4, 5:
+			if set {
+				return s, errors.New("the CRL is an indirect one, or for attribute certificates")
+			}
+		default:
+			return s, errScope
+		}
+	}
+	return s, nil
+}
+
+// parsePoints reads the URIs of
+//
+//	DistributionPointName ::= CHOICE { fullName [0] GeneralNames, ... }
+func parsePoints(der cryptobyte.String) []string {
+	var names cryptobyte.String
+	if !der.ReadASN1(&names, cryptobyte_asn1.Tag(0).ContextSpecific().Constructed()) {
+		return nil
+	}
+	var points []string
+	for !names.Empty() {
+		var name cryptobyte.String
+		var tag cryptobyte_asn1.Tag
+		if !names.ReadAnyASN1(&name, &tag) {
+			return nil
+		}
+		if tag == cryptobyte_asn1.Tag(6).ContextSpecific() {
+			points = append(points, string(name))
+		}
+	}
+	return points
+}

@@ -1,0 +1,61 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+
+	"peerscore/assess"
+	"peerscore/assess/dmarc"
+	"peerscore/assess/probe/resolver"
+)
+
+// probeDMARC finds the record that applies to the very domain, by the tree walk of RFC 9989 §4.10.
+func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
+	name := func(domain string) string { return "_dmarc." + domain }
+	own := name(string(t.Domain))
+	_, f.DMARC.Lookup = t.lookup(ctx, own, resolver.TXT, "")
+	found := dmarc.Discover(ctx, t.dns, string(t.Domain))
+	for _, step := range found.Walk {
+		if step.Domain != string(t.Domain) { // the answer is in the resolver's cache
+			_, lookup := t.lookup(ctx, name(step.Domain), resolver.TXT, stageOf(own, resolver.TXT))
+			f.DMARC.Walk = append(f.DMARC.Walk, lookup)
+		}
+		if step.Records > 1 {
+			f.DMARC.Warnings = append(f.DMARC.Warnings, fmt.Sprintf("%d DMARC records at %s: all of them are ignored", step.Records, name(step.Domain)))
+		}
+	}
+	f.DMARC.Organisational = found.Organisational
+	f.DMARC.Valid = dmarcCheck(found)
+	record := found.Record
+	if record == nil {
+		return
+	}
+	f.DMARC.Found, f.DMARC.Record = name(found.RecordDomain), record.Text
+	f.DMARC.Warnings = append(f.DMARC.Warnings, record.Warnings...)
+	if record.Standing != dmarc.Broken && record.Standing != dmarc.Ignored {
+		f.DMARC.Policy = string(found.Policy(true))
+		for _, uri := range append(record.RUA, record.RUF...) {
+			f.DMARC.Reports = append(f.DMARC.Reports, uri.URI)
+		}
+	}
+}
+
+// dmarcCheck holds the record that applies against the grammar. Where none applies, several in
+// one place are the domain's mistake; without any there is nothing to check.
+func dmarcCheck(found dmarc.Discovery) assess.Check {
+	if found.Record != nil {
+		if err := found.Record.Err(); err != nil {
+			return assess.Check{Result: assess.Fail, Detail: err.Error()}
+		}
+		return assess.Check{Result: assess.Pass}
+	}
+	if found.Err != nil {
+		return assess.Check{Detail: found.Err.Error()}
+	}
+	for _, step := range found.Walk {
+		if step.Records > 0 {
+			return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%d DMARC records at _dmarc.%s, none of which counts", step.Records, step.Domain)}
+		}
+	}
+	return assess.Check{}
+}

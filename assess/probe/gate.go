@@ -1,0 +1,161 @@
+package probe
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"peerscore/assess"
+)
+
+// What protects one address, under any limits.
+const (
+	sessionKeep = 7 * 24 * time.Hour // a dialogue that answered serves every domain for so long
+	network4    = 24                 // bits of the networks in which one dialogue happens at a time
+	network6    = 48
+)
+
+// retryAfter is how long an address rests after its first, second and further failures in a row.
+var retryAfter = []time.Duration{6 * time.Hour, 24 * time.Hour, 72 * time.Hour}
+
+// gate stands before each address. It lets one dialogue at a time through, remembers how it
+// ended, and gives everybody who asks for the same address that answer.
+type gate struct {
+	budget *budget
+	memory *recent
+	now    func() time.Time
+	log    *slog.Logger
+	turns  turnstile[netip.Addr]
+}
+
+// session is the dialogue with an address under a server name: one that is remembered, or the
+// one that hold has now. Where there can be none, the facts say why their outcome is unknown.
+func (g *gate) session(ctx context.Context, addr netip.Addr, name string, hold func(context.Context) (assess.SMTPFacts, error)) assess.SMTPFacts {
+	none := assess.SMTPFacts{Address: addr, ServerName: name, At: g.now().UTC(), Stage: stageConnect}
+	leave, err := g.turns.enter(ctx, addr)
+	if err != nil {
+		none.Problem = "budget: another dialogue with the address was not over in time; next at the domain's next run"
+		return none
+	}
+	defer leave()
+	records := g.memory.lately(addr)
+	facts, known := g.remembered(records, name)
+	if known {
+		return facts
+	}
+	records, err = g.memory.HostRecords(ctx, addr)
+	if err != nil {
+		g.log.Warn("host records cannot be read", "address", addr, "error", err)
+	}
+	if facts, known = g.remembered(records, name); known {
+		return facts
+	}
+	done, problem := g.admit(ctx, addr, classOf(records))
+	if problem != "" {
+		none.Problem = problem
+		return none
+	}
+	defer done()
+	facts, err = hold(ctx)
+	if err == nil {
+		g.remember(ctx, records, facts)
+	}
+	return facts
+}
+
+// admit waits for the budgets; problem says which one is used up, and until when.
+func (g *gate) admit(ctx context.Context, addr netip.Addr, c class) (done func(), problem string) {
+	bits := network6
+	if addr.Is4() {
+		bits = network4
+	}
+	network, _ := addr.Prefix(bits) // the bits fit
+	waiting, cancel := context.WithTimeout(ctx, g.budget.limits.Patience)
+	defer cancel()
+	done, err := g.budget.admit(waiting, c, network)
+	if err != nil {
+		return nil, "budget: no SMTP dialogue was free in time; next at the domain's next run"
+	}
+	today := g.now().UTC().Truncate(24 * time.Hour)
+	n, err := g.memory.CountNetwork(ctx, network, today.Format(time.DateOnly))
+	if err != nil {
+		g.log.Warn("dialogues with a network cannot be counted", "network", network, "error", err)
+	}
+	if n > g.budget.limits.NetworkPerDay {
+		done()
+		return nil, fmt.Sprintf("budget: %d dialogues with %s in a day; next at %s",
+			g.budget.limits.NetworkPerDay, network, date(today.AddDate(0, 0, 1)))
+	}
+	return done, ""
+}
+
+// remembered looks for a dialogue that is recent enough and speaks for the name.
+func (g *gate) remembered(records []assess.HostRecord, name string) (assess.SMTPFacts, bool) {
+	for _, own := range []bool{true, false} {
+		for _, r := range records {
+			if own != (r.Session.ServerName == name) || !g.now().Before(r.NotBefore) || !own && !speaksFor(r.Session, name) {
+				continue
+			}
+			if r.Session.Outcome == assess.TLSUnknown {
+				r.Session.Problem += "; next at " + date(r.NotBefore)
+			}
+			return r.Session, true
+		}
+	}
+	return assess.SMTPFacts{}, false
+}
+
+// speaksFor tells whether a dialogue under one server name answers for another one on the same
+// address. Where it ended before the handshake the name had not been said. Where the
+// certificate names the other host too, that host would be shown the same one or one as good;
+// if it does not, the server may well have another certificate for that name (RFC 6066 §3),
+// and has to be asked.
+func speaksFor(session assess.SMTPFacts, name string) bool {
+	switch session.Stage {
+	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
+		return true
+	}
+	if session.TLS == nil || len(session.TLS.Chain) == 0 {
+		return false
+	}
+	leaf, err := x509.ParseCertificate(session.TLS.Chain[0])
+	return err == nil && chain{certs: []*x509.Certificate{leaf}, host: name}.named().Result == assess.Pass
+}
+
+// remember keeps a dialogue and decides when the address may be asked again.
+func (g *gate) remember(ctx context.Context, before []assess.HostRecord, facts assess.SMTPFacts) {
+	record := assess.HostRecord{Session: facts, NotBefore: facts.At.Add(sessionKeep)}
+	if facts.Outcome == assess.TLSUnknown {
+		record.Failures = 1 + failures(before, facts)
+		record.NotBefore = facts.At.Add(retryAfter[min(record.Failures, len(retryAfter))-1])
+	}
+	if err := g.memory.SaveHostRecord(ctx, record); err != nil {
+		g.log.Warn("a host record cannot be kept", "address", facts.Address, "error", err)
+	}
+}
+
+// failures counts those in a row before this one, under the same name or any that this one speaks for.
+func failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
+	most := 0
+	for _, r := range records {
+		if r.Session.ServerName == facts.ServerName || speaksFor(r.Session, facts.ServerName) {
+			most = max(most, r.Failures)
+		}
+	}
+	return most
+}
+
+// classOf tells who an address is from how its dialogues ended.
+func classOf(records []assess.HostRecord) class {
+	c := newcomer
+	for _, r := range records {
+		if r.Failures == 0 {
+			return proven
+		}
+		c = failing
+	}
+	return c
+}

@@ -1,0 +1,115 @@
+package probe
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"peerscore/assess"
+)
+
+// Memory remembers dialogues across runs and restarts. The store is one; NewMemory is another
+// for programs that keep nothing.
+type Memory interface {
+	// HostRecords are what is known of an address, one record for each server name that was asked for.
+	HostRecords(ctx context.Context, addr netip.Addr) ([]assess.HostRecord, error)
+	// SaveHostRecord replaces the record of the session's address and server name.
+	SaveHostRecord(ctx context.Context, record assess.HostRecord) error
+	// CountNetwork adds one dialogue to those with a network on a day ("2026-11-20"), and returns their number.
+	CountNetwork(ctx context.Context, network netip.Prefix, day string) (int, error)
+}
+
+// NewMemory is a memory that ends with the process. It holds some kilobytes for each address.
+func NewMemory() Memory {
+	return &volatile{records: make(map[netip.Addr][]assess.HostRecord), counts: make(map[netip.Prefix]int)}
+}
+
+type volatile struct {
+	mu      sync.Mutex
+	records map[netip.Addr][]assess.HostRecord
+	day     string
+	counts  map[netip.Prefix]int // of day
+}
+
+func (m *volatile) HostRecords(_ context.Context, addr netip.Addr) ([]assess.HostRecord, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.records[addr]), nil
+}
+
+func (m *volatile) SaveHostRecord(_ context.Context, record assess.HostRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	addr := record.Session.Address
+	m.records[addr] = withRecord(m.records[addr], record)
+	return nil
+}
+
+func (m *volatile) CountNetwork(_ context.Context, network netip.Prefix, day string) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if day != m.day {
+		m.day = day
+		clear(m.counts)
+	}
+	m.counts[network]++
+	return m.counts[network], nil
+}
+
+// maxNamesPerAddress bounds the records of one address; the oldest goes first.
+const maxNamesPerAddress = 16
+
+// withRecord puts a record in the place of the one with the same server name.
+func withRecord(records []assess.HostRecord, record assess.HostRecord) []assess.HostRecord {
+	records = slices.DeleteFunc(slices.Clone(records), func(r assess.HostRecord) bool {
+		return r.Session.ServerName == record.Session.ServerName
+	})
+	records = append(records, record)
+	return records[max(0, len(records)-maxNamesPerAddress):]
+}
+
+// recent is the layer before a memory: the records of the addresses that were asked for
+// lately, so that a thousand domains on one host cost the memory one look.
+type recent struct {
+	Memory
+	mu      sync.Mutex
+	records map[netip.Addr][]assess.HostRecord
+}
+
+// maxRecent bounds the layer, in addresses; about 25 MB. Past it the layer begins anew.
+const maxRecent = 4096
+
+func newRecent(memory Memory) *recent {
+	return &recent{Memory: memory, records: make(map[netip.Addr][]assess.HostRecord)}
+}
+
+// lately are the records that the layer itself has; nil sends the caller to HostRecords.
+func (r *recent) lately(addr netip.Addr) []assess.HostRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.records[addr]
+}
+
+func (r *recent) HostRecords(ctx context.Context, addr netip.Addr) ([]assess.HostRecord, error) {
+	records, err := r.Memory.HostRecords(ctx, addr)
+	if err == nil {
+		r.keep(addr, records)
+	}
+	return records, err
+}
+
+func (r *recent) SaveHostRecord(ctx context.Context, record assess.HostRecord) error {
+	addr := record.Session.Address
+	r.keep(addr, withRecord(r.lately(addr), record))
+	return r.Memory.SaveHostRecord(ctx, record)
+}
+
+func (r *recent) keep(addr netip.Addr, records []assess.HostRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.records) >= maxRecent {
+		clear(r.records)
+	}
+	r.records[addr] = records
+}

@@ -1,0 +1,127 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"peerscore/assess"
+	"peerscore/assess/mtasts"
+	"peerscore/assess/probe/resolver"
+)
+
+// probeMTASTS reads the record, fetches the policy and holds each MX host against it (RFC 8461).
+func probeMTASTS(ctx context.Context, t *Target, f *assess.Facts) {
+	m := &f.MTASTS
+	name := mtasts.RecordName(string(t.Domain))
+	_, m.Lookup = t.lookup(ctx, name, resolver.TXT, "")
+	if m.Lookup.Status != assess.LookupFound {
+		return
+	}
+	txt, err := mtasts.Select(m.Lookup.Records)
+	var record mtasts.Record
+	if err == nil {
+		record, err = mtasts.ParseRecord(txt)
+	}
+	if err != nil {
+		m.Record = assess.Check{Result: assess.Fail, Detail: err.Error()}
+		return
+	}
+	m.Record.Result, m.ID = assess.Pass, record.ID
+	policy, err := t.fetchPolicy(ctx, m, stageOf(name, resolver.TXT))
+	if err != nil {
+		m.Fetched = policyProblem(err)
+		return
+	}
+	m.Fetched.Result = assess.Pass
+	m.Mode, m.MaxAge, m.MX = string(policy.Mode), int(policy.MaxAge.Seconds()), policy.MX
+	if policy.Mode == mtasts.None {
+		return
+	}
+	for _, h := range t.Hosts() {
+		m.Matches = append(m.Matches, assess.MTASTSHost{Host: h.Name, Match: h.covered(policy)})
+	}
+}
+
+func (t *Target) fetchPolicy(ctx context.Context, m *assess.MTASTSFacts, after string) (mtasts.Policy, error) {
+	defer t.trace.begin("policy "+mtasts.PolicyHost(string(t.Domain)), after)()
+	response, err := t.runner.web.get(ctx, t.dns, mtasts.PolicyURL(string(t.Domain)), mtasts.MaxPolicy)
+	if err != nil {
+		return mtasts.Policy{}, err
+	}
+	policy, err := mtasts.Response{Status: response.status, Header: response.header, Body: response.body}.Policy()
+	if err == nil || errors.Is(err, mtasts.ErrPolicySyntax) {
+		m.Policy = string(response.body)
+	} else if response.status >= 500 {
+		err = errTemporary{err}
+	}
+	return policy, err
+}
+
+// errTemporary is a server that has an answer at other times.
+type errTemporary struct{ error }
+
+// policyProblem tells a policy that no sender can use from one that we could not get.
+func policyProblem(err error) assess.Check {
+	var certificate *tls.CertificateVerificationError
+	var missing errNoAddress
+	failed := errors.Is(err, mtasts.ErrPolicySyntax) || errors.Is(err, mtasts.ErrRedirect) || errors.Is(err, mtasts.ErrStatus) ||
+		errors.Is(err, mtasts.ErrContentType) || errors.Is(err, mtasts.ErrEncoding) || errors.Is(err, errLimit) ||
+		errors.As(err, &missing) && !missing.temporary
+	switch {
+	case errors.As(err, &errTemporary{}):
+	case errors.As(err, &certificate):
+		return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("the policy host's certificate is not valid: %v", certificate.Err)}
+	case failed:
+		return assess.Check{Result: assess.Fail, Detail: err.Error()}
+	}
+	return assess.Check{Detail: "the policy cannot be had: " + err.Error()}
+}
+
+// covered tells whether the policy lists the host, and whether its certificates are such as a
+// sender accepts (§4.1, §4.2). Of several addresses one that is not covered decides.
+func (h *Host) covered(policy mtasts.Policy) assess.Check {
+	pattern, listed := policy.Match(h.Name)
+	if !listed {
+		return assess.Check{Result: assess.Fail, Detail: "the policy does not list it"}
+	}
+	result := assess.Check{Detail: "its certificate was not seen"}
+	for _, s := range h.sessions() {
+		switch check := s.acceptable(); {
+		case check.Result == assess.Fail:
+			return check
+		case check.Result == assess.Pass:
+			result = assess.Check{Result: assess.Pass, Detail: "listed as " + pattern + ", with a valid certificate"}
+		case result.Result == assess.Unknown:
+			result = check
+		}
+	}
+	return result
+}
+
+// acceptable is §4.2: STARTTLS, a chain to a trusted root, within its dates, and the host's name
+// as a DNS-ID. A CN does not count here.
+func (s *Session) acceptable() assess.Check {
+	facts := s.Facts()
+	if facts.TLS == nil {
+		if facts.Outcome == assess.TLSUnknown {
+			return assess.Check{Detail: facts.Problem}
+		}
+		return assess.Check{Result: assess.Fail, Detail: facts.Problem}
+	}
+	for _, check := range []assess.Check{facts.TLS.Certificate.Trusted, facts.TLS.Certificate.Dated} {
+		if check.Result != assess.Pass {
+			return check
+		}
+	}
+	leaf, err := x509.ParseCertificate(facts.TLS.Chain[0])
+	if err == nil {
+		err = leaf.VerifyHostname(s.host.Name)
+	}
+	if err != nil {
+		return assess.Check{Result: assess.Fail, Detail: err.Error()}
+	}
+	return assess.Check{Result: assess.Pass}
+}

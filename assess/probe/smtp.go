@@ -1,0 +1,309 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"peerscore/assess"
+)
+
+// How long a server may take, besides connectTimeout. RFC 5321 §4.5.3.2 grants minutes to
+// clients that have mail to deliver; we only want to know.
+const (
+	greetingTimeout  = 15 * time.Second
+	commandTimeout   = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	dialogueTimeout  = 45 * time.Second // all of it, from connect to QUIT
+)
+
+// maxHandshakeOctets is what the server may send until the handshake is complete: a chain of
+// maxChainOctets and as much again for everything else.
+const maxHandshakeOctets = 128 << 10
+
+// The stages of a dialogue, as SMTPFacts.Stage names them.
+const (
+	stageConnect   = "connect"
+	stageGreeting  = "greeting"
+	stageEHLO      = "ehlo"
+	stageSTARTTLS  = "starttls"
+	stageHandshake = "handshake"
+	stageTLSEHLO   = "tls-ehlo"
+	stageQuit      = "quit"
+)
+
+// dialogue is one SMTP dialogue (RFC 5321, RFC 3207) with one address of an MX host: greeting,
+// EHLO, STARTTLS, handshake, EHLO, QUIT. It sends no MAIL FROM and no mail, ever.
+type dialogue struct {
+	dialer *Dialer
+	ehlo   string // our own name
+	now    func() time.Time
+	trace  *trace
+	after  string // the stage that the next one waits for
+	// onChain, when not nil, hears of the certificates before the dialogue is over.
+	onChain func(chain [][]byte)
+
+	conn    net.Conn
+	meter   *meter
+	replies *replyReader
+	facts   assess.SMTPFacts
+}
+
+// broken ends a dialogue with an outcome of the peer's making.
+type broken struct {
+	outcome assess.StartTLSOutcome
+	problem string
+}
+
+func (b broken) Error() string { return b.problem }
+
+// hold holds the dialogue. Whatever the peer does is in the facts; an outcome that is unknown
+// has its reason in Problem. An error means that it failed on our side of the wire, so that the
+// facts say nothing about the peer.
+func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (assess.SMTPFacts, error) {
+	run := ctx
+	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
+	defer cancel()
+	d.facts = assess.SMTPFacts{Address: addr, ServerName: name, At: d.now().UTC()}
+	defer d.close()
+	for _, step := range []struct {
+		stage   string
+		timeout time.Duration
+		run     func(context.Context) error
+	}{
+		{stageConnect, connectTimeout, d.connect},
+		{stageGreeting, greetingTimeout, d.greeting},
+		{stageEHLO, commandTimeout, d.plainEHLO},
+		{stageSTARTTLS, commandTimeout, d.startTLS},
+		{stageHandshake, handshakeTimeout, d.handshake},
+		{stageTLSEHLO, commandTimeout, d.tlsEHLO},
+	} {
+		d.facts.Stage = step.stage
+		if err := d.step(ctx, step.stage, step.timeout, step.run); err != nil {
+			if run.Err() != nil {
+				err = errRunOver
+			}
+			d.facts.Outcome, d.facts.Problem = outcomeOf(step.stage, err)
+			return d.facts, ours(err)
+		}
+	}
+	d.facts.Stage, d.facts.Outcome = stageQuit, assess.TLSEstablished
+	return d.facts, nil
+}
+
+// errRunOver is a dialogue that was cut short by the end of its run.
+var errRunOver = errors.New("the run was over")
+
+// ours is the error if it arose on our side of the wire, else nil.
+func ours(err error) error {
+	if errors.As(err, &errForbidden{}) {
+		return err
+	}
+	for _, own := range []error{errRunOver, syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.EPERM, syscall.EACCES} {
+		if errors.Is(err, own) {
+			return err
+		}
+	}
+	return nil
+}
+
+// step runs one step within its time and what is left of the whole.
+func (d *dialogue) step(ctx context.Context, stage string, timeout time.Duration, run func(context.Context) error) error {
+	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + stage
+	defer d.trace.begin(name, d.after)()
+	d.after = name
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if d.conn != nil {
+		// The deadline is absolute, so that one octet a second gains nothing.
+		conn := d.conn
+		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+	}
+	return run(ctx)
+}
+
+func (d *dialogue) connect(ctx context.Context) error {
+	conn, err := d.dialer.DialAddress(ctx, d.facts.Address, portSMTP)
+	if err != nil {
+		return err
+	}
+	d.meter = &meter{Conn: conn}
+	d.conn, d.replies = d.meter, newReplyReader(d.meter)
+	return nil
+}
+
+func (d *dialogue) greeting(context.Context) error {
+	r, err := d.replies.read()
+	d.facts.Greeting = strings.Join(kept(r.lines[:min(1, len(r.lines))]), "")
+	switch {
+	case err != nil:
+		return err
+	case r.code != 220:
+		return fmt.Errorf("the server does not want to talk: %q", r)
+	}
+	return nil
+}
+
+func (d *dialogue) plainEHLO(context.Context) error {
+	r, err := d.command("EHLO " + d.ehlo)
+	d.facts.EHLO = kept(r.lines)
+	switch {
+	case err != nil:
+		return err
+	case r.temporary():
+		return fmt.Errorf("EHLO was put off: %q", r)
+	case r.code/100 != 2:
+		// What speaks HELO only has no extensions (RFC 5321 §3.2), hence no STARTTLS.
+		return broken{assess.TLSNotOffered, fmt.Sprintf("the server refuses EHLO: %q", r)}
+	case !hasKeyword(r.lines, "STARTTLS"):
+		return broken{assess.TLSNotOffered, "EHLO does not list STARTTLS"}
+	}
+	return nil
+}
+
+// startTLS asks for TLS. What stands in the buffer after the 220 came in plain text, from
+// whomever, and would be taken for the server's words inside TLS (CVE-2011-0411): then nothing
+// of this dialogue can be believed.
+func (d *dialogue) startTLS(context.Context) error {
+	r, err := d.command("STARTTLS")
+	switch {
+	case err != nil:
+		return err
+	case r.temporary():
+		return fmt.Errorf("STARTTLS was put off: %q", r)
+	case r.code != 220:
+		return broken{assess.TLSRefused, fmt.Sprintf("STARTTLS is listed and refused: %q", r)}
+	case d.replies.buffered() > 0:
+		d.replies = nil // no QUIT: it is not known who listens
+		return errors.New("injection: plain text follows the 220 to STARTTLS")
+	}
+	return nil
+}
+
+// tlsEHLO asks again inside TLS: what was said before is void (RFC 3207 §4.2).
+func (d *dialogue) tlsEHLO(context.Context) error {
+	d.replies = newReplyReader(d.conn)
+	r, err := d.command("EHLO " + d.ehlo)
+	d.facts.TLSEHLO = kept(r.lines)
+	switch {
+	case err != nil:
+		return err
+	case r.temporary():
+		return fmt.Errorf("EHLO inside TLS was put off: %q", r)
+	case r.code/100 != 2:
+		return broken{assess.TLSFailed, fmt.Sprintf("the server refuses EHLO inside TLS: %q", r)}
+	}
+	return nil
+}
+
+func (d *dialogue) command(line string) (reply, error) {
+	if _, err := io.WriteString(d.conn, line+"\r\n"); err != nil {
+		return reply{}, err
+	}
+	return d.replies.read()
+}
+
+// close says QUIT wherever the dialogue ended in good order, and the farewell of TLS. Nobody
+// waits for answers, and a server that does not read is left without.
+func (d *dialogue) close() {
+	if d.conn == nil {
+		return
+	}
+	defer d.meter.Close()
+	d.conn.SetDeadline(time.Now().Add(time.Second))
+	if d.replies == nil {
+		return
+	}
+	if _, err := io.WriteString(d.conn, "QUIT\r\n"); err == nil {
+		d.conn.Close()
+	}
+}
+
+// outcomeOf turns the error that ended a dialogue into its outcome. Whatever the peer may not
+// have meant is unknown.
+func outcomeOf(stage string, err error) (assess.StartTLSOutcome, string) {
+	var b broken
+	var timeout net.Error
+	switch {
+	case errors.As(err, &b):
+		return b.outcome, stage + ": " + b.problem
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return assess.TLSUnknown, stage + ": timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return assess.TLSUnknown, stage + ": the server closed the connection"
+	}
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return assess.TLSUnknown, stage + ": " + number.Error()
+	}
+	return assess.TLSUnknown, stage + ": " + err.Error()
+}
+
+// What is kept of a reply.
+const (
+	keptLines  = 64
+	keptOctets = 256 // of a line
+)
+
+// kept is as much of a reply as is worth to be stored.
+func kept(lines []string) []string {
+	var short []string
+	for _, line := range lines[:min(len(lines), keptLines)] {
+		short = append(short, line[:min(len(line), keptOctets)])
+	}
+	return short
+}
+
+// hasKeyword looks for an extension in the lines of an EHLO reply, after the first, which
+// holds the server's name (RFC 5321 §4.1.1.1).
+func hasKeyword(lines []string, keyword string) bool {
+	for i, line := range lines {
+		if i == 0 || len(line) < 4 {
+			continue
+		}
+		word, _, _ := strings.Cut(line[4:], " ")
+		if strings.EqualFold(word, keyword) {
+			return true
+		}
+	}
+	return false
+}
+
+// meter counts what a peer sends. Past the limit, if there is one, the connection is of no more
+// use in either direction.
+type meter struct {
+	net.Conn
+	read, limit int
+}
+
+func (m *meter) past() error {
+	if m.limit > 0 && m.read >= m.limit {
+		return fmt.Errorf("%w: more than %d octets", errLimit, m.limit)
+	}
+	return nil
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if err := m.past(); err != nil {
+		return 0, err
+	}
+	n, err := m.Conn.Read(p)
+	m.read += n
+	return n, err
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	if err := m.past(); err != nil {
+		return 0, err
+	}
+	return m.Conn.Write(p)
+}
