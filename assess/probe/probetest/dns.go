@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -34,8 +35,8 @@ type Zone struct {
 	// Signed zones have a key, signatures, and a DS record in the zone above. A signed zone is
 	// secure when the zone above is; with an unsigned one above it is insecure.
 	Signed bool
-	// Bogus zones are signed, and every signature in them is broken. As a resolver the server
-	// answers SERVFAIL with EDE 6 for them and for what lies below, unless CD is set.
+	// Bogus zones are signed, and every signature in them but that of the key is broken. As a resolver
+	// the server answers SERVFAIL with EDE 6 for them and for what lies below, unless CD is set.
 	Bogus bool
 }
 
@@ -50,7 +51,7 @@ const (
 
 // DNSConfig says what a DNS server serves, and how.
 type DNSConfig struct {
-	// Addr to listen on, UDP and TCP; "127.0.0.1:0" when empty.
+	// Addr to listen on, UDP and TCP: an IP address and a port; "127.0.0.1:0" when empty.
 	Addr string
 	// Zones in any order. Without a root zone there is an empty, signed one, so that every name
 	// that no zone holds gets a secure NXDOMAIN.
@@ -62,14 +63,15 @@ type DNSConfig struct {
 	// NotValidating makes the resolver one that knows nothing of DNSSEC: no AD, and bogus data as if it were good.
 	NotValidating bool
 	// Authoritative serves the zones as name servers do, for a real resolver to validate: AA, no
-	// recursion, no AD. TrustAnchor is the way in.
+	// recursion, no AD. TrustAnchor is the way in. At port 53 the made-up NS and their addresses
+	// lead a resolver from the root to every zone; at another port it needs a stub for each.
 	Authoritative bool
 }
 
 // DNS is a DNS server on loopback.
 type DNS struct {
 	config  DNSConfig
-	addr    string
+	addr    netip.AddrPort
 	servers []*dns.Server
 
 	mu       sync.RWMutex
@@ -82,14 +84,22 @@ type DNS struct {
 
 // NewDNS starts a server. The error is a zone that does not parse or an address that cannot be had.
 func NewDNS(config DNSConfig) (*DNS, error) {
+	if config.Addr == "" {
+		config.Addr = "127.0.0.1:0"
+	}
+	addr, err := netip.ParseAddrPort(config.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("start a DNS server: %w", err)
+	}
 	s := &DNS{
 		config:   config,
+		addr:     addr,
 		zones:    make(map[string]*zone, len(config.Zones)+1),
 		failures: make(map[string]Failure, len(config.Failures)),
 		counts:   make(map[string]int),
 	}
 	for _, literal := range append([]Zone{{Name: ".", Signed: true}}, config.Zones...) {
-		z, err := parseZone(literal)
+		z, err := parseZone(literal, s.addr.Addr())
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +116,7 @@ func NewDNS(config DNSConfig) (*DNS, error) {
 }
 
 // Addr is the address and port that the server listens on.
-func (s *DNS) Addr() string { return s.addr }
+func (s *DNS) Addr() string { return s.addr.String() }
 
 // Close stops the server after the replies that are under way.
 func (s *DNS) Close() error {
@@ -120,7 +130,7 @@ func (s *DNS) Close() error {
 // Set adds a zone, or replaces it: from now on the server answers from the new one. A zone
 // that was signed before keeps its key.
 func (s *DNS) Set(literal Zone) error {
-	z, err := parseZone(literal)
+	z, err := parseZone(literal, s.addr.Addr())
 	if err != nil {
 		return err
 	}
@@ -170,22 +180,19 @@ func countKey(name, qtype string) string {
 const listenAttempts = 20
 
 func (s *DNS) listen() error {
-	addr := s.config.Addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
 	var err error
 	for range listenAttempts {
-		var packets net.PacketConn
-		if packets, err = net.ListenPacket("udp", addr); err != nil {
+		var packets *net.UDPConn
+		if packets, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(s.addr)); err != nil {
 			break
 		}
+		bound := packets.LocalAddr().(*net.UDPAddr).AddrPort()
 		var listener net.Listener
-		if listener, err = net.Listen("tcp", packets.LocalAddr().String()); err != nil {
+		if listener, err = net.Listen("tcp", bound.String()); err != nil {
 			packets.Close()
 			continue
 		}
-		s.addr = packets.LocalAddr().String()
+		s.addr = bound
 		return errors.Join(
 			s.start(&dns.Server{PacketConn: packets}),
 			s.start(&dns.Server{Listener: listener, MaxTCPQueries: -1}),

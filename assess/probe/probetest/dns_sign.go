@@ -86,7 +86,7 @@ func (z *zone) signature(rrset []dns.RR) *dns.RRSIG {
 	if err := sig.Sign(z.key().signer, rrset); err != nil {
 		panic(fmt.Sprintf("probetest: sign %s %s: %v", h.Name, dns.Type(h.Rrtype), err)) // an RRset that was parsed can be packed
 	}
-	if z.bogus {
+	if z.bogus && h.Rrtype != dns.TypeDNSKEY {
 		sig.Signature = corrupt(sig.Signature)
 	}
 	z.sigs[key] = sig

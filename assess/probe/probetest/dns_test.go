@@ -44,7 +44,7 @@ func ask(t *testing.T, s *DNS, network, question string, change func(*dns.Msg)) 
 	if change != nil {
 		change(query)
 	}
-	client := &dns.Client{Net: network, Timeout: 5 * time.Second}
+	client := &dns.Client{Net: network, Timeout: 30 * time.Second}
 	reply, _, err := client.Exchange(query, s.Addr())
 	if err != nil {
 		t.Fatalf("%s: %v", question, err)

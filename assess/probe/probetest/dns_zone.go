@@ -2,6 +2,7 @@ package probetest
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,9 @@ type zone struct {
 	sigs  map[rrKey]*dns.RRSIG
 }
 
-func parseZone(literal Zone) (*zone, error) {
+// parseZone parses a literal. The name server that is made up has the address of this one: at
+// port 53 a real resolver finds its way by the delegations.
+func parseZone(literal Zone, server netip.Addr) (*zone, error) {
 	z := &zone{
 		name:   dns.CanonicalName(literal.Name),
 		signed: literal.Signed || literal.Bogus,
@@ -51,7 +54,11 @@ func parseZone(literal Zone) (*zone, error) {
 			subdomain("ns", z.name), subdomain("hostmaster", z.name), denialTTL))
 	}
 	if err == nil && len(z.sets[rrKey{z.name, dns.TypeNS}]) == 0 {
-		err = z.parse("@ NS ns\nns A 127.0.0.1\n")
+		rtype := "A"
+		if server.Is6() {
+			rtype = "AAAA"
+		}
+		err = z.parse(fmt.Sprintf("@ NS ns\nns %s %s\n", rtype, server))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", z.name, err)
@@ -66,8 +73,8 @@ func (z *zone) parse(text string) error {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
-	parser := dns.NewZoneParser(strings.NewReader(strings.Join(lines, "\n")), z.name, "")
-	parser.SetDefaultTTL(zoneTTL)
+	text = fmt.Sprintf("$TTL %d\n%s", zoneTTL, strings.Join(lines, "\n"))
+	parser := dns.NewZoneParser(strings.NewReader(text), z.name, "")
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		h := rr.Header()
 		h.Name = dns.CanonicalName(h.Name)
