@@ -1,0 +1,255 @@
+// Package resolver is a security-aware stub resolver (RFC 4035 §4.9, RFC 6840 §5.7-5.9): it
+// asks a recursive resolver, checks that the reply is one to its question, and tells how far
+// DNSSEC vouches for it. The AD bit is believed from loopback or where the operator says so;
+// a SERVFAIL that turns into an answer with CD set is bogus. Answers are kept in a bounded
+// cache for as long as their TTL says, and one question is asked once however many wait for it.
+//
+// Resolver.Query returns everything as plain data, failures included. The Lookup methods have
+// the signatures of net.Resolver, for code that wants no more than that.
+//
+// It leaves out recursion and validation of its own, search domains, /etc/hosts, names beyond
+// letters, digits, hyphens and underscores, and encrypted transports. No other package knows
+// that github.com/miekg/dns is behind it.
+package resolver
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/time/rate"
+)
+
+const (
+	defaultTimeout = 2 * time.Second
+	defaultEntries = 8192
+	maxInFlight    = 512 // questions under way upstream, each with a socket
+	minAttempts    = 2   // with one server, the second try goes to the same
+)
+
+// Config says whom to ask and whom to believe. The zero value is ready for use.
+type Config struct {
+	// Servers are IP addresses with or without a port, three at most; those of
+	// /etc/resolv.conf, or 127.0.0.1, when empty.
+	Servers []string
+	// TrustAD says whose AD bit is believed; TrustLoopback when empty.
+	TrustAD TrustAD
+	// Timeout of one question with all its tries, 2 s when zero. After a SERVFAIL it begins anew
+	// for the question with CD set.
+	Timeout time.Duration
+	// CacheEntries bounds the cache, in answers of up to 1 KiB; a larger one counts as several. 8192 when zero.
+	CacheEntries int
+	// SelfTestName is a zone that is signed; the root when empty.
+	SelfTestName string
+	Logger       *slog.Logger
+	Now          func() time.Time
+}
+
+// Resolver asks questions. It may be used by any number of goroutines.
+type Resolver struct {
+	*upstream
+	budget  *atomic.Int64 // questions left to send; nil when unlimited
+	limiter *rate.Limiter // nil when unlimited
+}
+
+// upstream is what all views of one resolver share.
+type upstream struct {
+	servers  []*server
+	timeout  time.Duration
+	testName string
+	logger   *slog.Logger
+	now      func() time.Time
+	cache    *cache
+	breaker  breaker
+	slots    chan struct{}
+	tested   atomic.Pointer[Validation]
+}
+
+// question is a name in lower case without the trailing dot, and a type.
+type question struct {
+	name string
+	t    Type
+}
+
+// New makes a resolver; it sends nothing yet. The error is in the configuration or in /etc/resolv.conf.
+func New(config Config) (*Resolver, error) {
+	servers, err := parseServers(config)
+	if err != nil {
+		return nil, err
+	}
+	u := &upstream{
+		servers:  servers,
+		timeout:  config.Timeout,
+		testName: config.SelfTestName,
+		logger:   config.Logger,
+		now:      config.Now,
+		slots:    make(chan struct{}, maxInFlight),
+	}
+	if u.timeout <= 0 {
+		u.timeout = defaultTimeout
+	}
+	if u.testName == "" {
+		u.testName = "."
+	}
+	if u.logger == nil {
+		u.logger = slog.New(slog.DiscardHandler)
+	}
+	if u.now == nil {
+		u.now = time.Now
+	}
+	if config.CacheEntries <= 0 {
+		config.CacheEntries = defaultEntries
+	}
+	u.cache = newCache(config.CacheEntries)
+	return &Resolver{upstream: u}, nil
+}
+
+// Limited is a view of the same resolver that sends at most n questions upstream in its life,
+// each when limiter (which may be nil) lets it. What the cache answers costs nothing.
+func (r *Resolver) Limited(n int, limiter *rate.Limiter) *Resolver {
+	budget := new(atomic.Int64)
+	budget.Store(int64(n))
+	return &Resolver{upstream: r.upstream, budget: budget, limiter: limiter}
+}
+
+// Servers are the addresses that questions go to.
+func (r *Resolver) Servers() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(r.servers))
+	for i, s := range r.servers {
+		addrs[i] = s.addr
+	}
+	return addrs
+}
+
+// Query asks for the records of one type at a name. Whatever goes wrong is in the Answer: its
+// Status is then Failed, and Reason says why. When ctx ends first the caller gets that as the
+// reason, while the question goes on for others who wait for it and for the cache.
+func (r *Resolver) Query(ctx context.Context, name string, t Type) Answer {
+	canonical, ok := canonicalName(name)
+	q := question{canonical, t}
+	if !ok {
+		return failed(question{name, t}, ReasonName)
+	}
+	answer, f, first := r.cache.find(q, r.now(), false)
+	if answer.Status == "" && f == nil {
+		if reason := r.admit(ctx); reason != "" {
+			return failed(q, reason)
+		}
+		answer, f, first = r.cache.find(q, r.now(), true)
+	}
+	if answer.Status != "" {
+		return answer
+	}
+	if first {
+		go r.fly(q, f)
+	}
+	select {
+	case <-f.done:
+		return f.answer
+	case <-ctx.Done():
+		return failed(q, contextReason(ctx))
+	}
+}
+
+// admit holds a question back as the limits of this view demand; the result is why it may not be sent at all.
+func (r *Resolver) admit(ctx context.Context) (reason string) {
+	if ctx.Err() != nil {
+		return contextReason(ctx)
+	}
+	if r.budget != nil && r.budget.Add(-1) < 0 {
+		return ReasonBudget
+	}
+	if r.limiter != nil && r.limiter.Wait(ctx) != nil {
+		return ReasonRate
+	}
+	return ""
+}
+
+// fly answers a question for all who wait for it. It ends within twice the timeout, and
+// nothing that a server sends makes it panic.
+func (u *upstream) fly(q question, f *flight) {
+	answer := failed(q, ReasonInternal)
+	defer func() {
+		if p := recover(); p != nil {
+			u.logger.Error("DNS reply caused a panic", "name", q.name, "type", q.t.String(), "panic", p, "stack", string(debug.Stack()))
+		}
+		u.cache.land(q, f, answer, u.now())
+	}()
+	answer = u.resolve(q)
+}
+
+// resolve asks the servers in turn until one has an answer.
+func (u *upstream) resolve(q question) Answer {
+	if !u.breaker.closed(u.now()) {
+		return failed(q, ReasonBreaker)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
+	defer cancel()
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return failed(q, ReasonBusy)
+	}
+	answer := u.tryServers(ctx, q)
+	if answer.Status == Failed {
+		answer.TTL = failureTTL
+	}
+	if answer.Reason != ReasonTimeout {
+		u.breaker.answered()
+	} else if u.breaker.timedOut(u.now()) {
+		u.logger.Warn("resolver does not answer: look-ups fail at once for a while", "servers", serverList(u.servers), "for", breakerPause)
+	}
+	return answer
+}
+
+// tryServers gives each try its share of the time that is left. A reply without an answer
+// (SERVFAIL, REFUSED) sends the question to the next server and outranks a timeout as the reason.
+func (u *upstream) tryServers(ctx context.Context, q question) Answer {
+	answer := failed(q, ReasonTimeout)
+	replied := 0
+	attempts := max(minAttempts, len(u.servers))
+	for i := range attempts {
+		if replied == len(u.servers) {
+			break
+		}
+		deadline, _ := ctx.Deadline()
+		share := time.Until(deadline) / time.Duration(attempts-i)
+		try, cancel := context.WithTimeout(ctx, share)
+		got := u.ask(try, u.servers[i%len(u.servers)], q)
+		cancel()
+		if got.Status != Failed || got.Security == Bogus {
+			return got
+		}
+		if got.Reason != ReasonTimeout {
+			answer = got
+			replied++
+		}
+	}
+	return answer
+}
+
+// ask puts the question to one server and judges the reply. A SERVFAIL of a validating server
+// is looked into with CD set (RFC 4035 §3.2.2): data behind it means that they are bogus.
+func (u *upstream) ask(ctx context.Context, s *server, q question) Answer {
+	reply, err := exchange(ctx, s.addr, q, false)
+	if err != nil {
+		return failed(q, errorReason(err))
+	}
+	answer := parse(reply, q)
+	if reply.Rcode == dns.RcodeServerFailure && s.validates() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.timeout)
+		defer cancel()
+		unchecked, err := exchange(ctx, s.addr, q, true)
+		if err == nil && parse(unchecked, q).Status != Failed {
+			answer.Security = Bogus
+		}
+	} else if answer.Status != Failed {
+		answer.Security = s.security(reply.AuthenticatedData)
+	}
+	return answer
+}
