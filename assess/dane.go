@@ -44,7 +44,10 @@ func (h MXHost) daneTest() Test {
 	case h.withoutTLS():
 		t.Result, t.Detail = Fail, "publishes TLSA records and speaks no STARTTLS: senders that honour DANE do not deliver"
 	default:
-		t.Detail = d.Match.or("no certificate was seen to compare: " + h.problems())
+		t.Detail = d.Match.or("no certificate was seen")
+		if !h.answered() {
+			t.Detail += ": " + h.problems()
+		}
 	}
 	return t
 }

@@ -49,10 +49,12 @@ func (f *Facts) dmarcRecord() Test {
 		}
 	case d.unanswered() != nil:
 		t.Detail = "the record is not known: " + d.unanswered().missing()
+	case d.Valid.Detail != "":
+		t.Detail = "the record could not be checked: " + told(d.Valid.Detail)
 	case d.Found == "":
 		t.Result, t.Detail = Fail, "there is no DMARC record, here or at a parent: publish one"
 	default:
-		t.Detail = d.Valid.or("the record could not be checked")
+		t.Detail = "the record could not be checked"
 	}
 	return f.test(partDMARC, t)
 }

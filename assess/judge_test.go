@@ -160,10 +160,10 @@ func TestJudgeX509(t *testing.T) {
 	}
 	judgeCases(t, X509, Rules{}, []verdictCase{
 		{"good", factsOf(mxHost("mx1", dialogue("192.0.2.1", up))), Tally{}, SupportYes, 4, 0, 0, "valid until 2026-12-20"},
-		{"untrusted", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Trusted = Check{Fail, "self-signed"} }))), Tally{}, SupportNo, 3, 1, 0, "trusted | fail | self-signed"},
+		{"untrusted", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Trusted = Check{Fail, "self-signed"} }))), Tally{}, SupportNo, 3, 1, 0, "trusted | fail | self-signed; get a certificate of a public authority"},
 		{"wrong name", factsOf(mxHost("mx1.example.org", with(wrongName))), Tally{}, SupportNo, 3, 1, 0, "certificate names mail.example.net, not mx1.example.org: ask for one that lists it"},
 		{"hostile names", factsOf(mxHost("mx1", with(strange))), Tally{}, SupportNo, 3, 1, 0, `certificate names "a\x1b[31m", b, c, d, e and 2 more, not mx1`},
-		{"expired", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Dated = fail }))), Tally{}, SupportNo, 3, 1, 0, "valid from 2026-10-20 to 2026-12-20 only: renew it"},
+		{"expired", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Dated = fail }))), Tally{}, SupportNo, 3, 1, 0, "valid from 2026-10-20 to 2026-12-20 only; renew it"},
 		{"revoked", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Revoked = fail }))), Tally{}, SupportNo, 3, 1, 0, "replace it"},
 		{"no CRL to be had", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Revoked = unknown }))), Tally{}, SupportYes, 3, 0, 1, "no revocation list could be had"},
 		{"no STARTTLS", factsOf(mxHost("mx1", dialogue("192.0.2.1", plain))), Tally{}, SupportUnknown, 0, 0, 0, "certificate | not-applicable | it presents no certificate"},
@@ -198,6 +198,7 @@ func TestJudgeSPF(t *testing.T) {
 		{"record not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
 		{"record not to be had, hosts good", lost, tallyOf(authorised), SupportUnknown, 1, 0, 1, ""},
 		{"record not to be had, hosts bad", lost, tallyOf(not), SupportNo, 0, 1, 1, ""},
+		{"the audit found no answer", factsOf().with(func(f *Facts) { f.SPF.Valid = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
 		{"an include not to be had", unknown, Tally{}, SupportUnknown, 0, 0, 1, "include:a.example: timeout"},
 		{"+all is noted", with(func(f *SPFFacts) { f.Policy = "+all"; f.Warnings = []string{"ptr is slow"} }), Tally{}, SupportYes, 1, 0, 0, "note: ptr is slow"},
 		{"not probed", nil, tallyOf(authorised), SupportUnknown, 1, 0, 0, ""},
@@ -265,6 +266,7 @@ func TestJudgeDMARC(t *testing.T) {
 		{"invalid", invalid, Tally{}, SupportNo, 0, 1, 0, `p= is missing: "v=DMARC1`},
 		{"not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
 		{"not to be had at a parent", lostOnTheWay, Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
+		{"the walk found no answer", factsOf().with(func(f *Facts) { f.DMARC.Valid = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
 		{"p=none is noted", with(func(f *DMARCFacts) { f.Policy = "none"; f.Reports = nil }), Tally{}, SupportYes, 1, 0, 0, "note: no report address"},
 		{"warnings", with(func(f *DMARCFacts) { f.Warnings = []string{"pct= is history"} }), Tally{}, SupportYes, 1, 0, 0, "note: pct= is history"},
 	})
@@ -295,7 +297,7 @@ func TestJudgeDANE(t *testing.T) {
 		{"no TLSA", factsOf(mxHost("mx1", dialogue("192.0.2.1", up))), Tally{}, SupportNo, 0, 1, 0, "publishes no TLSA records"},
 		{"does not match", tlsa(up, func(d *DANEFacts) { d.Match = Check{Result: Fail} }), Tally{}, SupportNo, 0, 1, 0, "do not deliver"},
 		{"no STARTTLS", tlsa(plain, func(d *DANEFacts) { d.Match = Check{} }), Tally{}, SupportNo, 0, 1, 0, "speaks no STARTTLS"},
-		{"dead", tlsa(dead, func(d *DANEFacts) { d.Match = Check{} }), Tally{}, SupportUnknown, 0, 0, 1, "no certificate was seen to compare: connect: timeout"},
+		{"dead", tlsa(dead, func(d *DANEFacts) { d.Match = Check{} }), Tally{}, SupportUnknown, 0, 0, 1, "no certificate was seen: connect: timeout"},
 		{"not to be had", tlsa(up, func(d *DANEFacts) { *d = DANEFacts{Lookup: failed()} }), Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
 		{"warnings", tlsa(up, func(d *DANEFacts) { d.Warnings = []string{"usage 1 is not for SMTP"} }), Tally{}, SupportYes, 1, 0, 0, "note: mx1: usage 1"},
 		{"null MX", nullMX(), Tally{}, SupportUnknown, 0, 0, 0, ""},

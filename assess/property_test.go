@@ -15,7 +15,7 @@ import (
 // random makes evidence of every shape, with hostile text in every place that holds a peer's.
 type random struct{ *rand.Rand }
 
-const propertyRounds = 1000
+const propertyRounds = 500
 
 func rounds(t *testing.T, test func(r random)) {
 	t.Helper()

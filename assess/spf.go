@@ -44,6 +44,8 @@ func (f *Facts) spfRecord() Test {
 	switch spf := f.SPF; {
 	case !spf.Lookup.Status.Answered():
 		t.Detail = "the record is not known: " + spf.Lookup.missing()
+	case spf.Valid.Result == Unknown && spf.Valid.Detail != "":
+		t.Detail = "the record could not be checked: " + told(spf.Valid.Detail)
 	case spf.Count == 0:
 		t.Result, t.Detail = Fail, "publishes no SPF record: list the hosts that send for it"
 	case spf.Count > 1:

@@ -66,60 +66,58 @@ func certificateTests(f *Facts, h MXHost) []Test {
 	var tests []Test
 	for _, question := range []struct {
 		name  string
-		check func(CertificateFacts) Check
-		words func(CertificateFacts, string, Result) string
+		judge func(c CertificateFacts, host string) (Result, string)
 	}{
-		{"trusted", func(c CertificateFacts) Check { return c.Trusted }, sayTrusted},
-		{"name", func(c CertificateFacts) Check { return c.Named }, sayNamed},
-		{"dates", func(c CertificateFacts) Check { return c.Dated }, sayDated},
-		{"revocation", func(c CertificateFacts) Check { return c.Revoked }, sayRevoked},
+		{"trusted", judgeTrusted},
+		{"name", judgeNamed},
+		{"dates", judgeDated},
+		{"revocation", judgeRevoked},
 	} {
 		tests = append(tests, perAddress(f, h, question.name, func(s SMTPFacts) (Result, string) {
-			check := question.check(s.TLS.Certificate)
-			return check.Result, check.or(question.words(s.TLS.Certificate, h.Name, check.Result))
+			return question.judge(s.TLS.Certificate, h.Name)
 		}))
 	}
 	return tests
 }
 
-func sayTrusted(c CertificateFacts, _ string, r Result) string {
-	switch r {
+func judgeTrusted(c CertificateFacts, _ string) (Result, string) {
+	switch c.Trusted.Result {
 	case Pass:
-		return "issued by " + quoted(c.Issuer) + ", under a trusted root"
+		return Pass, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root")
 	case Fail:
-		return "issued by " + quoted(c.Issuer) + ", which leads to no trusted root: get a certificate of a public authority, and send its intermediates"
+		return Fail, c.Trusted.or("it leads to no trusted root") + "; get a certificate of a public authority, and send its intermediates"
 	}
-	return "whether its chain is trusted could not be checked"
+	return c.Trusted.Result, c.Trusted.or("whether it leads to a trusted root could not be checked")
 }
 
-func sayNamed(c CertificateFacts, host string, r Result) string {
-	switch r {
+func judgeNamed(c CertificateFacts, host string) (Result, string) {
+	switch c.Named.Result {
 	case Pass:
-		return "certificate names " + host
+		return Pass, "certificate names " + host
 	case Fail:
-		return "certificate names " + listed(c.Names) + ", not " + host + ": ask for one that lists it"
+		return Fail, "certificate names " + listed(c.Names) + ", not " + host + ": ask for one that lists it"
 	}
-	return "whom it names could not be checked"
+	return c.Named.Result, c.Named.or("whom it names could not be checked")
 }
 
-func sayDated(c CertificateFacts, _ string, r Result) string {
-	switch r {
+func judgeDated(c CertificateFacts, _ string) (Result, string) {
+	switch c.Dated.Result {
 	case Pass:
-		return "valid until " + day(c.NotAfter)
+		return Pass, "valid until " + day(c.NotAfter)
 	case Fail:
-		return "valid from " + day(c.NotBefore) + " to " + day(c.NotAfter) + " only: renew it"
+		return Fail, c.Dated.or("valid from "+day(c.NotBefore)+" to "+day(c.NotAfter)+" only") + "; renew it"
 	}
-	return "its dates could not be checked"
+	return c.Dated.Result, c.Dated.or("its dates could not be checked")
 }
 
-func sayRevoked(_ CertificateFacts, _ string, r Result) string {
-	switch r {
+func judgeRevoked(c CertificateFacts, _ string) (Result, string) {
+	switch c.Revoked.Result {
 	case Pass:
-		return "on no revocation list of its authorities"
+		return Pass, c.Revoked.or("on no revocation list of its authorities")
 	case Fail:
-		return "revoked by its authority: replace it"
+		return Fail, c.Revoked.or("revoked by its authority") + "; replace it"
 	}
-	return "no revocation list could be had"
+	return c.Revoked.Result, c.Revoked.or("no revocation list could be had")
 }
 
 // listed names the first few names of a certificate.

@@ -1,0 +1,409 @@
+package assess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// course is a queue at work, with a record of its runs.
+type course struct {
+	*Queue
+	*ledger
+	mu      sync.Mutex
+	started map[Domain][]time.Duration // since the course began, run by run
+	running map[Domain]bool
+	atOnce  int
+	began   time.Time
+	stop    func()
+}
+
+// runQueue starts a queue in a bubble. Work is what the prober does of a domain.
+func runQueue(t *testing.T, s Schedule, work proberFunc, prepare func(*course)) *course {
+	t.Helper()
+	c := &course{ledger: newLedger(), started: map[Domain][]time.Duration{}, running: map[Domain]bool{}, began: time.Now()}
+	a := testAssessor(t, c.ledger, func(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
+		if !c.enter(d) {
+			t.Errorf("%s runs twice at once", d)
+		}
+		defer c.leave(d)
+		return work(ctx, d, selectors)
+	})
+	a.Now = nil
+	c.Queue = &Queue{Assessor: a, Agenda: c.ledger, Schedule: s}
+	if prepare != nil {
+		prepare(c)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { c.Run(ctx); close(done) }()
+	c.stop = func() { cancel(); <-done }
+	return c
+}
+
+func (c *course) enter(d Domain) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started[d] = append(c.started[d], time.Since(c.began))
+	alone := !c.running[d]
+	c.running[d] = true
+	c.atOnce = max(c.atOnce, len(c.running))
+	return alone
+}
+
+func (c *course) leave(d Domain) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.running, d)
+}
+
+func (c *course) starts(d Domain) []time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.started[d])
+}
+
+func (c *course) dueAt(d Domain) time.Time {
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	return c.due[d]
+}
+
+// takes is a prober that needs that long to find everything, or nothing once its time is up.
+func takes(d time.Duration) proberFunc {
+	return func(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+		select {
+		case <-time.After(d):
+			return finds(measuredFacts().with(func(f *Facts) { f.At = time.Now() }))(ctx, domain, s)
+		case <-ctx.Done():
+			return finds(blackout(failed()))(ctx, domain, s)
+		}
+	}
+}
+
+// tarpit answers nothing for the 45 s that a dialogue may take.
+func tarpit(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+	select {
+	case <-time.After(45 * time.Second):
+	case <-ctx.Done():
+	}
+	return finds(factsOf(mxHost("mx1.example.org", dialogue("192.0.2.1", dead))).with(func(f *Facts) { f.At = time.Now() }))(ctx, domain, s)
+}
+
+func TestQueueRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, DefaultSchedule(), takes(time.Second), nil)
+		defer c.stop()
+		for i := range 500 {
+			c.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+		}
+		time.Sleep(10 * time.Minute)
+		first, last := time.Hour, time.Duration(0)
+		for i := range 500 {
+			d := Domain(fmt.Sprintf("d%d.example", i))
+			starts := c.starts(d)
+			if len(starts) != 1 {
+				t.Fatalf("%s ran %d times", d, len(starts))
+			}
+			first, last = min(first, starts[0]), max(last, starts[0])
+			due := c.dueAt(d).Sub(c.began.Add(starts[0]))
+			if week := 7 * 24 * time.Hour; due < week*8/10 || due > week*12/10+time.Minute {
+				t.Errorf("%s is due after %s", d, due)
+			}
+		}
+		if first < 5*time.Second || last < 50*time.Second {
+			t.Errorf("runs started from %s to %s after they were offered", first, last)
+		}
+		synctest.Wait()
+		if c.atOnce > 16 {
+			t.Errorf("%d runs at once", c.atOnce)
+		}
+		if s := c.Stats(); s.Runs != 500 || s.Offered != 500 || s.Waiting != 0 || s.Running != 0 || s.Dropped+s.Duplicates+s.Failed+s.OverBudget+s.Refused != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Without delays, as in the demonstration, a run begins when it is offered.
+func TestQueueWithoutDelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, Schedule{MaxAge: time.Hour, Concurrency: 2}, takes(0), nil)
+		defer c.stop()
+		for range 3 {
+			c.Offer("example.org")
+			synctest.Wait()
+		}
+		if starts := c.starts("example.org"); len(starts) != 3 || starts[2] != 0 {
+			t.Errorf("started at %v", starts)
+		}
+	})
+}
+
+func TestQueueDropsDuplicates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, Schedule{MinDelay: time.Second, MaxDelay: time.Second, MaxAge: time.Hour, Concurrency: 2}, takes(time.Minute), nil)
+		defer c.stop()
+		c.Offer("example.org")
+		c.Offer("example.org") // waits
+		time.Sleep(2 * time.Second)
+		c.Offer("example.org") // runs
+		time.Sleep(2 * time.Minute)
+		c.Offer("example.org") // anew
+		time.Sleep(2 * time.Minute)
+		if s := c.Stats(); s.Duplicates != 2 || s.Runs != 2 || len(c.starts("example.org")) != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Offer never blocks: past the capacity the newest is dropped, whether or not anybody works.
+func TestQueueCapacity(t *testing.T) {
+	q := &Queue{Assessor: testAssessor(t, newLedger(), tarpit), Schedule: DefaultSchedule()}
+	for i := range QueueCapacity + 10 {
+		q.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+	}
+	q.Offer("d0.example")
+	q.Offer("co.uk")
+	if s := q.Stats(); s.Waiting != QueueCapacity || s.Dropped != 10 || s.Duplicates != 1 || s.Refused != 1 {
+		t.Errorf("%+v", s)
+	}
+	if q.known["d5001.example"] || !q.known["d4999.example"] {
+		t.Error("not the newest were dropped")
+	}
+}
+
+// One run a day within one organisation, whichever of its domains is offered.
+func TestQueueHoldsOrganisationBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, DefaultSchedule(), takes(time.Second), nil)
+		defer c.stop()
+		for i := range 100 {
+			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+		}
+		c.Offer("other.example")
+		time.Sleep(23 * time.Hour)
+		if s := c.Stats(); s.Runs != 2 || s.OverBudget < 99 {
+			t.Errorf("after 23 h: %+v", s)
+		}
+		time.Sleep(24 * time.Hour)
+		if s := c.Stats(); s.Runs != 3 {
+			t.Errorf("after 47 h: %+v", s)
+		}
+	})
+}
+
+func TestQueuePollsTheAgenda(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, DefaultSchedule(), takes(time.Second), func(c *course) {
+			c.Assessor.Deny = []Domain{"denied.example"}
+			c.due["due.example"] = c.began.Add(-time.Hour)
+			c.due["later.example"] = c.began.Add(10 * time.Minute)
+			c.due["denied.example"] = c.began.Add(-time.Hour)
+		})
+		defer c.stop()
+		time.Sleep(2 * time.Minute)
+		if len(c.starts("due.example")) != 1 || len(c.starts("later.example")) != 0 {
+			t.Errorf("after 2 min: due %v, later %v", c.starts("due.example"), c.starts("later.example"))
+		}
+		time.Sleep(10 * time.Minute)
+		if len(c.starts("later.example")) != 1 || len(c.starts("denied.example")) != 0 {
+			t.Errorf("after 12 min: later %v, denied %v", c.starts("later.example"), c.starts("denied.example"))
+		}
+		if due := c.dueAt("denied.example"); due.Before(c.began.Add(5 * 24 * time.Hour)) {
+			t.Errorf("a domain that is never probed is due at %s", due)
+		}
+		time.Sleep(9 * 24 * time.Hour)
+		if n := len(c.starts("due.example")); n != 2 {
+			t.Errorf("ran %d times in 9 days", n)
+		}
+	})
+}
+
+func TestQueueRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+			if d == "fails.example" {
+				return Facts{}, errors.New("ours")
+			}
+			return finds(blackout(failed()))(ctx, d, s)
+		}
+		c := runQueue(t, DefaultSchedule(), work, nil)
+		defer c.stop()
+		c.Offer("fails.example")
+		c.Offer("dark.example")
+		time.Sleep(2 * time.Minute)
+		for _, d := range []Domain{"fails.example", "dark.example"} {
+			if in := time.Until(c.dueAt(d)); in < 4*time.Hour || in > 8*time.Hour {
+				t.Errorf("%s is due in %s", d, in)
+			}
+		}
+		if s := c.Stats(); s.Runs != 2 || s.Failed != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// 1,000 tarpits wait; a provider that has answered before starts at once, a new one after the
+// first tarpit that ends, and every tarpit has its run in the end.
+func TestQueueSurvivesTarpits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := DefaultSchedule()
+		work := func(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
+			if d.Within("tarpit.test") {
+				return tarpit(ctx, d, selectors)
+			}
+			return takes(time.Second)(ctx, d, selectors)
+		}
+		c := runQueue(t, s, work, func(c *course) {
+			c.evidence["known.example"] = Evidence{Facts: measuredFacts()}
+			c.Schedule.PerOrganisation = 0 // let them all in
+		})
+		defer c.stop()
+		for i := range 1000 {
+			c.Offer(Domain(fmt.Sprintf("d%d.tarpit.test", i)))
+		}
+		time.Sleep(5 * time.Minute)
+		offered := time.Since(c.began)
+		c.Offer("known.example")
+		c.Offer("new.example")
+		time.Sleep(5 * time.Minute)
+		for _, tt := range []struct {
+			domain Domain
+			within time.Duration
+		}{{"known.example", s.MaxDelay}, {"new.example", s.MaxDelay + 45*time.Second}} {
+			if starts := c.starts(tt.domain); len(starts) != 1 || starts[0]-offered > tt.within {
+				t.Errorf("%s started at %v, offered at %s", tt.domain, starts, offered)
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		if stats := c.Stats(); stats.Runs != 1002 || stats.Waiting != 0 {
+			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+// No run lasts longer than MaxRun.
+func TestQueueEndsLongRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, Schedule{Concurrency: 2, MaxAge: time.Hour, Retry: time.Hour}, takes(100*time.Hour), nil)
+		defer c.stop()
+		c.Offer("example.org")
+		time.Sleep(MaxRun + time.Second)
+		if s := c.Stats(); s.Running != 0 || s.Runs != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Run returns when its runs have, and leaves what it did not do on the agenda. The bubble
+// fails if a goroutine is left.
+func TestQueueStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, Schedule{Concurrency: 4, MaxAge: time.Hour, Retry: time.Hour}, takes(time.Minute), nil)
+		for i := range 10 {
+			c.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+		}
+		synctest.Wait()
+		c.stop()
+		if len(c.running) > 0 || len(c.saved) > 0 || len(c.due) > 0 {
+			t.Errorf("running %v, saved %d, postponed %v", c.running, len(c.saved), c.due)
+		}
+		c.Offer("later.example") // nobody works, nothing blocks
+		if s := c.Stats(); s.Running != 0 || s.Waiting != 9 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A database that is out of order stops nothing for good.
+func TestQueueSurvivesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, DefaultSchedule(), takes(time.Second), func(c *course) {
+			c.broken = errors.New("disk full")
+			c.due["due.example"] = c.began.Add(-time.Hour)
+		})
+		defer c.stop()
+		c.Offer("example.org")
+		time.Sleep(5 * time.Minute)
+		if s := c.Stats(); s.Runs != 0 || s.Waiting != 0 || s.Running != 0 {
+			t.Errorf("while it is out of order: %+v", s)
+		}
+		c.ledger.mu.Lock()
+		c.broken = nil
+		c.ledger.mu.Unlock()
+		c.Offer("example.org")
+		time.Sleep(5 * time.Minute)
+		if s := c.Stats(); s.Runs != 2 || s.Failed != 0 {
+			t.Errorf("afterwards: %+v", s)
+		}
+	})
+}
+
+// Domains that answered last time and do not now, one after the other, are our own outage;
+// newcomers that never answered are not.
+func TestQueueNoticesOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var blocked atomic.Bool
+		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+			if blocked.Load() {
+				return tarpit(ctx, d, s)
+			}
+			return takes(0)(ctx, d, s)
+		}
+		c := runQueue(t, Schedule{Concurrency: 4, MaxAge: 24 * time.Hour, Retry: time.Hour, Poll: time.Minute}, work, nil)
+		defer c.stop()
+		offer := func(prefix string) {
+			for i := range OutageRuns {
+				c.Offer(Domain(fmt.Sprintf("%s%d.example", prefix, i)))
+			}
+			time.Sleep(time.Hour / 2)
+		}
+		offer("known")
+		blocked.Store(true)
+		offer("new")
+		if s := c.Stats(); s.Outage() {
+			t.Errorf("newcomers make an outage: %+v", s)
+		}
+		offer("known")
+		if s := c.Stats(); !s.Outage() {
+			t.Errorf("no outage: %+v", s)
+		}
+		blocked.Store(false)
+		offer("known")
+		if s := c.Stats(); s.Outage() {
+			t.Errorf("the outage does not end: %+v", s)
+		}
+	})
+}
+
+func TestScheduleNext(t *testing.T) {
+	s := DefaultSchedule()
+	kept := Evidence{Facts: &Facts{Kept: []Kept{{Part: "spf"}}}}
+	for _, tt := range []struct {
+		name   string
+		a      Assessment
+		err    error
+		random float64
+		want   time.Duration
+	}{
+		{"scored", Assessment{Status: StatusScored}, nil, 0.5, s.MaxAge},
+		{"the earliest", Assessment{Status: StatusScored}, nil, 0, s.MaxAge * 8 / 10},
+		{"no mail", Assessment{Status: StatusNoMail}, nil, 0.5, s.MaxAge},
+		{"unknown", Assessment{Status: StatusUnknown}, nil, 0.5, s.Retry},
+		{"partly kept", Assessment{Status: StatusScored, Evidence: kept}, nil, 0.5, s.Retry},
+		{"an error", Assessment{Status: StatusScored}, errors.New("ours"), 0.5, s.Retry},
+	} {
+		if got := s.Next(tt.a, tt.err, testTime, tt.random).Sub(testTime); got.Round(time.Second) != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if latest := s.Next(Assessment{}, nil, testTime, 0.999999).Sub(testTime); latest > s.MaxAge*12/10 {
+		t.Errorf("the latest is %s", latest)
+	}
+}
