@@ -71,7 +71,7 @@ const (
 // root is "."; octets that are no letters, digits, hyphens or underscores may be in names that
 // come from a peer, escaped as in master files. The slices are shared: read only.
 type Answer struct {
-	Name     string // as asked, normalised
+	Name     string // as asked, normalised; verbatim where that cannot be done
 	Type     Type
 	Status   Status
 	Security Security // of the whole answer, every alias included
