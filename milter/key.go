@@ -2,12 +2,12 @@ package milter
 
 import (
 	"context"
-	"crypto/rsa"
-	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
+	"math/big"
 	"net"
 	"slices"
 	"strings"
@@ -18,10 +18,10 @@ import (
 // Limits on a key record (security.md). Shorter RSA keys are invalid by RFC 8301, longer ones
 // are left alone.
 const (
-	maxKeyRecord   = 4 << 10 // bytes of TXT
-	minRSABits     = 1024
-	maxRSABits     = 4096
-	maxRSAExponent = math.MaxInt32
+	maxKeyRecord    = 4 << 10 // bytes of TXT
+	minRSABits      = 1024
+	maxRSABits      = 4096
+	maxExponentBits = 31
 )
 
 // key is a key record (RFC 6376 section 3.6.1) that may be used.
@@ -80,27 +80,29 @@ func checkRSA(p string) finding {
 	if err != nil || len(der) == 0 {
 		return invalid("permerror", "key revoked or not base64")
 	}
-	public, err := parseRSA(der)
-	if err != nil {
+	n, e, err := parseRSA(der)
+	switch {
+	case err != nil || n.Sign() <= 0 || e.Sign() <= 0:
 		return invalid("permerror", "key malformed")
-	}
-	switch bits := public.N.BitLen(); {
-	case bits < minRSABits:
-		return invalid("policy", fmt.Sprintf("key of %d bits", bits))
-	case bits > maxRSABits || public.E > maxRSAExponent:
+	case n.BitLen() < minRSABits:
+		return invalid("policy", fmt.Sprintf("key of %d bits", n.BitLen()))
+	case n.BitLen() > maxRSABits || e.BitLen() > maxExponentBits:
 		return notEvaluated("key too large")
 	}
 	return finding{}
 }
 
-// parseRSA reads both forms of the wild (RFC 6376, erratum 3017).
-func parseRSA(der []byte) (*rsa.PublicKey, error) {
-	parsed, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return x509.ParsePKCS1PublicKey(der)
+// parseRSA reads both forms of the wild (RFC 6376, erratum 3017): SubjectPublicKeyInfo, and the
+// RSAPublicKey within it alone.
+func parseRSA(der []byte) (n, e *big.Int, err error) {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
 	}
-	if public, ok := parsed.(*rsa.PublicKey); ok {
-		return public, nil
+	if _, err := asn1.Unmarshal(der, &info); err == nil {
+		der = info.Key.Bytes
 	}
-	return nil, errors.New("not an RSA key")
+	var public struct{ N, E *big.Int }
+	_, err = asn1.Unmarshal(der, &public)
+	return public.N, public.E, err
 }

@@ -189,7 +189,9 @@ func (m *message) carryOut(ctx context.Context, d decision) {
 	}
 	if d.learn {
 		for _, domain := range m.recipients {
-			s.config.Learner.Learn(domain)
+			if ctx.Err() == nil {
+				s.config.Learner.Learn(domain)
+			}
 		}
 	}
 }

@@ -50,7 +50,7 @@ type Recorder interface {
 }
 
 // Reputation tells what is known of a domain, the zero Standing where nothing is. It is asked
-// once for each message and should answer from memory, as Cache does.
+// once for each message and should answer from memory.
 type Reputation interface {
 	Standing(ctx context.Context, d assess.Domain) assess.Standing
 }

@@ -1,7 +1,12 @@
 package milter
 
 import (
+	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"peerscore/assess"
@@ -16,22 +21,275 @@ var world = zone{
 	"TXT rsa._domainkey.example.org": {keyRecord(keys["rsa"])},
 }
 
+// outbound is a server of example.org, strangers are anybody else.
 var (
 	outbound = miltertest.Peer{Addr: netip.MustParseAddr("192.0.2.1"), Name: "out.example.org", HELO: "out.example.org", TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384"}
 	stranger = miltertest.Peer{Addr: netip.MustParseAddr("198.51.100.9"), HELO: "stranger.example.net"}
 )
 
-func TestTwoMessagesInOneSession(t *testing.T) {
+// fromExample is an ordinary signed message of example.org.
+func fromExample(t testing.TB) miltertest.Message {
+	return miltertest.Message{From: "a@example.org", To: []string{"info@own.example"}, Data: []byte(signed(t, letter("a@example.org"), "example.org", "ed"))}
+}
+
+// with gives a peer other macros.
+func with(p miltertest.Peer, pairs ...string) miltertest.Peer {
+	p.Macros = maps.Clone(p.Macros)
+	if p.Macros == nil {
+		p.Macros = map[string]string{}
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		p.Macros[pairs[i]] = pairs[i+1]
+	}
+	return p
+}
+
+// What the macros of the MTA say ends up in the observation.
+func TestClient(t *testing.T) {
+	plain := outbound
+	plain.TLSVersion = ""
+	six := outbound
+	six.Addr = netip.MustParseAddr("2001:db8:1:2:3::4")
+	tests := []struct {
+		name string
+		peer miltertest.Peer
+		host string
+		tls  string
+		want assess.Result
+	}{
+		{"TLS", outbound, "192.0.2.1/32", "TLSv1.3", assess.Pass},
+		{"plain text", plain, "192.0.2.1/32", "none", assess.Fail},
+		{"Sendmail, plain text", with(plain, "{verify}", "NONE", "{tls_version}", "NONE"), "192.0.2.1/32", "none", assess.Fail},
+		{"Sendmail, TLS", with(outbound, "{verify}", "NO"), "192.0.2.1/32", "TLSv1.3", assess.Pass},
+		{"nothing told with MAIL", with(plain, "j", "", "{client_addr}", "", "{client_name}", "", "_", "out.example.org [192.0.2.1]"), "192.0.2.1/32", "", assess.Unknown},
+		{"IPv6", six, "2001:db8:1:2::/64", "TLSv1.3", assess.Pass},
+		{"IPv6 as Sendmail writes it", with(six, "{client_addr}", "IPv6:2001:db8:1:2:3::4"), "2001:db8:1:2::/64", "TLSv1.3", assess.Pass},
+		{"address in _ only", with(outbound, "{client_addr}", "", "_", "ident@out.example.org [192.0.2.1]"), "192.0.2.1/32", "TLSv1.3", assess.Pass},
+		{"mapped IPv4", with(six, "{client_addr}", "::ffff:192.0.2.77"), "192.0.2.77/32", "TLSv1.3", assess.Pass},
+		{"XCLIENT", with(outbound, "{client_addr}", "192.0.2.99"), "192.0.2.99/32", "TLSv1.3", assess.Pass},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world)
+			l.send(t, tt.peer, fromExample(t))
+			if len(l.ledger.observations) != 1 {
+				t.Fatalf("observations %+v\n%s", l.ledger.observations, l.logged)
+			}
+			o := l.ledger.observations[0]
+			if o.Host.String() != tt.host || o.TLSVersion != tt.tls || o.StartTLS != tt.want {
+				t.Errorf("host %s, TLS %q, %v; want %s, %q, %v", o.Host, o.TLSVersion, o.StartTLS, tt.host, tt.tls, tt.want)
+			}
+		})
+	}
+}
+
+// go-milter cannot read the address that Sendmail sends for IPv6; the macros have it.
+func TestAddressThatGoMilterLoses(t *testing.T) {
+	c := connected("out.example.org", "tcp6", "<nil>", macros{"_": "out.example.org [IPv6:2001:db8::9]"})
+	if got := c.addr.String(); got != "2001:db8::9" {
+		t.Errorf("address %s", got)
+	}
+}
+
+func TestConfirmedName(t *testing.T) {
+	tests := []struct {
+		name   string
+		macros macros
+		host   string
+		want   string
+	}{
+		{"Postfix", macros{"{client_name}": "Out.Example.ORG", "_": "out.example.org [192.0.2.1]"}, "out.example.org", "out.example.org"},
+		{"Postfix, not confirmed", macros{"{client_name}": "unknown", "_": "unknown [192.0.2.1]"}, "unknown", ""},
+		{"Sendmail", macros{"_": "out.example.org [192.0.2.1]", "{client_resolve}": "OK"}, "out.example.org", "out.example.org"},
+		{"Sendmail, forged", macros{"_": "out.example.org [192.0.2.1] (may be forged)"}, "out.example.org", ""},
+		{"Sendmail, forged by its own word", macros{"{client_resolve}": "FORGED"}, "out.example.org", ""},
+		{"Sendmail, no name", macros{"_": "[192.0.2.1]"}, "[192.0.2.1]", ""},
+	}
+	for _, tt := range tests {
+		if c := connected(tt.host, "tcp4", "192.0.2.1", tt.macros); c.name != tt.want {
+			t.Errorf("%s: name %q, want %q", tt.name, c.name, tt.want)
+		}
+	}
+}
+
+// Session state survives a message, an abort and a second EHLO; message state survives none.
+func TestStateWithinOneSession(t *testing.T) {
 	l := newLab(t, world)
 	c := l.dial(t)
 	if err := c.Connect(outbound); err != nil {
 		t.Fatal(err)
 	}
-	m := miltertest.Message{From: "a@example.org", To: []string{"info@own.example"}, Data: []byte(signed(t, letter("a@example.org"), "example.org", "ed"))}
-	deliver(t, c, outbound, m)
-	got := deliver(t, c, outbound, m)
-	t.Log(got, l.logged.String())
-	if len(l.ledger.observations) != 2 || l.ledger.observations[1].StartTLS != assess.Pass {
-		t.Fatalf("%+v", l.ledger.observations)
+	forged := miltertest.Message{From: "", To: []string{"a@own.example"}, Data: []byte("From: a@example.org\r\nPeer-Score: mine\r\nPeer-Score: mine\r\nList-Id: <x>\r\n\r\nbody\r\n")}
+
+	// A message that is given up in the middle of its header, then one in the middle of its body.
+	for _, step := range []func() error{
+		func() error { return c.Envelope(outbound, forged) },
+		func() error { return c.Header(outbound, forged) },
+		c.Abort,
+		func() error { return c.Envelope(outbound, fromExample(t)) },
+		func() error { return c.Header(outbound, fromExample(t)) },
+		func() error { return c.Body([]byte("half a ")) },
+		c.Abort,
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Sendmail sends no abort between messages.
+	for range 3 {
+		answer := play(t, c, outbound, fromExample(t))
+		if len(answer.Changes) != 1 {
+			t.Errorf("changes %+v of a message without forged fields", answer.Changes)
+		}
+	}
+	for _, o := range l.ledger.observations {
+		if o.TLSVersion != "TLSv1.3" || o.DKIM != assess.Pass || o.SPF != assess.Pass || o.Host != netip.MustParsePrefix("192.0.2.1/32") {
+			t.Errorf("observation %+v", o)
+		}
+	}
+	if s := l.server.Stats(); len(l.ledger.observations) != 3 || s.Messages[1] != 3 || s.Messages[13] != 2 || s.Sessions != 1 {
+		t.Errorf("%d observations, stats %+v", len(l.ledger.observations), s)
+	}
+}
+
+// STARTTLS between two messages: the first counts as plain text, the second does not.
+func TestStartTLSBetweenMessages(t *testing.T) {
+	l := newLab(t, world)
+	c := l.dial(t)
+	plain := outbound
+	plain.TLSVersion = ""
+	if err := c.Connect(plain); err != nil {
+		t.Fatal(err)
+	}
+	play(t, c, plain, fromExample(t))
+	if err := errors.Join(c.Abort(), c.HELO(outbound.HELO, map[string]string{"{tls_version}": "TLSv1.2", "{cipher}": "X"})); err != nil {
+		t.Fatal(err)
+	}
+	play(t, c, with(plain, "{tls_version}", "TLSv1.2"), fromExample(t))
+	var seen []string
+	for _, o := range l.ledger.observations {
+		seen = append(seen, o.TLSVersion)
+	}
+	if !slices.Equal(seen, []string{"none", "TLSv1.2"}) {
+		t.Errorf("TLS %q", seen)
+	}
+}
+
+// The end of a message that never began is answered, and means nothing.
+func TestEndWithoutMessage(t *testing.T) {
+	l := newLab(t, world)
+	c := l.dial(t)
+	answer, err := c.End(outbound, miltertest.Message{})
+	if err != nil || answer.Code != 'c' || len(answer.Changes) > 0 {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	play(t, c, outbound, fromExample(t)) // and no EHLO either
+}
+
+// Attribution row 10: mail of our own is not judged; it teaches whom we write to.
+func TestOwnMail(t *testing.T) {
+	submission := stranger
+	submission.Login = "anna@own.example"
+	inside, loopback := stranger, stranger
+	inside.Addr, loopback.Addr = netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1")
+	tests := []struct {
+		name    string
+		peer    miltertest.Peer
+		kept    bool // fields that are there already
+		learned bool
+	}{
+		{"SASL", submission, false, true},
+		{"SASL over a relay in front", with(stranger, "{auth_type}", "PLAIN"), false, true},
+		{"submission service", with(stranger, "{daemon_name}", "ORIGINATING"), false, true},
+		{"internal host", inside, false, true},
+		{"local submission", miltertest.Peer{Macros: map[string]string{"{client_addr}": "", "_": "root@localhost"}}, false, true},
+		{"content filter", loopback, true, true},
+		{"stranger", stranger, false, false},
+		{"stranger without an address", with(miltertest.Peer{}, "{client_addr}", "unknown", "_", "unknown [unknown]"), false, false},
+	}
+	text := letter("anna@own.example", "Peer-Score: mx.own.example; domain=x.example")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world)
+			got := l.send(t, tt.peer, miltertest.Message{From: "anna@own.example", Data: []byte(text), To: []string{
+				"friend@example.org", "other@Example.ORG", "colleague@own.example", "x@sub.own.example", "root@localhost", "broken", "x@b\u00fccher.example"}})
+			fields := values(got, "Peer-Score")
+			if kept := slices.Contains(fields, "mx.own.example; domain=x.example"); kept != tt.kept {
+				t.Errorf("Peer-Score %q", fields)
+			}
+			if tt.learned != (len(fields) == 0 || tt.kept) {
+				t.Errorf("Peer-Score %q", fields)
+			}
+			want := []assess.Domain{"example.org", "xn--bcher-kva.example"}
+			if !tt.learned {
+				want = nil
+			}
+			if !slices.Equal(l.ledger.learned, want) {
+				t.Errorf("learned %q, want %q", l.ledger.learned, want)
+			}
+			if len(l.ledger.observations) > 0 {
+				t.Errorf("observations %+v", l.ledger.observations)
+			}
+		})
+	}
+}
+
+func TestRecipientsAreBounded(t *testing.T) {
+	l := newLab(t, world)
+	m := fromExample(t)
+	for i := range 3 * maxRecipients {
+		m.To = append(m.To, fmt.Sprintf("x@d%d.example", i))
+	}
+	own := outbound
+	own.Login = "anna"
+	l.send(t, own, m)
+	if n := len(l.ledger.learned); n != maxRecipients {
+		t.Errorf("%d domains learned, want %d", n, maxRecipients)
+	}
+}
+
+// Learning can be switched off while a session is open; the message after that obeys.
+func TestPolicyChanges(t *testing.T) {
+	l := newLab(t, world)
+	c := l.dial(t)
+	own := outbound
+	own.Login = "anna"
+	m := fromExample(t)
+	m.To = []string{"x@friend.example"}
+	play(t, c, own, m)
+	p := *l.server.policy.Load()
+	p.LearnRecipients = false
+	l.server.SetPolicy(p)
+	play(t, c, own, m)
+	if len(l.ledger.learned) != 1 {
+		t.Errorf("learned %q", l.ledger.learned)
+	}
+}
+
+// A store that fails costs the observation, not the mail nor its header.
+func TestRecorderFails(t *testing.T) {
+	l := newLab(t, world)
+	l.ledger.err = errors.New("disk full")
+	got := l.send(t, outbound, fromExample(t))
+	if v := values(got, "Peer-Score"); len(v) != 1 || l.server.Stats().NotRecorded != 1 {
+		t.Errorf("Peer-Score %q, stats %+v", v, l.server.Stats())
+	}
+}
+
+// The log has one line a message, and never a local part.
+func TestLog(t *testing.T) {
+	l := newLab(t, world)
+	m := fromExample(t)
+	m.From, m.To, m.QueueID = "l0cal@example.org", []string{"s3cret@own.example"}, "QUEUE\x1b[31m"
+	m.Data = []byte(letter("hidd3n@example.org"))
+	l.send(t, outbound, m)
+	line := l.logged.String()
+	if strings.Count(line, "\n") != 1 || !strings.Contains(line, `queue="QUEUE\x1b[31m" row=2 domain=example.org`) {
+		t.Errorf("log %q", line)
+	}
+	for _, local := range []string{"l0cal", "s3cret", "hidd3n"} {
+		if strings.Contains(line, local) {
+			t.Errorf("%q is in the log: %s", local, line)
+		}
 	}
 }

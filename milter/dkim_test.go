@@ -1,0 +1,431 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+// verify runs all signatures of a message that could be the author's, and gives their findings
+// in the order in which they were chosen. It feeds the body in chunks, as an MTA does.
+func verify(t testing.TB, z zone, message string) []signature {
+	t.Helper()
+	l := newLab(t, z)
+	return verifyIn(l, message)
+}
+
+func verifyIn(l *lab, message string) []signature {
+	m := l.server.newMessage(client{}, "")
+	head, body, _ := strings.Cut(message, "\r\n\r\n")
+	for _, line := range strings.Split(strings.ReplaceAll(head, "\r\n ", "\n "), "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		m.header.add(name, value)
+	}
+	m.begin()
+	for chunk := []byte(body); len(chunk) > 0; chunk = chunk[min(len(chunk), 65535):] {
+		m.body(chunk[:min(len(chunk), 65535)])
+	}
+	defer m.close()
+	a, _ := m.evaluation.finish(context.Background())
+	return a.signatures
+}
+
+// fieldOf is the signature alone, with its line end.
+func fieldOf(signed string) string {
+	field, _, _ := strings.Cut(signed, "\r\nFrom:")
+	return field + "\r\n"
+}
+
+// edit changes a signed message after the fact.
+func edit(message string, pairs ...string) string {
+	return strings.NewReplacer(pairs...).Replace(message)
+}
+
+func TestDKIM(t *testing.T) {
+	base := letter("a@example.org")
+	ed := signed(t, base, "example.org", "ed")
+	rsaSigned := signed(t, base, "example.org", "rsa", relaxed)
+	yesterday := time.Now().Add(-24 * time.Hour)
+	oversigned := func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From", "From", "Subject", "Reply-To", "To"} }
+	withQuery := func(o *dkim.SignOptions) { o.QueryMethods = []dkim.QueryMethod{dkim.QueryMethodDNSTXT} }
+	identity := func(i string) func(*dkim.SignOptions) {
+		return func(o *dkim.SignOptions) { o.Identifier = i }
+	}
+	key := "TXT ed._domainkey.example.org"
+	record := keyRecord(keys["ed"])
+	short := newRSA(1024)
+	tests := []struct {
+		name    string
+		message string
+		zone    zone // beside or instead of world
+		want    string
+	}{
+		{"Ed25519, simple", ed, nil, "pass pass"},
+		{"RSA, relaxed", rsaSigned, nil, "pass pass"},
+		{"oversigned", signed(t, base, "example.org", "rsa", oversigned), nil, "pass pass"},
+		{"with q=", signed(t, base, "example.org", "ed", withQuery), nil, "pass pass"},
+		{"i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), nil, "pass pass"},
+		{"i= of somebody else", edit(ed, " d=example.org", " i=@example.net; d=example.org"), nil, "fail permerror"},
+		{"i= without at sign", edit(ed, " d=example.org", " i=example.org; d=example.org"), nil, "fail permerror"},
+		{"i= in another case", edit(ed, " d=example.org", " i=@Example.org; d=example.org"), nil, "unknown neutral"},
+		{"b= inside another tag", edit(ed, " d=example.org", " z=a b=c; d=example.org"), nil, "unknown neutral"},
+		{"body changed", edit(ed, "here they are", "here they were"), nil, "fail fail"},
+		{"header changed", edit(ed, "minutes", "hours"), nil, "fail fail"},
+		{"l=", edit(ed, " d=example.org", " l=10; d=example.org"), nil, "fail policy"},
+		{"rsa-sha1", edit(rsaSigned, "a=rsa-sha256", "a=rsa-sha1"), nil, "fail permerror"},
+		{"expired", signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) { o.Expiration = yesterday }), nil, "fail fail"},
+		{"x= is no number", edit(ed, " d=example.org", " x=soon; d=example.org"), nil, "fail fail"},
+		{"not yet expired", signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) { o.Expiration = time.Now().Add(time.Hour) }), nil, "pass pass"},
+		{"From not signed", edit(ed, "h=From:", "h="), nil, "fail permerror"},
+		{"no h=", edit(ed, "h=From", "hh=From"), nil, "fail permerror"},
+		{"version 2", edit(ed, "v=1", "v=2"), nil, "fail permerror"},
+		{"a tag twice", edit(ed, " d=example.org", " d=example.org; d=example.org"), nil, "fail permerror"},
+		{"d= is a suffix", edit(ed, "d=example.org", "d=org"), nil, ""},
+		{"d= is no name", edit(ed, "d=example.org", "d=example.org\x07"), nil, ""},
+		{"s= is no name", edit(ed, "s=ed", "s=e[d]"), nil, "fail permerror"},
+		{"s= is long", edit(ed, "s=ed", "s="+strings.Repeat("x.", 120)), nil, "fail permerror"},
+
+		{"no key", ed, zone{key: nil}, "fail permerror"},
+		{"key not available", ed, zone{key: {"SERVFAIL"}}, "unknown temperror"},
+		{"revoked", ed, zone{key: {"v=DKIM1; k=ed25519; p="}}, "fail permerror"},
+		{"revoked RSA", rsaSigned, zone{"TXT rsa._domainkey.example.org": {"v=DKIM1; p="}}, "fail permerror"},
+		{"another key", ed, zone{key: {edit(record, "p=", "p=AAA")}}, "fail permerror"},
+		{"another kind of key", ed, zone{key: {keyRecord(keys["rsa"])}}, "fail permerror"},
+		{"malformed record", ed, zone{key: {record + "; nonsense"}}, "fail permerror"},
+		{"blanks in p=", ed, zone{key: {edit(record, "p=", "p=\t \r\n ")}}, "pass pass"},
+		{"test mode", ed, zone{key: {record + "; t=s:y"}}, "unknown policy"},
+		{"test mode, and broken", edit(ed, "here", "there"), zone{key: {record + "; t=y"}}, "fail fail"},
+		{"t=s and i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), zone{key: {record + "; t=s"}}, "fail permerror"},
+		{"t=s and i= of d=", signed(t, base, "example.org", "ed", identity("@example.org")), zone{key: {record + "; t=s"}}, "pass pass"},
+		{"key not for mail", ed, zone{key: {record + "; s=tlsrpt"}}, "fail permerror"},
+		{"two keys", ed, zone{key: {record, record}}, "fail permerror"},
+		{"wildcard TXT beside the key", ed, zone{key: {"v=spf1 -all", record}}, "pass pass"},
+		{"record too long", ed, zone{key: {record + "; n=" + strings.Repeat("x", maxKeyRecord)}}, "unknown neutral"},
+		{"1024 bits", signed(t, base, "example.org", "rsa", func(o *dkim.SignOptions) { o.Signer = short }), zone{"TXT rsa._domainkey.example.org": {keyRecord(short)}}, "pass pass"},
+		{"1023 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(1023, 65537)}}, "fail policy"},
+		{"4097 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(4097, 65537)}}, "unknown neutral"},
+		{"exponent of 2^31", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(2048, 1<<31)}}, "unknown neutral"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			z := zone{}
+			for _, records := range []zone{world, tt.zone} {
+				for name, values := range records {
+					z[name] = values
+				}
+			}
+			got := ""
+			for _, s := range verify(t, z, tt.message) {
+				got += s.finding.result.String() + " " + s.finding.token
+				t.Log(s.finding.reason)
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// rsaRecord is a key record of any size; nobody holds the other half.
+func rsaRecord(bits uint, e int) string {
+	n := new(big.Int).SetBit(big.NewInt(1), int(bits-1), 1)
+	return "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: n, E: e}))
+}
+
+// A signature with c=simple needs every byte of the header, blanks and folds included.
+func TestHeaderBytes(t *testing.T) {
+	for _, field := range []string{
+		"X-A:none", "X-A: one", "X-A:  two", "X-A:\ttab", "X-A:\r\n fold", "X-A: a\r\n\tb\r\n  c ",
+		"X-A:", "X-A: ", "X-a : odd", "x-A: 8-bit \xe4\xf6", "X-A: " + strings.Repeat("long ", 900), "X-A: bare\rCR",
+	} {
+		base := edit(letter("a@example.org"), "Subject: minutes", field)
+		for _, options := range []func(*dkim.SignOptions){func(*dkim.SignOptions) {}, relaxed} {
+			message := signed(t, base, "example.org", "ed", options, func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From", "X-A"} })
+			l := newLab(t, world)
+			l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(message)})
+			if o := l.ledger.observations; len(o) != 1 || o[0].DKIMResult != "pass" {
+				t.Errorf("%.40q: %+v", field, o)
+			}
+		}
+	}
+}
+
+// Of many signatures the author's are taken first, five at most, and nothing is concluded
+// from those that were left out.
+func TestWhichSignatures(t *testing.T) {
+	base := letter("a@example.org")
+	mine := signed(t, base, "example.org", "ed")
+	own := fieldOf(mine)
+	other := strings.ReplaceAll(own, "d=example.org", "d=else.example")
+	sub := strings.ReplaceAll(own, "d=example.org", "d=news.example.org")
+	broken := strings.ReplaceAll(own, "bh=", "bh=AAAA")
+	tests := []struct {
+		name, fields string
+		want         string
+		dkim         assess.Result
+	}{
+		{"foreign ones are not looked at", other + other, "", assess.Fail},
+		{"the author's own comes first", other + sub + own, "example.org news.example.org", assess.Pass},
+		{"five at most", strings.Repeat(sub, 9) + own, "example.org news.example.org news.example.org news.example.org news.example.org", assess.Pass},
+		{"what is left out is not a failure", strings.Repeat(broken, 6), "example.org example.org example.org example.org example.org", assess.Unknown},
+		{"all broken", strings.Repeat(broken, 5), "example.org example.org example.org example.org example.org", assess.Fail},
+	}
+	for _, tt := range tests {
+		l := newLab(t, world)
+		m := miltertest.Message{From: "x@else.example", Data: []byte(tt.fields + base)}
+		var names []string
+		for _, s := range verifyIn(l, string(m.Data)) {
+			names = append(names, string(s.domain))
+		}
+		if got := strings.Join(names, " "); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		l.ledger.standings["example.org"] = assess.Standing{Known: true, MX: []netip.Addr{outbound.Addr}}
+		l.send(t, outbound, m)
+		if o := l.ledger.observations; len(o) != 1 || o[0].DKIM != tt.dkim {
+			t.Errorf("%s: %+v, want DKIM %v", tt.name, o, tt.dkim)
+		}
+	}
+}
+
+// Several signatures share one body; each sees the fields that it signs, another signature among them.
+func TestSignedSignature(t *testing.T) {
+	inner := signed(t, letter("a@example.org"), "example.org", "ed")
+	outer := signed(t, inner, "example.org", "rsa", relaxed, func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From", "Subject", "DKIM-Signature"} })
+	for _, s := range verify(t, world, outer) {
+		if s.finding.result != assess.Pass {
+			t.Errorf("s=%s: %+v", s.selector, s.finding)
+		}
+	}
+	l := newLab(t, world)
+	l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(outer)})
+	if s := l.ledger.observations[0].Selectors; len(s) != 2 {
+		t.Errorf("selectors %+v", s)
+	}
+}
+
+// What a signature costs is limited before anything is computed or looked up. The time is CPU
+// time; what go-msgauth alone takes for these is seconds (see libraries.md).
+func TestDKIMCosts(t *testing.T) {
+	base := letter("a@example.org")
+	mine := signed(t, base, "example.org", "rsa")
+	own := fieldOf(mine)
+	names := strings.Repeat("x:", 20_000) + "from"
+	tests := []struct {
+		name    string
+		message func() string
+		key     string
+	}{
+		{"a key of 380,000 bits", func() string { return mine }, rsaRecord(380_000, 65537)},
+		{"an exponent of 2^31-1", func() string { return mine }, rsaRecord(4096, 1<<31-1)},
+		{"an exponent of 100,000 digits", func() string { return mine }, hugeExponent()},
+		{"20,000 names in h=", func() string { return edit(mine, "h=From", "h="+names) }, ""},
+		{"5,000 signatures", func() string { return strings.Repeat(own, 5_000) + base }, ""},
+		{"100,000 header fields", func() string { return strings.Repeat("X: y\r\n", 100_000) + mine }, ""},
+		{"1,000 fields and 100 names in five signatures", func() string {
+			sig := edit(own, "h=From", "h="+strings.Repeat("x:", 90)+"From")
+			return strings.Repeat(sig, 5) + strings.Repeat("X: y\r\n", 980) + base
+		}, ""},
+		{"a tag list of 60,000 tags", func() string { return edit(mine, " d=", strings.Repeat("a=;", 60_000)+" d=") }, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			z := zone{"TXT rsa._domainkey.example.org": {tt.key}, "TXT example.org": world["TXT example.org"]}
+			if tt.key == "" {
+				z = world
+			}
+			l := newLab(t, z)
+			m := l.server.newMessage(client{addr: outbound.Addr}, "a@example.org")
+			head, body, _ := strings.Cut(tt.message(), "\r\n\r\n")
+			lines := strings.Split(strings.ReplaceAll(head, "\r\n ", "\n "), "\r\n")
+			best := time.Hour // of three, since others use this CPU too
+			for range 3 {
+				m.header = header{}
+				m.begun = false
+				before := cpuTime(t)
+				for _, line := range lines {
+					name, value, _ := strings.Cut(line, ":")
+					m.header.add(name, value)
+				}
+				m.begin()
+				m.body([]byte(body))
+				m.end()
+				m.close()
+				best = min(best, cpuTime(t)-before)
+			}
+			if best > 50*time.Millisecond {
+				t.Errorf("%v of CPU time", best)
+			}
+			t.Log(best, l.logged.String())
+		})
+	}
+}
+
+// hugeExponent is a record whose exponent alone is 40 KB long.
+func hugeExponent() string {
+	e := new(big.Int).SetBit(big.NewInt(1), 332_000, 1)
+	der, err := asn1.Marshal(struct{ N, E *big.Int }{new(big.Int).SetBit(big.NewInt(1), 2047, 1), e})
+	if err != nil {
+		panic(err)
+	}
+	return "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(der)
+}
+
+// Megabytes of blank lines stop a core for minutes in go-msgauth alone. The body is given up
+// instead, and nothing is concluded from that.
+func TestBlankLines(t *testing.T) {
+	head, _, _ := strings.Cut(signed(t, letter("a@example.org"), "example.org", "ed"), "\r\n\r\n")
+	blank := func(n int) string { return strings.Repeat("\r\n", n/2) }
+	tests := []struct {
+		name, body string
+		want       string
+	}{
+		{"64 KiB is still looked at", "x" + blank(maxBlankRun) + "x\r\n", "fail"},
+		{"a little more is not", "x" + blank(maxBlankRun+2) + "x\r\n", "neutral"},
+		{"from the start", blank(maxBlankRun + 2), "neutral"},
+		{"8 MiB", "x" + blank(8<<20), "neutral"},
+		{"bare line feeds", strings.Repeat("\n", maxBlankRun+1), "neutral"},
+		{"bare carriage returns", strings.Repeat("\r", maxBlankRun+1), "neutral"},
+		{"runs that add up to more", strings.Repeat(blank(60<<10)+"x", 5), "fail"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := cpuTime(t)
+			got := verify(t, world, head+"\r\n\r\n"+tt.body)
+			if len(got) != 1 || got[0].finding.token != tt.want {
+				t.Errorf("got %+v, want %s", got, tt.want)
+			}
+			if took := cpuTime(t) - before; took > time.Second {
+				t.Errorf("%v of CPU time", took)
+			}
+		})
+	}
+}
+
+// Messages that are given up in the middle of their body leave no goroutine behind, however
+// many signatures they have.
+func TestAbortLeavesNoGoroutine(t *testing.T) {
+	message := letter("a@example.org")
+	for range 3 {
+		message = signed(t, message, "example.org", "ed")
+	}
+	l := newLab(t, world)
+	c := l.dial(t)
+	m := miltertest.Message{From: "a@example.org", Data: []byte(message)}
+	play(t, c, outbound, m)
+	before := runtime.NumGoroutine()
+	for range 100 {
+		for _, step := range []func() error{
+			func() error { return c.Envelope(outbound, m) },
+			func() error { return c.Header(outbound, m) },
+			func() error { return c.Body([]byte("half of it")) },
+			c.Abort,
+		} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	play(t, c, outbound, m)
+	settle(t, before)
+}
+
+// settle waits until no more goroutines run than before.
+func settle(t testing.TB, before int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// A key that comes late holds the body up and loses nothing of it.
+func TestBodyWaitsForKey(t *testing.T) {
+	release := make(chan struct{})
+	l := newLab(t, world, func(c *Config) { c.Resolver = lateKey{world, release} })
+	c := l.dial(t)
+	m := fromExample(t)
+	sent := make(chan miltertest.Answer)
+	go func() {
+		c.Connect(outbound)
+		answer, _ := c.Send(outbound, m)
+		sent <- answer
+	}()
+	close(release)
+	if answer := <-sent; len(answer.Changes) == 0 || l.ledger.observations[0].DKIMResult != "pass" {
+		t.Errorf("%+v, %+v", answer, l.ledger.observations)
+	}
+}
+
+type lateKey struct {
+	zone
+	release chan struct{}
+}
+
+func (l lateKey) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if strings.Contains(name, "_domainkey") {
+		<-l.release
+	}
+	return l.zone.LookupTXT(ctx, name)
+}
+
+// The reader in front of go-msgauth gives out head and pieces in order, by either method.
+func TestPieceReader(t *testing.T) {
+	pieces := make(chan []byte, 4)
+	for _, p := range []string{"one", "", "two", "three"} {
+		pieces <- []byte(p)
+	}
+	close(pieces)
+	r := &pieceReader{rest: []byte("head"), pieces: pieces}
+	first := make([]byte, 6)
+	n, _ := r.Read(first)
+	var out bytes.Buffer
+	written, err := r.WriteTo(&out)
+	if got := string(first[:n]) + out.String(); got != "headonetwothree" || err != nil || int(written) != out.Len() {
+		t.Errorf("%q, %d, %v", got, written, err)
+	}
+	if _, err := r.Read(first); fmt.Sprint(err) != "EOF" {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+func FuzzTags(f *testing.F) {
+	f.Add("v=1; a=rsa-sha256; d=example.org; s=x; h=from; bh=; b=", keyRecord(keys["ed"]))
+	f.Add("d=;d=", "p=;t=y:s")
+	f.Fuzz(func(t *testing.T, field, record string) {
+		h := header{}
+		h.add("From", " a@example.org")
+		h.add("DKIM-Signature", field)
+		chosen, _ := h.signatures("example.org", true, time.Now())
+		for _, s := range chosen {
+			if _, err := assess.ParseDomain(string(s.domain)); err != nil {
+				t.Errorf("d=%q", s.domain)
+			}
+			if s.finding == (finding{}) && !validKeyName(s.keyName()) {
+				t.Errorf("key name %q", s.keyName())
+			}
+			s.id()
+			s.misread()
+		}
+		if k, found := checkKey([]string{record}); found == (finding{}) && len(k.record) > maxKeyRecord {
+			t.Errorf("a key of %d bytes", len(k.record))
+		}
+	})
+}

@@ -1,0 +1,310 @@
+package milter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerscore/milter/miltertest"
+)
+
+// pipeListener accepts what a test puts into it: connections in memory, or errors.
+type pipeListener struct {
+	accepts chan any // net.Conn or error
+	closed  chan struct{}
+	close   func()
+}
+
+func newPipeListener() *pipeListener {
+	l := &pipeListener{accepts: make(chan any), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case v := <-l.accepts:
+		if err, failed := v.(error); failed {
+			return nil, err
+		}
+		return v.(net.Conn), nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.close(); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
+
+// dial gives the other end of an accepted connection.
+func (l *pipeListener) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	l.accepts <- theirs
+	return ours
+}
+
+// serveInMemory runs a server in the bubble of a synctest.
+func serveInMemory(t *testing.T) (*Server, *pipeListener) {
+	ledger := &ledger{}
+	s := New(Config{Resolver: world, Recorder: ledger, Reputation: ledger, Learner: ledger,
+		Hostname: labHost, Logger: slog.New(slog.DiscardHandler)})
+	ln := newPipeListener()
+	served := make(chan error)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		s.Shutdown(context.Background())
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return s, ln
+}
+
+// closedAfter tells how long the other end of a connection took to close it.
+func closedAfter(t *testing.T, conn net.Conn) time.Duration {
+	began := time.Now()
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read: %v", err)
+	}
+	return time.Since(began)
+}
+
+func TestDeadlines(t *testing.T) {
+	offer := append([]byte{0, 0, 0, 13, 'O', 0, 0, 0, 6}, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff)
+	tests := []struct {
+		name string
+		play func(net.Conn)
+		want time.Duration
+	}{
+		{"idle from the start", func(net.Conn) {}, idleTimeout},
+		{"one byte of a length", func(c net.Conn) { c.Write([]byte{0}) }, packetTimeout},
+		{"half a packet", func(c net.Conn) { c.Write([]byte{0, 0, 0, 9, 'B', 'x'}) }, packetTimeout},
+		{"half a large packet", func(c net.Conn) { c.Write([]byte{0, 8, 0, 0, 'B', 'x'}) }, packetTimeout},
+		{"a byte now and then", func(c net.Conn) {
+			for _, b := range []byte{0, 8, 0, 0, 'B', 'x', 'x', 'x', 'x', 'x'} {
+				if _, err := c.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(packetTimeout / 4)
+			}
+		}, packetTimeout},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, ln := serveInMemory(t)
+				conn := ln.dial()
+				played := make(chan struct{})
+				go func() { tt.play(conn); close(played) }()
+				if took := closedAfter(t, conn); took != tt.want {
+					t.Errorf("closed after %v, want %v", took, tt.want)
+				}
+				if n := s.Stats().TimedOut; n != 1 {
+					t.Errorf("%d sessions timed out", n)
+				}
+				<-played
+			})
+		})
+	}
+	t.Run("a reply that nobody takes", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, ln := serveInMemory(t)
+			conn := ln.dial()
+			conn.Write(offer)
+			time.Sleep(packetTimeout)
+			synctest.Wait()
+			if _, err := conn.Write([]byte{0}); !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("still open: %v", err)
+			}
+		})
+	})
+	t.Run("work in time is not disturbed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, ln := serveInMemory(t)
+			c := miltertest.NewClient(ln.dial())
+			c.Timeout = time.Hour
+			if err := c.Negotiate(miltertest.AllActions, miltertest.AllSteps); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				time.Sleep(idleTimeout - time.Second)
+				play(t, c, outbound, miltertest.Message{Data: []byte(letter("a@example.org"))})
+			}
+			c.Quit()
+			synctest.Wait()
+			if stats := s.Stats(); stats.TimedOut > 0 || stats.Open > 0 {
+				t.Errorf("stats %+v", stats)
+			}
+		})
+	})
+}
+
+// A failing Accept is waited out, ever longer up to a second; Serve goes on.
+func TestAcceptBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, ln := serveInMemory(t)
+		began := time.Now()
+		for range 12 {
+			ln.accepts <- syscall.EMFILE
+		}
+		conn := ln.dial()
+		want := (5 + 10 + 20 + 40 + 80 + 160 + 320 + 640 + 4*1000) * time.Millisecond
+		if took := time.Since(began); took != want {
+			t.Errorf("accepted again after %v, want %v", took, want)
+		}
+		conn.Close()
+	})
+}
+
+func TestShutdownWhileAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ln := serveInMemory(t)
+		ln.accepts <- syscall.EMFILE
+		began := time.Now()
+		if err := s.Shutdown(t.Context()); err != nil || time.Since(began) > 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestSessionLimit(t *testing.T) {
+	l := newLab(t, world)
+	var clients []*miltertest.Client
+	for range maxSessions {
+		clients = append(clients, l.dial(t))
+	}
+	if _, err := miltertest.Dial("unix", l.path); err == nil {
+		t.Fatalf("session %d was accepted", maxSessions+1)
+	}
+	if s := l.server.Stats(); s.Open != maxSessions || s.Refused != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	// Those that are there work, and when one leaves another may come.
+	play(t, clients[7], outbound, fromExample(t))
+	clients[0].Quit()
+	for {
+		c, err := miltertest.Dial("unix", l.path)
+		if err == nil {
+			c.Quit()
+			break
+		}
+	}
+}
+
+// Packets that are announced and do not come cost next to nothing.
+func TestHalfPackets(t *testing.T) {
+	l := newLab(t, world)
+	before := heap()
+	const sessions = 200
+	for range sessions {
+		raw, err := net.Dial("unix", l.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		raw.Write(binary.BigEndian.AppendUint32(nil, maxPacket))
+		raw.Write([]byte("Babc"))
+	}
+	l.dial(t).Quit() // whoever dials now comes behind all of them
+	if grown := heap() - before; grown > sessions*128<<10 {
+		t.Errorf("%d half packets hold %d KiB", sessions, grown>>10)
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// Shutdown lets the message at hand end, and closes idle sessions at once.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ln := serveInMemory(t)
+		idle, busy := miltertest.NewClient(ln.dial()), miltertest.NewClient(ln.dial())
+		for _, c := range []*miltertest.Client{idle, busy} {
+			c.Timeout = time.Hour
+			if err := c.Negotiate(miltertest.AllActions, miltertest.AllSteps); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := miltertest.Message{From: "a@example.org", Data: []byte(letter("a@example.org"))}
+		if err := errors.Join(busy.Envelope(outbound, m), busy.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.Shutdown(t.Context()) }()
+		if _, _, err := idle.Read(); err != io.EOF {
+			t.Errorf("idle session: %v", err)
+		}
+		if err := busy.Header(outbound, m); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := busy.End(outbound, m)
+		if err != nil || len(answer.Changes) > 1 {
+			t.Errorf("the message at hand: %+v, %v", answer, err)
+		}
+		if _, _, err := busy.Read(); err != io.EOF {
+			t.Errorf("after it: %v", err)
+		}
+		if err := <-stopped; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// A message that does not end holds Shutdown up no longer than its context allows.
+func TestDrainEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ln := serveInMemory(t)
+		c := miltertest.NewClient(ln.dial())
+		c.Timeout = time.Hour
+		if err := c.Negotiate(miltertest.AllActions, miltertest.AllSteps); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Envelope(outbound, miltertest.Message{}), c.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if n := s.Stats().Messages[13]; n != 1 {
+			t.Errorf("%d messages aborted", n)
+		}
+	})
+}
+
+// What go-milter says on the standard logger comes out structured, and not at any rate.
+func TestStandardLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		w := StandardLog(slog.New(slog.NewTextHandler(&out, nil)))
+		for range 5 * linesPerPeriod {
+			io.WriteString(w, "panic handling command: \x1b[2J\ngoroutine 1\n")
+		}
+		if n := strings.Count(out.String(), "\n"); n != linesPerPeriod || !strings.Contains(out.String(), `text="panic handling command: \x1b[2J\ngoroutine 1"`) {
+			t.Errorf("%d lines: %.200s", n, out.String())
+		}
+		time.Sleep(logPeriod)
+		io.WriteString(w, "again")
+		if !strings.Contains(out.String(), "lines=40") || !strings.Contains(out.String(), "text=again") {
+			t.Errorf("after a period: %s", out.String()[len(out.String())-200:])
+		}
+	})
+}
