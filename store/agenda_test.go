@@ -1,0 +1,117 @@
+package store
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+)
+
+func due(t *testing.T, s *Store, now time.Time, limit int) []assess.Domain {
+	t.Helper()
+	d, err := s.Due(t.Context(), now, limit)
+	check(t, err)
+	return d
+}
+
+func TestDue(t *testing.T) {
+	s := open(t, Options{})
+	check(t, s.Learn(t.Context(), "learned.example"))
+	check(t, s.Learn(t.Context(), "learned.example"))
+	addAll(t, s, observe("seen.example", "192.0.2.1", at(noon.Add(-time.Second))))
+	check(t, s.SaveAssessment(t.Context(), assessed("assessed.example", noon)))
+	if got, want := due(t, s, noon, 10), []assess.Domain{"seen.example", "learned.example"}; !slices.Equal(got, want) {
+		t.Errorf("due %v, want %v", got, want)
+	}
+	check(t, s.Postpone(t.Context(), "seen.example", noon.Add(time.Hour)))
+	check(t, s.Postpone(t.Context(), "assessed.example", noon.Add(2*time.Hour)))
+	check(t, s.Postpone(t.Context(), "unknown.example", noon))
+	addAll(t, s, observe("seen.example", "192.0.2.1")) // does not make it due
+	check(t, s.SaveAssessment(t.Context(), assessed("seen.example", noon)))
+	for _, c := range []struct {
+		after time.Duration
+		limit int
+		want  []assess.Domain
+	}{
+		{0, 10, []assess.Domain{"learned.example"}},
+		{time.Hour, 10, []assess.Domain{"learned.example", "seen.example"}},
+		{2 * time.Hour, 10, []assess.Domain{"learned.example", "seen.example", "assessed.example"}},
+		{2 * time.Hour, 2, []assess.Domain{"learned.example", "seen.example"}},
+	} {
+		if got := due(t, s, noon.Add(c.after), c.limit); !slices.Equal(got, c.want) {
+			t.Errorf("due after %s: %v, want %v", c.after, got, c.want)
+		}
+	}
+}
+
+func TestBegin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	for _, c := range []struct {
+		organisation assess.Domain
+		after        time.Duration
+		want         bool
+	}{
+		{"a.example", 0, true},
+		{"a.example", 0, false},
+		{"b.example", 0, true},
+		{"a.example", 23 * time.Hour, false},
+		{"a.example", 24 * time.Hour, true},
+		{"a.example", 25 * time.Hour, false},
+		{"a.example", -time.Hour, true}, // the clock was wrong before
+	} {
+		s := openPath(t, path, Options{}) // each after a restart
+		got, err := s.Begin(t.Context(), c.organisation, noon.Add(c.after), day)
+		check(t, err)
+		check(t, s.Close())
+		if got != c.want {
+			t.Errorf("%s after %s: %v, want %v", c.organisation, c.after, got, c.want)
+		}
+	}
+}
+
+func TestHostRecords(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now, Limits: Limits{ServerNames: 3}})
+	var want []assess.HostRecord
+	for i := range 5 {
+		now.Time = noon.Add(time.Duration(i) * time.Minute)
+		r := assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], Failures: i, NotBefore: noon.Add(time.Duration(i) * time.Hour)}
+		r.Session.ServerName = fmt.Sprintf("mx%d.a.example", i)
+		check(t, s.SaveHostRecord(t.Context(), r))
+		want = append([]assess.HostRecord{r}, want...)
+	}
+	now.Time = noon.Add(time.Hour)
+	want[2].Failures, want[2].NotBefore = 0, time.Time{} // the oldest of the three that stay comes first again
+	check(t, s.SaveHostRecord(t.Context(), want[2]))
+	want = []assess.HostRecord{want[2], want[0], want[1]}
+	got, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.25"))
+	check(t, err)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if other, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.26")); len(other) > 0 || err != nil {
+		t.Errorf("another address has %v (%v)", other, err)
+	}
+}
+
+func TestCountNetwork(t *testing.T) {
+	s := open(t, Options{})
+	for _, c := range []struct {
+		network, day string
+		want         int
+	}{
+		{"192.0.2.0/24", "2026-11-20", 1}, {"192.0.2.77/24", "2026-11-20", 2}, {"192.0.2.0/24", "2026-11-21", 1},
+		{"198.51.100.0/24", "2026-11-20", 1}, {"2001:db8:1::/48", "2026-11-20", 1}, {"192.0.2.0/24", "2026-11-20", 3},
+	} {
+		got, err := s.CountNetwork(t.Context(), netip.MustParsePrefix(c.network), c.day)
+		check(t, err)
+		if got != c.want {
+			t.Errorf("%s on %s: %d, want %d", c.network, c.day, got, c.want)
+		}
+	}
+}

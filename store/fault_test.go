@@ -1,0 +1,203 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"peerscore/assess"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// pragma sets one on the writer's connection.
+func pragma(t *testing.T, s *Store, text string) {
+	t.Helper()
+	var result any
+	check(t, s.write(t.Context(), func(t *tx) error { return t.get("PRAGMA "+text, nil, &result) }))
+}
+
+// fillUp adds new domains until that fails, and returns how many were acknowledged.
+func fillUp(t *testing.T, s *Store, name string) (acknowledged int, err error) {
+	t.Helper()
+	for acknowledged < 100_000 {
+		if err = s.AddObservation(t.Context(), observe(assess.Domain(fmt.Sprintf("%s%d.example", name, acknowledged)), "192.0.2.1")); err != nil {
+			return acknowledged, err
+		}
+		acknowledged++
+	}
+	t.Fatal("the fault never came")
+	return 0, nil
+}
+
+// TestFaults breaks writing in several ways while observations come in, lets it work again,
+// and compares what was acknowledged with what is stored.
+func TestFaults(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		begin  func(t *testing.T, s *Store) (end func())
+		reason sqlite3.ErrNo
+	}{
+		{"disk full", diskFull, sqlite3.ErrFull},
+		{"I/O error", ioError, sqlite3.ErrIoErr},
+		{"locked by another process", locked, sqlite3.ErrBusy},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			addAll(t, s, observe("first.example", "192.0.2.1"))
+			end := c.begin(t, s)
+			before, err := fillUp(t, s, "before")
+			var failure sqlite3.Error
+			if !errors.As(err, &failure) || failure.Code != c.reason {
+				t.Errorf("error %v, want %v", err, c.reason)
+			}
+			if known, err := s.Known(t.Context(), "first.example"); !known || err != nil {
+				t.Errorf("reading during the fault: %v, %v", known, err)
+			}
+			end()
+			for i := range 100 {
+				addAll(t, s, observe(assess.Domain(fmt.Sprintf("after%d.example", i)), "192.0.2.1"))
+			}
+			if got, want := count(t, s, "domain"), 1+before+100; got != want {
+				t.Errorf("%d domains, want %d", got, want)
+			}
+			if counters := s.Counters(); counters.Failed != 1 || counters.Committed != int64(1+before+100) {
+				t.Errorf("%+v", counters)
+			}
+			if text := log.String(); strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "written again") != 1 {
+				t.Errorf("log:\n%s", text)
+			}
+			check(t, s.check(t.Context(), s.writer.file))
+			t.Logf("%d acknowledged before the fault", before)
+		})
+	}
+}
+
+func diskFull(t *testing.T, s *Store) (end func()) {
+	pragma(t, s, "max_page_count = 60")
+	return func() { pragma(t, s, "max_page_count = 1000000") }
+}
+
+// ioError makes a write past so many octets of a file fail with EFBIG.
+func ioError(t *testing.T, s *Store) (end func()) {
+	signal.Ignore(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	check(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	before := limit
+	end = func() { check(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before)) }
+	t.Cleanup(end)
+	limit.Cur = 300_000
+	check(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	return end
+}
+
+func locked(t *testing.T, s *Store) (end func()) {
+	pragma(t, s, "busy_timeout = 10")
+	conn := second(t, s.path)
+	statement := func(text string) {
+		_, err := conn.ExecContext(t.Context(), text)
+		check(t, err)
+	}
+	statement("BEGIN IMMEDIATE")
+	return func() { statement("ROLLBACK") }
+}
+
+func TestCallerDoesNotWaitForALock(t *testing.T) {
+	s := open(t, Options{})
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	conn := second(t, s.path)
+	_, err := conn.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.AddObservation(ctx, observe("a.example", "192.0.2.1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
+	check(t, err)
+}
+
+func TestOverload(t *testing.T) {
+	s := open(t, Options{})
+	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() { done <- s.write(context.Background(), func(*tx) error { close(begun); <-hold; return nil }) }()
+	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the callers do not wait, their observations do
+	var err error
+	for range maxPending + 1 {
+		err = s.AddObservation(ctx, observe("a.example", "192.0.2.1"))
+	}
+	if !errors.Is(err, ErrOverloaded) || s.Counters().Failed != 1 {
+		t.Errorf("error %v, %+v", err, s.Counters())
+	}
+	close(hold)
+	check(t, <-done)
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	if got := tally(t, s, "a.example").Credited(); got != maxPending+1 {
+		t.Errorf("%d sessions, want %d", got, maxPending+1)
+	}
+}
+
+func TestCorruptionInUse(t *testing.T) {
+	for _, setAside := range []bool{true, false} {
+		t.Run(fmt.Sprint("SetAside=", setAside), func(t *testing.T) {
+			s := open(t, Options{SetAside: setAside})
+			for i := range 200 {
+				addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
+			}
+			_, err := second(t, s.path).ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)")
+			check(t, err)
+			check(t, s.write(t.Context(), func(t *tx) error { _, err := t.exec("PRAGMA shrink_memory"); return err }))
+			check(t, scribble(s.path))
+
+			if err := s.AddObservation(t.Context(), observe("d7.example", "192.0.2.1")); !isCorrupt(err) {
+				t.Fatalf("error %v", err)
+			}
+			err = s.AddObservation(t.Context(), observe("new.example", "192.0.2.1"))
+			aside, _ := filepath.Glob(s.path + ".corrupt-*Z")
+			if !setAside {
+				if err == nil || len(aside) > 0 {
+					t.Errorf("error %v, set aside %v", err, aside)
+				}
+				return
+			}
+			check(t, err)
+			if len(aside) != 1 || count(t, s, "domain") != 1 {
+				t.Errorf("set aside %v, %d domains in the new file", aside, count(t, s, "domain"))
+			}
+			if info, err := os.Stat(aside[0]); err != nil || info.Size() < 10_000 {
+				t.Errorf("the corrupt file: %v, %v", info, err)
+			}
+		})
+	}
+}
+
+func TestAFailingJobUndoesItselfOnly(t *testing.T) {
+	s := open(t, Options{})
+	mine := errors.New("my own")
+	err := s.write(t.Context(), func(t *tx) error {
+		if _, err := t.insert("half.example", noon); err != nil {
+			return err
+		}
+		return mine
+	})
+	if err != mine {
+		t.Errorf("error %v", err)
+	}
+	if known, err := s.Known(t.Context(), "half.example"); known || err != nil {
+		t.Errorf("known %v, %v", known, err)
+	}
+	if c := s.Counters(); c.Commits != 1 {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,242 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+const (
+	fileMode    = 0o640           // SQLite gives its -wal and -shm files the same
+	busyTimeout = 2 * time.Second // a writer waits so long for another process; security.md leaves a message 8 s
+	checkTime   = 5 * time.Second // a check of the file that takes longer is given up, and the file believed
+	readers     = 4               // connections for reading
+)
+
+// file is the database file, opened for writing.
+type file struct {
+	read  *sql.DB
+	write *sql.DB
+	conn  *sql.Conn // the only connection of write
+}
+
+// openOrSetAside opens the file. Where the options say so it is checked first, and if corrupt
+// renamed and a new one begun.
+func (s *Store) openOrSetAside(ctx context.Context) (*file, error) {
+	f, err := openFile(ctx, s.path)
+	if !s.options.SetAside {
+		return f, err
+	}
+	if err == nil {
+		if err = s.check(ctx, f); err == nil {
+			return f, nil
+		}
+		f.close()
+	}
+	if !isCorrupt(err) {
+		return nil, err
+	}
+	if err := s.setAside(err); err != nil {
+		return nil, err
+	}
+	return openFile(ctx, s.path)
+}
+
+// openFile opens or creates the file and brings it to the present schema.
+func openFile(ctx context.Context, path string) (f *file, err error) {
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	f = &file{}
+	defer func() {
+		if err != nil {
+			f.close()
+			f = nil
+		}
+	}()
+	if f.write, err = connect(path, "rw", url.Values{
+		"_synchronous": {"FULL"}, "_foreign_keys": {"on"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
+	}); err != nil {
+		return f, err
+	}
+	f.write.SetMaxOpenConns(1)
+	if f.conn, err = f.write.Conn(ctx); err != nil {
+		return f, err
+	}
+	if err = prepare(ctx, f.conn); err != nil {
+		return f, err
+	}
+	if err = migrate(ctx, f.conn); err != nil {
+		return f, err
+	}
+	f.read, err = connect(path, "ro", nil)
+	return f, err
+}
+
+// create makes an empty file unless there is one, with a mode of our own: SQLite would choose
+// 0644. An existing file is not opened here, because closing it would release the locks that
+// SQLite holds on it in this process.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// prepare makes the file a WAL that stays when the last process closes it: without the -wal
+// and -shm files a reader that may not write to the folder could not open it.
+func prepare(ctx context.Context, conn *sql.Conn) error {
+	mode, err := enterWAL(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("the file system does not support WAL (journal mode %q)", mode)
+	}
+	const walLimit = 64 << 20 // octets that the -wal file keeps after a checkpoint
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit)); err != nil {
+		return err
+	}
+	return conn.Raw(func(c any) error {
+		return c.(*sqlite3.SQLiteConn).SetFileControlInt("main", sqlite3.SQLITE_FCNTL_PERSIST_WAL, 1)
+	})
+}
+
+// enterWAL repeats what SQLite refuses at once, whatever the busy timeout, while another
+// process makes the same new file a WAL.
+func enterWAL(ctx context.Context, conn *sql.Conn) (mode string, err error) {
+	for deadline := time.Now().Add(busyTimeout); ; {
+		err = conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode)
+		var failure sqlite3.Error
+		if !errors.As(err, &failure) || failure.Code != sqlite3.ErrBusy || time.Now().After(deadline) {
+			return mode, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// connect opens a pool. The statements of this package fit into the cache of each connection.
+func connect(path, mode string, params url.Values) (*sql.DB, error) {
+	if params == nil {
+		params = url.Values{}
+	}
+	params.Set("mode", mode)
+	params.Set("_stmt_cache_size", "64")
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
+	db, err := sql.Open("sqlite3", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	return db, nil
+}
+
+// openReadOnly opens an existing file of the present schema.
+func openReadOnly(ctx context.Context, path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoDatabase
+	}
+	db, err := tryReadOnly(ctx, path, nil)
+	var failure sqlite3.Error
+	if errors.As(err, &failure) && (failure.Code == sqlite3.ErrCantOpen || failure.Code == sqlite3.ErrReadonly) && walIsEmpty(path) {
+		// Another program removed the -wal and -shm files and this process may not make new ones.
+		// Then all there is stands in the file, and nobody writes.
+		return tryReadOnly(ctx, path, url.Values{"immutable": {"1"}})
+	}
+	return db, err
+}
+
+func tryReadOnly(ctx context.Context, path string, params url.Values) (*sql.DB, error) {
+	db, err := connect(path, "ro", params)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkVersion(ctx, db); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func walIsEmpty(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
+}
+
+// check reads the whole file, as far as that is done in checkTime.
+func (s *Store) check(ctx context.Context, f *file) error {
+	limited, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	var finding string
+	err := f.read.QueryRowContext(limited, "PRAGMA quick_check(1)").Scan(&finding)
+	switch {
+	case limited.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
+	case finding != "ok":
+		return fmt.Errorf("%w: %s", errCorrupt, finding)
+	}
+	return nil
+}
+
+var errCorrupt = errors.New("the file is corrupt")
+
+func isCorrupt(err error) bool {
+	var failure sqlite3.Error
+	return errors.Is(err, errCorrupt) ||
+		errors.As(err, &failure) && (failure.Code == sqlite3.ErrCorrupt || failure.Code == sqlite3.ErrNotADB)
+}
+
+// setAside renames the file, if it is there, and what SQLite keeps beside it, never over another file.
+func (s *Store) setAside(cause error) error {
+	if _, err := os.Lstat(s.path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	aside := s.path + ".corrupt-" + s.now().UTC().Format("20060102T150405Z")
+	for n := 1; ; n++ {
+		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		aside = fmt.Sprintf("%s.corrupt-%s-%d", s.path, s.now().UTC().Format("20060102T150405Z"), n)
+	}
+	for _, suffix := range []string{"-wal", "-shm", ""} { // the file last: until then the next start tries again
+		if err := os.Rename(s.path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("setting a corrupt file aside: %w", err)
+		}
+	}
+	s.counts.setAside.Add(1)
+	s.log.Error("database corrupt; it was set aside and a new one begun", "file", s.path, "aside", aside, "cause", cause.Error())
+	return nil
+}
+
+// close closes the writer last: it checkpoints, and leaves the -wal file.
+func (f *file) close() error {
+	var errs []error
+	if f.read != nil {
+		errs = append(errs, f.read.Close())
+	}
+	if f.conn != nil {
+		errs = append(errs, f.conn.Close())
+	}
+	if f.write != nil {
+		errs = append(errs, f.write.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"peerscore/assess"
+)
+
+// HostRecords returns what is remembered of an MX address, one record a server name, the
+// latest first.
+func (s *Store) HostRecords(ctx context.Context, addr netip.Addr) ([]assess.HostRecord, error) {
+	rows, err := s.read.Load().QueryContext(ctx, "SELECT failures, not_before, session FROM mx_address WHERE address = ? ORDER BY at DESC, server_name", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var records []assess.HostRecord
+	var r assess.HostRecord
+	var session []byte
+	err = scanAll(rows, func() error {
+		r.Session = assess.SMTPFacts{}
+		if err := json.Unmarshal(session, &r.Session); err != nil {
+			return fmt.Errorf("dialogue with %s: %w", addr, err)
+		}
+		records = append(records, r)
+		return nil
+	}, &r.Failures, (*stamp)(&r.NotBefore), &session)
+	return records, err
+}
+
+// SaveHostRecord remembers the last dialogue with an address under a server name.
+func (s *Store) SaveHostRecord(ctx context.Context, r assess.HostRecord) error {
+	session, err := json.Marshal(r.Session)
+	if err != nil {
+		return err
+	}
+	address := r.Session.Address.String()
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO mx_address (address, server_name, at, failures, not_before, session) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET at = excluded.at, failures = excluded.failures, not_before = excluded.not_before, session = excluded.session`,
+			address, r.Session.ServerName, stamp(s.now()), r.Failures, stamp(r.NotBefore), string(session))
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`DELETE FROM mx_address WHERE address = ?1 AND server_name IN (
+			SELECT server_name FROM mx_address WHERE address = ?1 ORDER BY at DESC, server_name LIMIT -1 OFFSET ?2)`, address, t.limits.ServerNames)
+		return err
+	})
+}
+
+// CountNetwork counts one dialogue with the network on the day (YYYY-MM-DD), and returns how
+// many that makes.
+func (s *Store) CountNetwork(ctx context.Context, network netip.Prefix, day string) (int, error) {
+	var n int
+	err := s.write(ctx, func(t *tx) error {
+		return t.get(`INSERT INTO network (prefix, day, dialogues) VALUES (?, ?, 1)
+			ON CONFLICT DO UPDATE SET dialogues = dialogues + 1 RETURNING dialogues`, []any{network.Masked().String(), day}, &n)
+	})
+	if err != nil {
+		return 0, err // the writer may still be at it
+	}
+	return n, nil
+}

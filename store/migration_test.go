@@ -1,0 +1,110 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"peerscore/assess"
+)
+
+// fixtures fill a database of each schema as the program of that time would have: dated SQL,
+// never edited, one for each migration.
+var fixtures = []struct{ date, sql string }{
+	{"2026-11-24", `
+		INSERT INTO domain (id, name, organisation, first_seen, last_seen, credited, due, observed)
+			VALUES (7, 'old.example', 'old.example', 1795176000000, 1795176000000, 3, 1795176000000, 2);
+		INSERT INTO tally VALUES (7, '192.0.2.1/32', 20777, 3, 2, 1, 3, 0, 3, 0, 1795176000000, '{"tls=TLSv1.3":2,"tls=none":1,"proof=dkim+spf":3}');
+		INSERT INTO unauthenticated VALUES (7, 20777, 2);
+		INSERT INTO selector VALUES (7, 'old.example', 's1', 1795176000000);
+		INSERT INTO facts VALUES (1, 7, 1795176000000, 51, '{"domain":"old.example","at":"2026-11-20T12:00:00Z"}');
+		INSERT INTO assessment VALUES (1, 7, 1795176000000, 1795176000000, x'00', 'mecsa-2018', 'unknown', 'probe', '{}', '{}', 0, 1, 'null');`},
+}
+
+// TestMigration brings a database of every age up to date and reads what is in it.
+func TestMigration(t *testing.T) {
+	scripts, err := migrations()
+	check(t, err)
+	if len(fixtures) != len(scripts) {
+		t.Fatalf("%d fixtures for %d migrations", len(fixtures), len(scripts))
+	}
+	for version := 1; version <= len(scripts); version++ {
+		t.Run(fmt.Sprintf("from %d of %s", version, fixtures[version-1].date), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "peerscore.db")
+			build(t, path, scripts[:version], fixtures[version-1].sql, version)
+			s := openPath(t, path, Options{})
+			e, err := s.Evidence(t.Context(), "old.example", noon, assess.DefaultWindow)
+			check(t, err)
+			if e.Facts == nil || !e.Facts.At.Equal(noon) || e.Tally.Credited() != 3 || e.Tally.Unauthenticated != 2 ||
+				len(e.Tally.Selectors) != 1 || e.Tally.Hosts[0].StartTLS.Failed != 1 || e.Tally.Hosts[0].Proofs["dkim+spf"] != 3 {
+				t.Errorf("%+v", e)
+			}
+			if h := history(t, s, "old.example"); len(h) != 1 {
+				t.Errorf("history %+v", h)
+			}
+			addAll(t, s, observe("old.example", "192.0.2.1"))
+			rejudge(t, passive(s), 1)
+			if want := schemaOf(t, openPath(t, filepath.Join(t.TempDir(), "new.db"), Options{})); schemaOf(t, s) != want {
+				t.Errorf("the schema differs from that of a new file:\n%s\nwant\n%s", schemaOf(t, s), want)
+			}
+		})
+	}
+}
+
+func build(t *testing.T, path string, scripts []string, fixture string, version int) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+path)
+	check(t, err)
+	defer db.Close()
+	_, err = db.Exec(strings.Join(scripts, "\n") + fixture + fmt.Sprintf("PRAGMA user_version = %d", version))
+	check(t, err)
+}
+
+func schemaOf(t *testing.T, s *Store) string {
+	t.Helper()
+	var all string
+	check(t, s.read.Load().QueryRow("SELECT group_concat(sql, char(10) ORDER BY name) FROM sqlite_schema").Scan(&all))
+	return all
+}
+
+func TestOtherSchemas(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	for version, wantWords := range map[int]string{0: "the daemon brings it up to date", 999: "a newer peerscore wrote it"} {
+		build(t, path, nil, "", version)
+		if _, err := OpenReader(t.Context(), path); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), wantWords) {
+			t.Errorf("schema %d, reading: %v", version, err)
+		}
+		if version == 0 {
+			continue
+		}
+		if _, err := Open(t.Context(), path, Options{SetAside: true}); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), wantWords) {
+			t.Errorf("schema %d, writing: %v", version, err)
+		}
+	}
+}
+
+func TestOpenAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			s, err := Open(t.Context(), path, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			add(t, s, observe("a.example", "192.0.2.1"))
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := tally(t, openPath(t, path, Options{}), "a.example").Credited(); got != 8 {
+		t.Errorf("%d sessions, want 8", got)
+	}
+}

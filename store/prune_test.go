@@ -1,0 +1,138 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+)
+
+func TestPrune(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now, Window: 60 * day, Keep: 100 * day})
+	st := passive(s)
+	addAll(t, s,
+		observe("a.example", "192.0.2.1"), observe("a.example", "192.0.2.2", failing), observe("a.example", "2001:db8:1:2::3"),
+		observe("a.example", "", relayed("one"), func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: "a.example", Name: "s1"}} }),
+		observe("a.example", "192.0.2.1", at(noon.Add(10*day))),
+	)
+	s.CountUnauthenticated("a.example")
+	rejudge(t, st, 1)
+	for _, c := range []struct {
+		after              int // days
+		subjects           []string
+		sessions, outbound int
+	}{
+		{0, []string{"relayed", "192.0.2.1", "192.0.2.2", "2001:db8:1:2::/64"}, 5, 1},
+		{30, []string{"relayed", "192.0.2.1", "192.0.2.2", "2001:db8:1:2::/64"}, 5, 1},
+		{31, []string{"relayed", "192.0.2.0/24", "192.0.2.1", "2001:db8:1::/48"}, 5, 0},
+		{41, []string{"relayed", "192.0.2.0/24", "2001:db8:1::/48"}, 5, 0},
+		{60, []string{"relayed", "192.0.2.0/24", "2001:db8:1::/48"}, 5, 0},
+		{61, []string{"192.0.2.0/24"}, 1, 0},
+		{71, nil, 0, 0},
+	} {
+		now.Time = noon.Add(time.Duration(c.after) * day)
+		check(t, s.Prune(t.Context(), now.Time))
+		got := tally(t, s, "a.example")
+		var subjects []string
+		for _, h := range got.Hosts {
+			subjects = append(subjects, h.Subject())
+		}
+		slices.Sort(subjects)
+		slices.Sort(c.subjects)
+		if !slices.Equal(subjects, c.subjects) || got.Credited() != c.sessions {
+			t.Errorf("after %d days: %v, %d sessions; want %v, %d", c.after, subjects, got.Credited(), c.subjects, c.sessions)
+		}
+		if stored := dump(t, s, "domain"); c.after > 40 && (strings.Contains(stored, "192.0.2.1") || strings.Contains(stored, "2001:db8:1:2")) {
+			t.Errorf("after %d days an address is still stored:\n%s", c.after, stored)
+		}
+		outbound := 0
+		for _, v := range history(t, s, "a.example")[0].Verdicts {
+			if slices.ContainsFunc(v.Tests, isOutbound) {
+				outbound = 1
+			}
+		}
+		if outbound != c.outbound {
+			t.Errorf("after %d days: outbound tests %d, want %d", c.after, outbound, c.outbound)
+		}
+	}
+	for _, table := range []string{"tally", "signature", "selector", "unauthenticated"} {
+		if n := count(t, s, table); n > 0 {
+			t.Errorf("%d rows of %s outlived the window", n, table)
+		}
+	}
+	rejudge(t, st, 1) // the score follows
+	if p, err := s.Peer(t.Context(), "a.example"); p.Credited != 0 || p.Scores.Known() || err != nil {
+		t.Errorf("%+v (%v)", p, err)
+	}
+}
+
+func TestCoarseHostsAddUp(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now, Window: 60 * day})
+	for i := range 5 {
+		addAll(t, s, observe("a.example", fmt.Sprintf("192.0.2.%d", i)), observe("a.example", "192.0.3.1", failing))
+	}
+	before := tally(t, s, "a.example")
+	now.Time = noon.Add(35 * day)
+	for range 2 { // the second finds nothing to do
+		check(t, s.Prune(t.Context(), now.Time))
+	}
+	got := tally(t, s, "a.example")
+	if len(got.Hosts) != 2 || got.Hosts[0].DKIM != (assess.Count{Passed: 5}) || got.Hosts[1].SPF != (assess.Count{Failed: 5}) ||
+		got.Hosts[0].TLSVersions["TLSv1.3"] != 5 || got.Credited() != before.Credited() {
+		t.Errorf("%+v", got.Hosts)
+	}
+}
+
+func TestPruneKeepsTheCurrentJudgement(t *testing.T) {
+	s := open(t, Options{Keep: 100 * day})
+	for i, change := range []func(*assess.Facts){noSPF, func(*assess.Facts) {}, noSPF} {
+		check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon.Add(time.Duration(i)*50*day), change)))
+	}
+	for _, c := range []struct{ after, want int }{{99, 3}, {101, 2}, {151, 1}, {1000, 1}} {
+		check(t, s.Prune(t.Context(), noon.Add(time.Duration(c.after)*day)))
+		if h := history(t, s, "a.example"); len(h) != c.want || count(t, s, "facts") != c.want {
+			t.Errorf("after %d days: %d judgements and %d facts, want %d", c.after, len(h), count(t, s, "facts"), c.want)
+		}
+	}
+	if e, err := s.Evidence(t.Context(), "a.example", noon, day); e.Facts == nil || err != nil {
+		t.Errorf("the current facts are gone (%v)", err)
+	}
+}
+
+func TestPruneForgetsBudgets(t *testing.T) {
+	s := open(t, Options{})
+	_, err := s.Begin(t.Context(), "a.example", noon, day)
+	check(t, err)
+	check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts("a.example", noon).Hosts.Hosts[0].Sessions[0]}))
+	_, err = s.CountNetwork(t.Context(), coarse(observe("a.example", "192.0.2.1").Host), "2026-11-20")
+	check(t, err)
+	for _, c := range []struct {
+		after                 int
+		runs, hosts, networks int
+	}{{1, 1, 1, 1}, {3, 1, 1, 0}, {8, 0, 1, 0}, {31, 0, 0, 0}} {
+		check(t, s.Prune(t.Context(), noon.Add(time.Duration(c.after)*day)))
+		if r, h, n := count(t, s, "run"), count(t, s, "mx_address"), count(t, s, "network"); r != c.runs || h != c.hosts || n != c.networks {
+			t.Errorf("after %d days: %d runs, %d hosts, %d networks; want %d, %d, %d", c.after, r, h, n, c.runs, c.hosts, c.networks)
+		}
+	}
+}
+
+func TestPruneDaily(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now})
+	for _, c := range []struct {
+		after   time.Duration
+		commits int64
+	}{{0, 2}, {time.Hour, 2}, {11 * time.Hour, 2}, {13 * time.Hour, 4}} {
+		now.Time = noon.Add(c.after)
+		check(t, s.pruneDaily(t.Context()))
+		if got := s.Counters().Commits; got != c.commits {
+			t.Errorf("after %s: %d commits, want %d", c.after, got, c.commits)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+)
+
+// passive judges by sessions alone, so that observations change scores at once.
+func passive(s *Store) *Standings {
+	return NewStandings(s, Judge{Profile: profile(), Rules: assess.Rules{Threshold: 0.8, Passive: true}})
+}
+
+func rejudge(t *testing.T, st *Standings, want int) {
+	t.Helper()
+	if n, err := st.Rejudge(t.Context()); n != want || err != nil {
+		t.Errorf("%d domains judged, want %d (%v)", n, want, err)
+	}
+}
+
+func TestStanding(t *testing.T) {
+	s := open(t, Options{})
+	st := NewStandings(s, Judge{Profile: profile(), Rules: assess.Rules{Threshold: 0.8}})
+	if got := st.Standing(t.Context(), "a.example"); got.Known {
+		t.Errorf("a domain never heard of: %+v", got)
+	}
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	if got, want := st.Standing(t.Context(), "a.example"), (assess.Standing{Known: true, Status: assess.StatusPending}); !reflect.DeepEqual(got, want) {
+		t.Errorf("seen: %+v, want %+v", got, want)
+	}
+	a := assessed("a.example", noon)
+	check(t, s.SaveAssessment(t.Context(), a))
+	if got, want := st.Standing(t.Context(), "a.example"), a.Standing(); !reflect.DeepEqual(got, want) {
+		t.Errorf("assessed:\n%+v, want\n%+v", got, want)
+	}
+	rejudge(t, st, 1)
+	got := st.Standing(t.Context(), "a.example")
+	if got.Basis != assess.BasisProbeSessions || !got.Assessed.Equal(noon) || !slices.Equal(got.MX, []netip.Addr{netip.MustParseAddr("192.0.2.25")}) {
+		t.Errorf("judged: %+v", got)
+	}
+	check(t, s.Forget(t.Context(), "a.example"))
+	if got := st.Standing(t.Context(), "a.example"); got.Known {
+		t.Errorf("forgotten: %+v", got)
+	}
+}
+
+func TestObservationsChangeScores(t *testing.T) {
+	s := open(t, Options{})
+	st := passive(s)
+	stars := func() (row, header, list float64) {
+		p, err := s.Peer(t.Context(), "a.example")
+		check(t, err)
+		e, err := s.Evidence(t.Context(), "a.example", noon, day)
+		check(t, err)
+		fresh := assess.Conclude("a.example", e, profile(), assess.Rules{Threshold: 0.8, Passive: true}, noon)
+		return p.Scores[assess.Confidentiality].Stars, st.Standing(t.Context(), "a.example").Scores[assess.Confidentiality].Stars, fresh.Scores[assess.Confidentiality].Stars
+	}
+	seen := map[float64]bool{}
+	for i := range 10 {
+		o := observe("a.example", "192.0.2.1")
+		if i >= 4 {
+			failing(&o)
+		}
+		addAll(t, s, o)
+		rejudge(t, st, 1)
+		row, header, fresh := stars()
+		if row != fresh || header != fresh {
+			t.Errorf("after %d sessions: list says %v, header %v, show %v", i+1, row, header, fresh)
+		}
+		seen[fresh] = true
+	}
+	if len(seen) < 2 {
+		t.Error("failing sessions never changed the score")
+	}
+	rejudge(t, st, 0)
+}
+
+func TestRejudgedAtMostOnceInAWhile(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now})
+	st := passive(s)
+	judged := 0
+	for range 60 { // seconds, with a look and sessions in each
+		addAll(t, s, observe("a.example", "192.0.2.1"), observe("a.example", "192.0.2.1"))
+		n, err := st.rejudge(t.Context(), now.Add(-rejudgeEvery), rejudgeBatch)
+		check(t, err)
+		judged += n
+		now.Time = now.Add(time.Second)
+	}
+	if want := 60 / int(rejudgeEvery/time.Second); judged != want {
+		t.Errorf("judged %d times in a minute, want %d", judged, want)
+	}
+}
+
+func TestLongestUnjudgedFirst(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now})
+	st := passive(s)
+	for round := range 6 {
+		for i := range 6 {
+			addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
+		}
+		now.Time = now.Add(time.Minute)
+		if n, err := st.rejudge(t.Context(), now.Time, 2); n != 2 || err != nil {
+			t.Fatalf("round %d: %d judged (%v)", round, n, err)
+		}
+	}
+	var least int
+	check(t, s.read.Load().QueryRow("SELECT count(*) FROM domain WHERE judged_at = 0").Scan(&least))
+	if least > 0 {
+		t.Errorf("%d domains were never judged in three rounds' worth", least)
+	}
+}
+
+func TestMarksSurviveARestartAndNewRules(t *testing.T) {
+	path := t.TempDir() + "/peerscore.db"
+	s := openPath(t, path, Options{})
+	addAll(t, s, observe("a.example", "192.0.2.1"), observe("b.example", "192.0.2.1"))
+	check(t, s.Close())
+
+	s = openPath(t, path, Options{})
+	st := passive(s)
+	check(t, st.noteRules(t.Context()))
+	rejudge(t, st, 2)
+	check(t, st.noteRules(t.Context()))
+	rejudge(t, st, 0)
+	st.judge.Rules.Threshold = 0.9
+	check(t, st.noteRules(t.Context()))
+	rejudge(t, st, 2)
+}
+
+func TestOneBadRowHoldsUpNobody(t *testing.T) {
+	s := open(t, Options{})
+	st := passive(s)
+	check(t, s.SaveAssessment(t.Context(), assessed("bad.example", noon)))
+	check(t, s.write(t.Context(), func(t *tx) error { _, err := t.exec("UPDATE facts SET content = '{'"); return err }))
+	addAll(t, s, observe("good.example", "192.0.2.1"))
+	rejudge(t, st, 2)
+	if got := st.Standing(t.Context(), "good.example"); got.Status != assess.StatusScored {
+		t.Errorf("%+v", got)
+	}
+	rejudge(t, st, 0)
+}
+
+func TestCacheIsBoundedAndAges(t *testing.T) {
+	now := &clock{noon}
+	path := t.TempDir() + "/peerscore.db"
+	s := openPath(t, path, Options{Now: now.now, Limits: Limits{StandingsInCache: 10}})
+	st := passive(s)
+	for i := range 30 {
+		d := assess.Domain(fmt.Sprintf("d%d.example", i))
+		check(t, s.Learn(t.Context(), d))
+		st.Standing(t.Context(), d)
+		st.Standing(t.Context(), assess.Domain(fmt.Sprintf("unknown%d.example", i)))
+	}
+	if len(st.cached) != 10 {
+		t.Errorf("%d cached, want 10", len(st.cached))
+	}
+	st.Standing(t.Context(), "d3.example")
+	other := openPath(t, path, Options{}) // as a command of the operator
+	check(t, other.Forget(t.Context(), "d3.example"))
+	if !st.Standing(t.Context(), "d3.example").Known {
+		t.Error("not cached")
+	}
+	now.Time = now.Add(cacheFor)
+	if st.Standing(t.Context(), "d3.example").Known {
+		t.Error("a domain that another process erased stays in the cache")
+	}
+}
+
+func TestUnreadableDatabaseKeepsTheLastStanding(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now})
+	st := passive(s)
+	check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon)))
+	want := st.Standing(t.Context(), "a.example")
+	check(t, s.Close())
+	now.Time = now.Add(time.Hour)
+	if got := st.Standing(t.Context(), "a.example"); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := st.Standing(t.Context(), "b.example"); got.Known {
+		t.Errorf("%+v", got)
+	}
+}
+
+func BenchmarkStanding(b *testing.B) {
+	s, err := Open(b.Context(), b.TempDir()+"/peerscore.db", Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 1000 {
+		if err := s.SaveAssessment(b.Context(), assessed(assess.Domain(fmt.Sprintf("d%d.example", i)), noon)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	st := passive(s)
+	b.Run("hit", func(b *testing.B) {
+		for b.Loop() {
+			st.Standing(b.Context(), "d7.example")
+		}
+	})
+	b.Run("miss", func(b *testing.B) {
+		for b.Loop() {
+			clear(st.cached)
+			st.Standing(b.Context(), "d7.example")
+		}
+	})
+	b.Run("rejudge", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := st.conclude(b.Context(), "d7.example", noon); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"peerscore/assess"
+)
+
+// maxSpoofed is how many domains are counted apart between two commits; of the others only
+// the sum is kept.
+const maxSpoofed = 1024
+
+// spoofs counts messages that claimed a domain without proof, in memory until the next
+// commit. A crash may lose the last seconds of it: no score rests on it.
+type spoofs struct {
+	mu      sync.Mutex
+	counted map[assess.Domain]int
+	sum     int
+
+	// Owned by the writer: what the open transaction writes, and what a failed one did not.
+	taken    map[assess.Domain]int
+	takenSum int
+}
+
+// CountUnauthenticated counts a message that claimed d without proof, or had no identity at
+// all (d is ""). It never waits and never fails; of domains that are not known only the sum
+// over all is kept.
+func (s *Store) CountUnauthenticated(d assess.Domain) {
+	if !s.spoofs.count(d) {
+		s.counts.dropped.Add(1)
+	}
+}
+
+func (c *spoofs) count(d assess.Domain) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sum++
+	if d == "" {
+		return true
+	}
+	if _, ok := c.counted[d]; !ok && len(c.counted) >= maxSpoofed {
+		return false
+	}
+	if c.counted == nil {
+		c.counted = map[assess.Domain]int{}
+	}
+	c.counted[d]++
+	return true
+}
+
+func (c *spoofs) pending() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sum > 0 || c.takenSum > 0
+}
+
+// take moves the counts to the writer's side, where those of a failed transaction may wait.
+func (c *spoofs) take() {
+	c.mu.Lock()
+	counted, sum := c.counted, c.sum
+	c.counted, c.sum = nil, 0
+	c.mu.Unlock()
+	c.takenSum += sum
+	if len(c.taken) == 0 {
+		c.taken = counted
+		return
+	}
+	for d, n := range counted {
+		if _, ok := c.taken[d]; ok || len(c.taken) < maxSpoofed {
+			c.taken[d] += n
+		}
+	}
+}
+
+// flush writes the counts as part of the writer's transaction. It touches two tables, neither
+// of which a score rests on, and adds no domain.
+func (c *spoofs) flush(t *tx, now time.Time) error {
+	c.take()
+	for d, n := range c.taken {
+		_, err := t.exec(`INSERT INTO unauthenticated (domain_id, day, messages) SELECT id, ?1, ?2 FROM domain WHERE name = ?3
+			ON CONFLICT DO UPDATE SET messages = messages + excluded.messages`, dayOf(now), n, string(d))
+		if err != nil {
+			return err
+		}
+	}
+	if c.takenSum == 0 {
+		return nil
+	}
+	_, err := t.exec(`INSERT INTO memo (name, value) VALUES ('unauthenticated', ?)
+		ON CONFLICT DO UPDATE SET value = value + excluded.value`, c.takenSum)
+	return err
+}
+
+// flushed says that what was taken is committed.
+func (c *spoofs) flushed() { c.taken, c.takenSum = nil, 0 }
+
+// Unauthenticated is the number of messages without proof since the database began.
+func (s *Store) Unauthenticated(ctx context.Context) (n int, err error) {
+	err = s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(value), 0) FROM memo WHERE name = 'unauthenticated'").Scan(&n)
+	return n, err
+}

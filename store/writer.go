@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"peerscore/assess"
+)
+
+const (
+	maxPending = 1024            // jobs that wait for the writer; the milter has 500 sessions
+	flushEvery = 5 * time.Second // counts of messages without proof wait so long at most
+)
+
+// writer owns the connection that writes. Whatever is pending when one transaction ends goes
+// into the next; nobody waits for company.
+type writer struct {
+	*Store
+	file *file
+	jobs chan job
+	stop sync.Once
+	quit chan struct{} // closed by close
+	done chan struct{} // closed when run has ended
+
+	domains int   // rows in table domain; -1: not counted
+	failing error // why the last transaction failed, nil if it did not
+}
+
+// job is one observation, or else one function of the transaction.
+type job struct {
+	observation *assess.Observation
+	do          func(*tx) error
+	done        chan error // room for one
+}
+
+func newWriter(s *Store, f *file) *writer {
+	return &writer{
+		Store: s, file: f, domains: -1,
+		jobs: make(chan job, maxPending), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// submit hands a job to the writer and waits until it is committed.
+func (s *Store) submit(ctx context.Context, j job) error {
+	w := s.writer
+	if w == nil {
+		return ErrReadOnly
+	}
+	j.done = make(chan error, 1)
+	select {
+	case <-w.quit:
+		return ErrClosed
+	default:
+	}
+	select {
+	case w.jobs <- j:
+	default:
+		return ErrOverloaded
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.done:
+	}
+	select { // the writer has ended: with this job, or before it saw it
+	case err := <-j.done:
+		return err
+	default:
+		return ErrClosed
+	}
+}
+
+// write runs do in a transaction. What do returns is returned, and undoes what do wrote.
+func (s *Store) write(ctx context.Context, do func(*tx) error) error {
+	return s.submit(ctx, job{do: do})
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case j := <-w.jobs:
+			w.commit(w.pending(j))
+		case <-ticker.C:
+			if w.spoofs.pending() {
+				w.commit(nil)
+			}
+		case <-w.quit:
+			w.commit(w.pending())
+			return
+		}
+	}
+}
+
+// pending adds to jobs all that wait now.
+func (w *writer) pending(jobs ...job) []job {
+	for {
+		select {
+		case j := <-w.jobs:
+			jobs = append(jobs, j)
+		default:
+			return jobs
+		}
+	}
+}
+
+func (w *writer) close() error {
+	w.stop.Do(func() { close(w.quit) })
+	<-w.done
+	return w.file.close()
+}
+
+// commit writes the jobs in one transaction and answers them all.
+func (w *writer) commit(jobs []job) {
+	t := &tx{conn: w.file.conn, limits: w.options.Limits, domains: w.domains}
+	results := make([]error, len(jobs))
+	err := t.transact(func() error { return w.fill(t, jobs, results) })
+	if err == nil {
+		w.domains = t.domains
+		w.spoofs.flushed()
+		w.changed(t.changed)
+	} else {
+		w.domains = -1
+		err = fmt.Errorf("writing the database: %w", err)
+	}
+	w.account(jobs, err)
+	for i, j := range jobs {
+		if err != nil {
+			j.done <- err
+		} else {
+			j.done <- results[i]
+		}
+	}
+	if isCorrupt(err) {
+		w.replace(err)
+	}
+}
+
+// fill does the work of the transaction. An error undoes it all; an error of one function
+// undoes that function alone and stands in results.
+func (w *writer) fill(t *tx, jobs []job, results []error) error {
+	b := newBatch(t)
+	for i, j := range jobs {
+		if j.observation != nil {
+			if err := b.add(*j.observation); err != nil {
+				return err
+			}
+			continue
+		}
+		if results[i] = t.nested(j.do); isFatal(results[i]) {
+			return results[i]
+		}
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	if err := t.boundDomains(); err != nil {
+		return err
+	}
+	return w.spoofs.flush(t, w.now())
+}
+
+// account keeps the counters, and logs when writing begins to fail and when it works again.
+func (w *writer) account(jobs []job, err error) {
+	observations := int64(0)
+	for _, j := range jobs {
+		if j.observation != nil {
+			observations++
+		}
+	}
+	if err != nil {
+		w.counts.failed.Add(observations)
+		if w.failing == nil {
+			w.log.Error("the database cannot be written; observations are lost until it can", "file", w.path, "error", err.Error())
+		}
+	} else {
+		w.counts.commits.Add(1)
+		w.counts.committed.Add(observations)
+		if w.failing != nil {
+			w.log.Info("the database is written again", "file", w.path, "lost_in_all", w.counts.failed.Load())
+		}
+	}
+	w.failing = err
+}
+
+// replace sets a file aside that turned out to be corrupt while in use. Without SetAside, or
+// when even that fails, the old file stays open and the next transaction tries again.
+func (w *writer) replace(cause error) {
+	if !w.options.SetAside {
+		return
+	}
+	if err := w.setAside(cause); err != nil {
+		w.log.Error("the database cannot be replaced", "file", w.path, "error", err.Error())
+		return
+	}
+	f, err := openFile(context.Background(), w.path)
+	if err != nil {
+		w.log.Error("no new database could be begun", "file", w.path, "error", err.Error())
+		return
+	}
+	old := w.file
+	w.file, w.domains = f, -1
+	w.Store.read.Store(f.read)
+	_ = old.close() // it is corrupt: there is nothing to learn from how it closes
+}
