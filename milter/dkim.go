@@ -81,10 +81,12 @@ func (v *verification) verify(k key) finding {
 		return notEvaluated(fmt.Sprintf("no result: %v", err))
 	case results[0].Err != nil && v.signature.misread():
 		return notEvaluated("a form that go-msgauth misreads")
-	case dkim.IsPermFail(results[0].Err):
-		return invalid("permerror", results[0].Err.Error())
 	case results[0].Err != nil:
-		return invalid("fail", results[0].Err.Error())
+		token := "fail"
+		if dkim.IsPermFail(results[0].Err) {
+			token = "permerror"
+		}
+		return invalid(token, strings.TrimPrefix(results[0].Err.Error(), "dkim: "))
 	}
 	return v.signature.accept(k)
 }

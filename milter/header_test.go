@@ -1,0 +1,239 @@
+package milter
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+// standing of a domain with three scores; half a star below five each.
+func standing(confidentiality, identity, integrity float64) assess.Standing {
+	return assess.Standing{
+		Known: true, Status: assess.StatusScored, Profile: "mecsa-2018", Basis: assess.BasisProbeSessions,
+		Assessed: time.Date(2026, 11, 20, 23, 59, 0, 0, time.UTC),
+		Scores: assess.Scores{
+			assess.Confidentiality: {Known: true, Stars: confidentiality},
+			assess.Identity:        {Known: true, Stars: identity},
+			assess.Integrity:       {Known: true, Stars: integrity},
+		},
+	}
+}
+
+func TestScoreField(t *testing.T) {
+	full := standing(4.5, 5, 0)
+	partial := standing(3, 2.5, 1)
+	partial.Scores[assess.Confidentiality] = assess.Score{Known: true, Stars: 3, Partial: true}
+	partial.Scores[assess.Integrity] = assess.Score{Partial: true}
+	passive := full
+	passive.Assessed, passive.Basis = time.Time{}, assess.BasisSessions
+	tests := []struct {
+		name     string
+		standing assess.Standing
+		decision decision
+		want     []string // the fields, folded as they are sent
+	}{
+		{"scored", full, decision{proof: assess.ProofDKIM | assess.ProofSPF}, []string{
+			"Peer-Score: mx.own.example; domain=example.org; proof=dkim+spf;\n confidentiality=4.5; identity=5; integrity=0; profile=mecsa-2018;\n basis=probe+sessions; assessed=2026-11-20",
+			"Peer-Score-Confidentiality: *********", "Peer-Score-Identity: **********"}},
+		{"partial", partial, decision{proof: assess.ProofMX}, []string{
+			"Peer-Score: mx.own.example; domain=example.org; proof=mx; confidentiality=3;\n identity=2.5; integrity=unknown; partial=confidentiality+integrity;\n profile=mecsa-2018; basis=probe+sessions; assessed=2026-11-20",
+			"Peer-Score-Confidentiality: ******", "Peer-Score-Identity: *****"}},
+		{"passive", passive, decision{proof: assess.ProofHost}, []string{
+			"Peer-Score: mx.own.example; domain=example.org; proof=host;\n confidentiality=4.5; identity=5; integrity=0; profile=mecsa-2018;\n basis=sessions",
+			"Peer-Score-Confidentiality: *********", "Peer-Score-Identity: **********"}},
+		{"new", assess.Standing{}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=pending"}},
+		{"pending", assess.Standing{Known: true, Status: assess.StatusPending}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=pending"}},
+		{"nothing measured", assess.Standing{Known: true, Status: assess.StatusUnknown}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=unknown"}},
+		{"no proof", full, decision{status: statusUnauthenticated}, []string{"Peer-Score: mx.own.example; domain=example.org; status=unauthenticated"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world)
+			m := l.server.newMessage(client{addr: outbound.Addr}, "")
+			m.author = "example.org"
+			var got []string
+			for _, c := range m.changes(tt.decision, authentication{}, tt.standing) {
+				got = slices.Insert(got, 0, c.name+": "+c.value)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+// A message with fifty forged fields in odd case and folding leaves with exactly ours.
+func TestForgedFields(t *testing.T) {
+	odd := []string{
+		"Peer-Score: mx.own.example; domain=bank.example; proof=dkim+spf",
+		"PEER-SCORE: mx.own.example;\r\n domain=bank.example", "peer-score:x", "Peer-Score :\r\n\tx", "pEER-sCORE:",
+		"Peer-Score-Identity: **********", "peer-score-identity:\r\n **********",
+		"Peer-Score-Confidentiality: **********", "PEER-SCORE-INTEGRITY: **********", "Peer-Score-Integrity\t: x",
+	}
+	var fields []string
+	for i := range 50 {
+		fields = append(fields, odd[i%len(odd)], fmt.Sprintf("X-Between: %d", i))
+	}
+	l := newLab(t, world)
+	l.ledger.standings["example.org"] = standing(4.5, 5, 5)
+	m := miltertest.Message{From: "a@example.org", Data: []byte(letter("a@example.org", fields...))}
+	got := l.send(t, outbound, m)
+	want := []string{
+		"Peer-Score: mx.own.example; domain=example.org; proof=spf;",
+		"Peer-Score-Confidentiality: *********", "Peer-Score-Identity: **********", "Peer-Score-Integrity: **********",
+	}
+	if found := regexp.MustCompile(`(?mi)^peer-score[^\r\n]*`).FindAllString(got, -1); !slices.Equal(found, want) {
+		t.Errorf("got\n%s", strings.Join(found, "\n"))
+	}
+	if n := strings.Count(got, "X-Between: "); n != 50 {
+		t.Errorf("%d of the 50 other fields are left", n)
+	}
+	if !strings.HasPrefix(got, want[0]) {
+		t.Errorf("not at the top: %.100q", got)
+	}
+}
+
+// Past the limits the message is accepted and not evaluated; what is forged goes all the same.
+func TestHeaderLimits(t *testing.T) {
+	tests := []struct {
+		name   string
+		fields []string
+		want   string
+	}{
+		{"1,000 fields", manyFields(maxFields - 6), "domain=example.org; status=pending"},
+		{"one more", manyFields(maxFields - 5), "status=unknown"},
+		{"100,000", manyFields(100_000), "status=unknown"},
+		{"256 KiB", []string{"X: " + strings.Repeat("y", maxHeader-300)}, "domain=example.org; status=pending"},
+		{"more", []string{"X: " + strings.Repeat("y", maxHeader)}, "status=unknown"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world)
+			text := letter("a@example.org", append(tt.fields, "Peer-Score: forged")...)
+			answer := l.answer(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})
+			if got := answer.Inserted(); len(got) != 1 || got[0] != "Peer-Score: mx.own.example; "+tt.want {
+				t.Errorf("inserted %q", got)
+			}
+			if len(answer.Changes) != 2 || answer.Changes[0].Code != 'm' || answer.Changes[0].Value != "" {
+				t.Errorf("changes %+v", answer.Changes)
+			}
+			notEvaluated := int64(0)
+			if tt.want == "status=unknown" {
+				notEvaluated = 1
+			}
+			if s := l.server.Stats(); s.NotEvaluated != notEvaluated || len(l.ledger.observations) != int(1-notEvaluated) {
+				t.Errorf("stats %+v, observations %+v", s, l.ledger.observations)
+			}
+		})
+	}
+}
+
+func manyFields(n int) []string { return slices.Repeat([]string{"X: y"}, n) }
+
+// A line break in a value that is no fold would be another field, or the end of the header, to
+// the DKIM verifier. No MTA sends one.
+func TestBrokenFolds(t *testing.T) {
+	for _, value := range []string{" a\nFrom: b@victim.example", " a\n\nbody", " a\n", "\n"} {
+		l := newLab(t, world)
+		m := l.server.newMessage(client{addr: outbound.Addr}, "a@example.org")
+		m.header.add("From", " a@example.org")
+		m.header.add("X", value)
+		if m.end(); m.header.flaw == "" || l.server.Stats().NotEvaluated != 1 {
+			t.Errorf("%q was taken", value)
+		}
+	}
+}
+
+func TestFieldsSwitchedOff(t *testing.T) {
+	tests := []struct {
+		score, bars bool
+		want        []string
+	}{
+		{true, true, []string{"Peer-Score", "Peer-Score-Confidentiality", "Peer-Score-Identity", "Peer-Score-Integrity"}},
+		{true, false, []string{"Peer-Score"}},
+		{false, true, []string{"Peer-Score-Confidentiality", "Peer-Score-Identity", "Peer-Score-Integrity"}},
+		{false, false, nil},
+	}
+	for _, tt := range tests {
+		l := newLab(t, world, func(c *Config) { c.Policy.Score, c.Policy.Bars = tt.score, tt.bars })
+		l.ledger.standings["example.org"] = fiveStars
+		m := fromExample(t)
+		m.Data = append([]byte("Peer-Score: forged\r\n"), m.Data...)
+		answer := l.answer(t, outbound, m)
+		var got []string
+		for _, field := range answer.Inserted() {
+			name, _, _ := strings.Cut(field, ":")
+			got = append(got, name)
+		}
+		if !slices.Equal(got, tt.want) || answer.Changes[0].Code != 'm' {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
+// The name in the field is the operator's, else the MTA's, else ours; never a stranger's text.
+func TestServID(t *testing.T) {
+	tests := []struct{ configured, macro, want string }{
+		{"Score.Example", "mx.example", "score.example"},
+		{"", "MX.example", "mx.example"},
+		{"", "", labHost},
+		{"", "mx.example; domain=bank.example", labHost},
+		{"", "mx\nX: y", labHost},
+		{"", strings.Repeat("x", 300), labHost},
+	}
+	for _, tt := range tests {
+		l := newLab(t, world, func(c *Config) { c.Policy.AuthservID = tt.configured })
+		got := values(l.send(t, with(outbound, "j", tt.macro), fromExample(t)), "Peer-Score")
+		if len(got) != 1 || !strings.HasPrefix(got[0], tt.want+"; ") {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
+// Our own Authentication-Results names domains only; copies in our name go.
+func TestAuthenticationResultsField(t *testing.T) {
+	l := newLab(t, world, func(c *Config) { c.Policy.AuthenticationResults = true })
+	m := fromExample(t)
+	m.Data = append([]byte("Authentication-Results: mx.own.example; dkim=pass header.d=bank.example\r\n"+
+		"authentication-results: (hi) MX.own.example; spf=pass\r\nAuthentication-Results: other.example; spf=pass\r\n"), m.Data...)
+	got := values(l.send(t, outbound, m), resultsField)
+	want := []string{
+		"mx.own.example; spf=pass smtp.mailfrom=example.org; dkim=pass header.d=example.org; dmarc=pass header.from=example.org",
+		"other.example; spf=pass",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	spoof := miltertest.Message{From: "", Data: []byte(letter("broken"))}
+	want = []string{"mx.own.example; spf=none; dkim=none; dmarc=none"}
+	nobody := stranger
+	nobody.HELO = "x y"
+	if got := values(l.send(t, nobody, spoof), resultsField); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestFold(t *testing.T) {
+	long := strings.Repeat("x", 100)
+	tests := []struct {
+		parts []string
+		want  string
+	}{
+		{[]string{"a"}, "a"},
+		{[]string{"a", "b", "c"}, "a; b; c"},
+		{[]string{"a", long, "c"}, "a;\n " + long + ";\n c"},
+		{[]string{strings.Repeat("a", 63), "b"}, strings.Repeat("a", 63) + "; b"},
+		{[]string{strings.Repeat("a", 64), "b"}, strings.Repeat("a", 64) + ";\n b"},
+	}
+	for _, tt := range tests {
+		if got := fold("Peer-Score", tt.parts); got != tt.want {
+			t.Errorf("%q: got %q", tt.parts, got)
+		}
+	}
+}
