@@ -332,6 +332,7 @@ func TestJudgeDNSSEC(t *testing.T) {
 		{"no TXT", signed(func(f *Facts) { f.DNSSEC.TXT = denied("TXT"); f.DMARC.Lookup = denied("TXT") }), Tally{}, SupportYes, 5, 0, 0, "txt | not-applicable"},
 		{"implicit MX", signed(func(f *Facts) { f.Hosts.Lookup = secure(denied("MX")) }), Tally{}, SupportYes, 6, 0, 0, "mx | not-applicable"},
 		{"a zone below the apex", signed(func(f *Facts) { f.DNSSEC.Zone = secure(denied("SOA")) }), Tally{}, SupportYes, 7, 0, 0, ""},
+		{"a host that does not exist", signed(func(f *Facts) { f.Hosts.Hosts[0].Zone = Lookup{Status: LookupNXDomain, Security: Insecure} }), Tally{}, SupportYes, 6, 0, 0, "mx-host | not-applicable | the name does not exist"},
 		{"bogus", signed(func(f *Facts) { f.DNSSEC.TXT = bogus() }), Tally{}, SupportNo, 6, 1, 0, "txt | bogus | does not validate"},
 		{"bogus DMARC", signed(func(f *Facts) { f.DMARC.Lookup = bogus() }), Tally{}, SupportNo, 6, 1, 0, "_dmarc.example.org |  | inbound | dmarc | bogus"},
 		{"one not to be had", signed(func(f *Facts) { f.Hosts.Hosts[0].TXT = failed() }), Tally{}, SupportYes, 6, 0, 1, "mx-host-txt | unknown | not known: timeout"},

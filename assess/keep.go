@@ -217,7 +217,7 @@ func (f *Facts) marked(part string, t Test) Test {
 	if t.At.IsZero() {
 		t.At = k.At
 	}
-	t.Detail += fmt.Sprintf(" (measured %s; on %s: %s)", day(t.At), day(f.At), told(k.Reason))
+	t.Detail += fmt.Sprintf(" (measured %s; not since: %s)", day(t.At), told(k.Reason))
 	return t
 }
 

@@ -29,10 +29,10 @@ func TestKeeping(t *testing.T) {
 		say    string
 	}{
 		{"all measured", func(*Facts) {}, "", StartTLS, SupportYes, ""},
-		{"MX lost", func(f *Facts) { f.Hosts = MXFacts{Lookup: failed()} }, "mx", StartTLS, SupportYes, "(measured 2026-11-20; on 2026-11-27: timeout)"},
-		{"port 25 blocked", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0] = dialogue("192.0.2.1", dead) }, "smtp mx1.example.org", StartTLS, SupportYes, "(measured 2026-11-20; on 2026-11-27: connect: timeout)"},
+		{"MX lost", func(f *Facts) { f.Hosts = MXFacts{Lookup: failed()} }, "mx", StartTLS, SupportYes, "(measured 2026-11-20; not since: timeout)"},
+		{"port 25 blocked", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0] = dialogue("192.0.2.1", dead) }, "smtp mx1.example.org", StartTLS, SupportYes, "(measured 2026-11-20; not since: connect: timeout)"},
 		{"port 25 blocked: the certificate", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0] = dialogue("192.0.2.1", dead) }, "smtp mx1.example.org", X509, SupportYes, "(measured"},
-		{"port 25 blocked: the match", blockedWithMatch, "dane mx1.example.org", DANE, SupportYes, "(measured 2026-11-20; on 2026-11-27: no certificate was seen"},
+		{"port 25 blocked: the match", blockedWithMatch, "dane mx1.example.org", DANE, SupportYes, "(measured 2026-11-20; not since: no certificate was seen"},
 		{"new TLSA records, no certificate", newTLSA, "smtp mx1.example.org", DANE, SupportUnknown, ""},
 		{"TLSA lost", func(f *Facts) { f.Hosts.Hosts[0].DANE = DANEFacts{Lookup: failed()} }, "dane mx1.example.org", DANE, SupportYes, "timeout)"},
 		{"the host moved", moved, "", StartTLS, SupportUnknown, ""},
@@ -92,6 +92,21 @@ func TestKeepingEnds(t *testing.T) {
 					t.Errorf("after %d days %s is dated %s", days, s, test.At)
 				}
 			}
+		}
+	}
+}
+
+// Hosts that stand from a run that had itself kept something of them keep its date.
+func TestKeepingOfWhatWasKept(t *testing.T) {
+	day10 := measuredFacts().with(func(f *Facts) { f.At = testTime.AddDate(0, 0, 10) })
+	blockedWithMatch(day10)
+	facts := day10.Keeping(measuredFacts())
+	day12 := measuredFacts().with(func(f *Facts) { f.At = testTime.AddDate(0, 0, 12); f.Hosts = MXFacts{Lookup: failed()} })
+	facts = day12.Keeping(&facts)
+	for _, s := range []Standard{StartTLS, DANE} {
+		v := Judge(Evidence{Facts: &facts}, Rules{})[s]
+		if v.Support != SupportYes || !v.Tests[0].At.Equal(testTime) || !strings.Contains(said(v), "connect: timeout) (measured 2026-11-20; not since: timeout)") {
+			t.Errorf("%s: dated %s\n%s", s, v.Tests[0].At, said(v))
 		}
 	}
 }

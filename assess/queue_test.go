@@ -98,7 +98,7 @@ func tarpit(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
 
 func TestQueueRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := runQueue(t, DefaultSchedule(), takes(time.Second), nil)
+		c := runQueue(t, DefaultSchedule(), takes(10*time.Millisecond), nil)
 		defer c.stop()
 		for i := range 500 {
 			c.Offer(Domain(fmt.Sprintf("d%d.example", i)))

@@ -14,6 +14,7 @@ func TestWords(t *testing.T) {
 		{told(`ehlo: the server refuses EHLO: "502 no"`), `ehlo: the server refuses EHLO: "502 no"`},
 		{told("a\x1b\n\u202eb"), `a\x1b\n\u202eb`},
 		{told(long), long[:maxQuoted] + " ..."},
+		{told("a" + long), "a" + long[:maxQuoted-2] + " ..."},
 		{hostName("*.Mail_1.example.org"), "*.Mail_1.example.org"},
 		{hostName("a b"), `"a b"`},
 		{hostName(""), `""`},

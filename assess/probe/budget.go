@@ -82,6 +82,7 @@ type waiter struct {
 // newBudget begins as if the last minute had been used evenly, for it may have been, by the
 // process before this one.
 func newBudget(limits Limits) *budget {
+	limits.Reserved = min(limits.Reserved, limits.AtOnce/2) // or newcomers would never be asked
 	b := &budget{
 		limits: limits,
 		busy:   make(map[netip.Prefix]bool),

@@ -61,9 +61,9 @@ var All = []Probe{
 type Env struct {
 	Resolver *resolver.Resolver
 	Dialer   *Dialer
-	Roots    *x509.CertPool // whom certificates must lead to; the system's when nil
-	EHLO     string         // our real host name
-	Limits   Limits
+	Roots    *x509.CertPool   // whom certificates must lead to; the system's when nil
+	EHLO     string           // our real host name
+	Limits   Limits           // DefaultLimits() when zero
 	Memory   Memory           // NewMemory() when nil
 	Now      func() time.Time // time.Now when nil
 	Log      *slog.Logger     // silent when nil
@@ -87,6 +87,9 @@ func NewRunner(env Env) (*Runner, error) {
 	}
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
+	}
+	if env.Limits == (Limits{}) {
+		env.Limits = DefaultLimits()
 	}
 	if env.Memory == nil {
 		env.Memory = NewMemory()

@@ -288,8 +288,10 @@ func TestNarrow(t *testing.T) {
 			t.Errorf("%s %s: got %s narrow=%v (%s)", c.ip, c.record, out.Result, out.Narrow(), out.Problem)
 		}
 	}
-	if out := (Outcome{Result: Fail}); out.Narrow() {
-		t.Error("a fail is narrow")
+	for _, out := range []Outcome{{}, {Result: Pass}, {Result: Fail, Match: Match{Mechanism: IP4}}} {
+		if out.Narrow() {
+			t.Errorf("%+v is narrow", out)
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ type Match struct {
 // matched is not "all", its network is at least NarrowBits4 or NarrowBits6 long, and neither a
 // macro nor an include let the client, or everybody, choose the answer.
 func (o Outcome) Narrow() bool {
-	return o.Result == Pass && !o.Match.Wide
+	return o.Result == Pass && o.Match.Mechanism != "" && !o.Match.Wide
 }
 
 // Check evaluates the SPF policy of the reverse-path's domain, or of the HELO name when the
