@@ -5,8 +5,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -33,7 +33,7 @@ func (l *lab) startPostfix(name, address string, settings []string, services ...
 	if err := os.Chown(p.mail, 65534, 65534); err != nil {
 		l.t.Fatal(err)
 	}
-	main := append([]string{
+	main := overridden([]string{
 		"compatibility_level = 3.6",
 		"queue_directory = " + queue,
 		"data_directory = " + data,
@@ -44,7 +44,7 @@ func (l *lab) startPostfix(name, address string, settings []string, services ...
 		"myhostname = " + ownHost,
 		"myorigin = " + ownDomain,
 		"mydestination =",
-		"inet_interfaces = " + address,
+		"inet_interfaces = 127.0.0.1",
 		"inet_protocols = ipv4",
 		"mynetworks = 127.0.0.1/32",
 		"smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination",
@@ -57,9 +57,11 @@ func (l *lab) startPostfix(name, address string, settings []string, services ...
 		"smtpd_tls_security_level = may",
 		"smtpd_peername_lookup = yes",
 		"in_flow_delay = 0",
-	}, settings...)
+		"alias_maps =",
+		"alias_database =",
+	}, settings)
 	l.write(p.conf, "main.cf", strings.Join(main, "\n")+"\n")
-	l.write(p.conf, "master.cf", fmt.Sprintf(`smtp inet n - n - 100 smtpd
+	l.write(p.conf, "master.cf", fmt.Sprintf(`%s:25 inet n - n - 100 smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -80,8 +82,10 @@ virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
-%s`, strings.Join(append(services, ""), "\n")))
-	l.run("", "postfix", "-c", p.conf, "start")
+%s`, address, strings.Join(append(services, ""), "\n")))
+	if out, err := l.try("", "postfix", "-c", p.conf, "start"); err != nil {
+		l.t.Fatalf("Postfix does not start: %v\n%s\n%s", err, out, tail(filepath.Join(l.dir, name+".log"), 4000))
+	}
 	l.t.Cleanup(func() {
 		l.try("", "postfix", "-c", p.conf, "abort")
 		if l.t.Failed() {
@@ -90,6 +94,22 @@ postlog unix-dgram n - n - 1 postlogd
 	})
 	l.waitFor("Postfix on "+address, func() bool { return listens(address + ":25") })
 	return p
+}
+
+// overridden are the lines "name = value" of base, but for those that over sets. Postfix would
+// take the last line too, but warns of the first in every process, and the warnings of postlogd
+// go to postlogd: where they fill its socket, Postfix stands still.
+func overridden(base, over []string) []string {
+	name := func(line string) string {
+		before, _, _ := strings.Cut(line, "=")
+		return strings.TrimSpace(before)
+	}
+	set := map[string]bool{}
+	for _, line := range over {
+		set[name(line)] = true
+	}
+	kept := slices.DeleteFunc(base, func(line string) bool { return set[name(line)] })
+	return append(kept, over...)
 }
 
 func (l *lab) chown(path, user string) {
@@ -129,6 +149,3 @@ func (p *postfix) delivered() map[string]string {
 	}
 	return messages
 }
-
-// stop ends a process of the laboratory at once, as the OOM killer would.
-func kill(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }
