@@ -154,7 +154,7 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 	}
 	stronger := t.proofs().Has(assess.ProofSPF) || t.isMX
 	if !stronger && !t.incomplete && m.bearsOwnName() {
-		result := m.evaluation.checkSPF(ctx, "@"+string(m.author)).Result
+		result := spf.Check(ctx, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
 		t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
 	}
 	return t

@@ -86,20 +86,20 @@ func (e *evaluation) startSPF() <-chan spf.Outcome {
 		result <- spf.Outcome{}
 		return result
 	}
+	query := m.spfQuery(m.from)
 	m.server.spawn(func() {
 		out := spf.Outcome{}
 		defer func() { result <- out }() // also after a panic
-		out = e.checkSPF(e.ctx, m.from)
+		out = spf.Check(e.ctx, e.resolver, query)
 	})
 	return result
 }
 
-func (e *evaluation) checkSPF(ctx context.Context, mailFrom string) spf.Outcome {
-	m := e.message
-	return spf.Check(ctx, e.resolver, spf.Query{
+func (m *message) spfQuery(mailFrom string) spf.Query {
+	return spf.Query{
 		IP: m.client.addr, HELO: m.client.helo, MailFrom: mailFrom,
 		Receiver: m.servID(), Now: m.server.config.Now(), NoExplanation: true,
-	})
+	}
 }
 
 // prefetch asks early for all that DMARC may need at the end, taking every identifier for one
