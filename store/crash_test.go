@@ -34,7 +34,7 @@ func writeUntilKilled(args []string) error {
 				if err := s.AddObservation(context.Background(), observe(crashDomain(writer), fmt.Sprintf("192.0.2.%d", i%7))); err != nil {
 					failed <- err
 				}
-				os.Stdout.WriteString(fmt.Sprintln(writer)) // one write call: no line is cut in two
+				fmt.Fprintln(os.Stdout, writer) // one write call: no line is cut in two
 			}
 		}()
 	}

@@ -206,6 +206,6 @@ func (w *writer) replace(cause error) {
 	}
 	old := w.file
 	w.file, w.domains = f, -1
-	w.Store.read.Store(f.read)
+	w.read.Store(f.read)
 	_ = old.close() // it is corrupt: there is nothing to learn from how it closes
 }

@@ -31,13 +31,13 @@ func piped(server *probetest.SMTP) *Dialer {
 }
 
 // talk holds a dialogue with a server of this configuration, in a bubble of virtual time.
-func talk(server *probetest.SMTP) (facts assess.SMTPFacts, err error, took time.Duration) {
+func talk(server *probetest.SMTP) (facts assess.SMTPFacts, took time.Duration, err error) {
 	start := time.Now()
 	d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace()}
 	facts, err = d.hold(context.Background(), somewhere, "mx.example.org")
 	took = time.Since(start)
 	server.Close()
-	return facts, err, took
+	return facts, took, err
 }
 
 type steps = map[string]probetest.Step
@@ -129,7 +129,7 @@ func TestDialogue(t *testing.T) {
 					config.Certificates = nil
 				}
 				server := probetest.UnstartedSMTP(config)
-				facts, err, _ := talk(server)
+				facts, _, err := talk(server)
 				text := facts.Problem
 				if facts.TLS != nil && facts.Problem == "" {
 					text = facts.TLS.Version + " " + facts.TLS.Cipher
@@ -217,7 +217,7 @@ func TestDialogueTimes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				facts, err, took := talk(probetest.UnstartedSMTP(probetest.SMTPConfig{Certificates: certs(good), Steps: tt.steps}))
+				facts, took, err := talk(probetest.UnstartedSMTP(probetest.SMTPConfig{Certificates: certs(good), Steps: tt.steps}))
 				if err != nil || facts.Outcome != assess.TLSUnknown || facts.Stage != tt.stage {
 					t.Errorf("got %q at %q: %q, %v", facts.Outcome, facts.Stage, facts.Problem, err)
 				}

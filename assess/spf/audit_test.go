@@ -82,9 +82,10 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: got %q, %d look-ups, %d voids, policy %q; %q %q", c.record, r.State, r.Lookups, r.Voids, policy, r.Errors, r.Unresolved)
 		}
 		findings := r.Errors
-		if c.state == Unknown {
+		switch c.state {
+		case Unknown:
 			findings = r.Unresolved
-		} else if c.state == Valid {
+		case Valid:
 			findings = r.Warnings
 		}
 		text := strings.Join(findings, "\n")

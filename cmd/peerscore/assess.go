@@ -260,7 +260,7 @@ func (b *bulk) fresh(ctx context.Context, d assess.Domain) bool {
 
 // progressBar draws on a terminal only; done removes it.
 func (b *bulk) progressBar(total int) (bar *mpb.Bar, done func()) {
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if b.progress {
 		out = b.err
 	}

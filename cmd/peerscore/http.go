@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,7 +33,11 @@ func (d *daemon) startHTTP() (*http.Server, error) {
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	d.log.Info("http listening", "address", listener.Addr().String())
-	go server.Serve(listener)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			d.log.Error("http ended", "error", err)
+		}
+	}()
 	return server, nil
 }
 

@@ -153,7 +153,7 @@ func (s *SMTP) Serve(conn net.Conn) {
 	s.count(conn)
 	defer s.forget(conn)
 	c := &SMTPConn{Conn: delayed(conn, s.config.Delay), server: s}
-	defer func() { c.Conn.Close() }()
+	defer func() { c.Close() }()
 	c.r = bufio.NewReader(c.Conn)
 	if !c.step("greeting", "220 "+s.config.Name+" ESMTP") {
 		return
