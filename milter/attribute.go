@@ -83,7 +83,8 @@ func (t testimony) proofs() assess.Proof {
 // about whom. It is the only place that decides so, and depends on nothing but its argument.
 func attribute(t testimony) decision {
 	if t.internal {
-		return decision{row: 10, learn: true}
+		// A bounce goes to whom the sender of another message claimed to be: we do not write to them.
+		return decision{row: 10, learn: !t.nullPath}
 	}
 	if t.author == "" {
 		return decision{row: 8, status: statusNoIdentity}

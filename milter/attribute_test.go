@@ -141,6 +141,7 @@ func TestAttribute(t *testing.T) {
 
 		{"row 10: our own user", []trait{internal, pass, dkimValid}, "row 10, learn"},
 		{"row 10: whatever From says", []trait{internal, noIdentity}, "row 10, learn"},
+		{"row 10: a bounce is not to whom we write", []trait{internal, nullPath}, "row 10"},
 
 		{"row 11: our domain from outside", []trait{own, plain}, "row 11, unauthenticated"},
 		{"row 11: proven, yet not scored", []trait{own, pass, dkimValid}, "row 11, unknown"},
@@ -231,7 +232,7 @@ func TestUnprovenChangesNothing(t *testing.T) {
 func TestNoStarsWithoutProof(t *testing.T) {
 	property := func(s anySession) bool {
 		d := attribute(s.testimony)
-		stars := d.status == statusNone && !d.learn
+		stars := d.status == statusNone && !s.internal
 		return !stars || d.proof != 0 && s.author != "" && !s.own
 	}
 	if err := quick.Check(property, checked); err != nil {

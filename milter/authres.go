@@ -25,7 +25,7 @@ var errResultsSyntax = errors.New("malformed Authentication-Results")
 // servIDOf is the authserv-id of a field, in lower case, whatever follows it; "" for none.
 func servIDOf(value string) string {
 	p := scanner{rest: value}
-	return strings.ToLower(p.value(";"))
+	return lower(p.value(";"))
 }
 
 // parseResults reads a whole field, comments and quoting included.

@@ -59,7 +59,7 @@ type conn struct {
 func newConn(raw net.Conn, g *gate) *conn {
 	return &conn{
 		raw: raw, gate: g,
-		r: bufio.NewReaderSize(raw, readBuffer), w: bufio.NewWriter(raw),
+		r: bufio.NewReaderSize(raw, readBuffer), w: bufio.NewWriter(inTime{raw}),
 	}
 }
 
@@ -100,7 +100,7 @@ func (c *conn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported 
 // next sends the replies to the packet before and fetches the next one that is for go-milter.
 func (c *conn) next() error {
 	for {
-		if err := c.flush(); err != nil {
+		if err := c.w.Flush(); err != nil {
 			return err
 		}
 		if !c.mayWait() {
@@ -124,14 +124,15 @@ func (c *conn) next() error {
 	}
 }
 
-func (c *conn) flush() error {
-	if c.w.Buffered() == 0 {
-		return nil
+// inTime is a connection of which each write has its own deadline: an answer may be longer
+// than the buffer before it.
+type inTime struct{ raw net.Conn }
+
+func (w inTime) Write(p []byte) (int, error) {
+	if err := w.raw.SetWriteDeadline(time.Now().Add(packetTimeout)); err != nil {
+		return 0, err
 	}
-	if err := c.raw.SetWriteDeadline(time.Now().Add(packetTimeout)); err != nil {
-		return err
-	}
-	return c.w.Flush()
+	return w.raw.Write(p)
 }
 
 // readPacket reads one packet, with its length field. The slice is good until the next call. A

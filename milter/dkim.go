@@ -86,7 +86,9 @@ func (v *verification) verify(k key) finding {
 		if dkim.IsPermFail(results[0].Err) {
 			token = "permerror"
 		}
-		return invalid(token, strings.TrimPrefix(results[0].Err.Error(), "dkim: "))
+		// Behind another colon go-msgauth quotes what it could not read, which is the sender's.
+		reason, _, _ := strings.Cut(strings.TrimPrefix(results[0].Err.Error(), "dkim: "), ":")
+		return invalid(token, reason)
 	}
 	return v.signature.accept(k)
 }

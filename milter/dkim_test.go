@@ -429,3 +429,22 @@ func FuzzTags(f *testing.F) {
 		}
 	})
 }
+
+// One signature in another spelling is the same: white space and the spare bits of base64 in
+// b= are not signed, so whoever replays a message may choose them.
+func TestSignatureSpellings(t *testing.T) {
+	message := signed(t, letter("a@example.org"), "example.org", "ed")
+	end := strings.Index(message, "==\r\n")
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	last := alphabet[strings.IndexByte(alphabet, message[end-1])|1]
+	l := newLab(t, world)
+	for _, spelling := range []string{
+		message, message[:end-1] + string(last) + message[end:], message[:end] + " " + message[end:],
+	} {
+		l.send(t, stranger, miltertest.Message{From: "a@forwarder.example", Data: []byte(spelling)})
+	}
+	tally := l.ledger.tally("example.org")
+	if len(l.ledger.observations) != 3 || len(tally) != 1 || tally[0].Sessions != 1 {
+		t.Errorf("%d observations, tally %+v", len(l.ledger.observations), tally)
+	}
+}

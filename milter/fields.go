@@ -21,7 +21,37 @@ type field struct {
 
 // is compares names as MTAs do: without regard to case, nor to blanks before the colon.
 func (f field) is(name string) bool {
-	return strings.EqualFold(strings.TrimRight(f.name, " \t"), name)
+	return equalFold(strings.TrimRight(f.name, " \t"), name)
+}
+
+// equalFold compares without regard to the case of ASCII letters. Those of Unicode stay apart:
+// to strings.EqualFold the long s is an s, to an MTA "Peer-ſcore" is another field.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lowerByte(a[i]) != lowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// lower is text with its ASCII letters in lower case.
+func lower(text string) string {
+	b := []byte(text)
+	for i, c := range b {
+		b[i] = lowerByte(c)
+	}
+	return string(b)
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }
 
 // raw is the field as it was sent, with the CR LF that ends it.
@@ -99,7 +129,7 @@ func (h *header) from() []string {
 func (h *header) changedOnTheWay() bool {
 	for _, f := range h.fields {
 		for _, prefix := range []string{"List-", "ARC-", "Resent-"} {
-			if len(f.name) > len(prefix) && strings.EqualFold(f.name[:len(prefix)], prefix) {
+			if len(f.name) > len(prefix) && equalFold(f.name[:len(prefix)], prefix) {
 				return true
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,6 +127,22 @@ func TestDeadlines(t *testing.T) {
 			if _, err := conn.Write([]byte{0}); !errors.Is(err, io.ErrClosedPipe) {
 				t.Errorf("still open: %v", err)
 			}
+		})
+	})
+	t.Run("a long answer late in a session", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, ln := serveInMemory(t)
+			c := miltertest.NewClient(ln.dial())
+			if err := c.Negotiate(miltertest.AllActions, miltertest.AllSteps); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * packetTimeout)
+			const forged = 1000 // whose removal takes several buffers
+			text := letter("a@example.org", slices.Repeat([]string{"Peer-Score: forged"}, forged)...)
+			if answer := play(t, c, outbound, miltertest.Message{Data: []byte(text)}); len(answer.Changes) != forged {
+				t.Errorf("%d changes", len(answer.Changes))
+			}
+			c.Quit()
 		})
 	})
 	t.Run("work in time is not disturbed", func(t *testing.T) {

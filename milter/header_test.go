@@ -196,6 +196,21 @@ func TestServID(t *testing.T) {
 	}
 }
 
+// A name that is ours but for the case of a Unicode letter is
+// not counted as ours, for the MTA that deletes does not count it either.
+func TestNamesInUnicode(t *testing.T) {
+	l := newLab(t, world, func(c *Config) { c.Policy.AuthenticationResults = true })
+	m := fromExample(t)
+	m.Data = append([]byte("Authentication-Re\u017fults: other.example; spf=pass\r\nPeer-\u017fcore: x\r\n"+
+		"Authentication-Results: mx.own.example; dkim=pass header.d=bank.example\r\nPeer-Score: forged\r\n"), m.Data...)
+	got := l.send(t, outbound, m)
+	found := regexp.MustCompile(`(?m)^(Auth|Peer)[^:]*`).FindAllString(got, -1)
+	want := []string{"Peer-Score", "Authentication-Results", "Authentication-Re\u017fults", "Peer-\u017fcore"}
+	if !slices.Equal(found, want) || strings.Contains(got, "forged") || strings.Contains(got, "bank.example") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 // Our own Authentication-Results names domains only; copies in our name go.
 func TestAuthenticationResultsField(t *testing.T) {
 	l := newLab(t, world, func(c *Config) { c.Policy.AuthenticationResults = true })

@@ -209,7 +209,7 @@ func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 		Logger: slog.New(slog.NewTextHandler(&locked{w: l.logged}, nil)),
 		Policy: Policy{
 			Authentication: Verify, AuthservID: labHost, Score: true, Bars: true, LearnRecipients: true,
-			InternalHosts: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
+			InternalHosts: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 			OwnDomains:    []assess.Domain{"own.example"},
 		},
 	}

@@ -116,7 +116,7 @@ func (c *client) readMail(m macros) {
 
 // internal tells whether the mail of this client is our own (attribution.md row 10).
 func (c *client) internal(networks []netip.Prefix) bool {
-	if c.submitted || c.local {
+	if c.submitted || c.local || c.addr.IsLoopback() {
 		return true
 	}
 	for _, n := range networks {

@@ -29,7 +29,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,7 +101,7 @@ func (p *Policy) owns(d assess.Domain) bool {
 }
 
 func (p *Policy) trusts(servID string) bool {
-	return slices.ContainsFunc(p.TrustedAuthservIDs, func(id string) bool { return strings.EqualFold(id, servID) })
+	return slices.ContainsFunc(p.TrustedAuthservIDs, func(id string) bool { return equalFold(id, servID) })
 }
 
 // Server is the milter. It may serve several listeners.

@@ -190,8 +190,8 @@ func TestEndWithoutMessage(t *testing.T) {
 func TestOwnMail(t *testing.T) {
 	submission := stranger
 	submission.Login = "anna@own.example"
-	inside, loopback := stranger, stranger
-	inside.Addr, loopback.Addr = netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1")
+	inside, loopback, loopback6 := stranger, stranger, stranger
+	inside.Addr, loopback.Addr, loopback6.Addr = netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
 	tests := []struct {
 		name    string
 		peer    miltertest.Peer
@@ -204,6 +204,7 @@ func TestOwnMail(t *testing.T) {
 		{"internal host", inside, false, true},
 		{"local submission", miltertest.Peer{Macros: map[string]string{"{client_addr}": "", "_": "root@localhost"}}, false, true},
 		{"content filter", loopback, true, true},
+		{"content filter over IPv6", loopback6, true, true},
 		{"stranger", stranger, false, false},
 		{"stranger without an address", with(miltertest.Peer{}, "{client_addr}", "unknown", "_", "unknown [unknown]"), false, false},
 	}

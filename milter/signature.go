@@ -3,6 +3,7 @@ package milter
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chos
 			continue
 		}
 		t, err := parseTags(f.value)
-		s := signature{index: i, tags: t, selector: strings.ToLower(t.compact("s"))}
+		s := signature{index: i, tags: t, selector: lower(t.compact("s"))}
 		if len(f.value) > maxSignatureLength {
 			s.finding = notEvaluated("signature too long")
 		} else if err != nil {
@@ -146,10 +147,15 @@ func (s *signature) ownsIdentity(domain string) bool {
 	return found && (host == domain || strings.HasSuffix(host, "."+domain))
 }
 
-// id tells signatures apart, so that the replay of a message counts once.
+// id tells signatures apart, so that the replay of a message counts once. b= is not signed,
+// and base64 has several spellings of the same bytes.
 func (s *signature) id() assess.SignatureID {
+	b, err := base64.StdEncoding.DecodeString(s.tags.compact("b"))
+	if err != nil { // which no valid signature has
+		b = nil
+	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		string(s.domain), s.selector, s.tags.compact("bh"), s.tags.compact("b")}, "\x00")))
+		string(s.domain), s.selector, s.tags.compact("bh"), string(b)}, "\x00")))
 	return assess.SignatureID(sum[:len(assess.SignatureID{})])
 }
 

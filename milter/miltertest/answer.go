@@ -103,10 +103,23 @@ func (a Answer) Apply(data []byte) []byte {
 	return out.Bytes()
 }
 
+// sameName compares the letters of ASCII without regard to case, all else byte for byte.
+func sameName(a, b string) bool {
+	lower := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if 'A' <= r && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			return r
+		}, strings.TrimRight(s, " \t"))
+	}
+	return lower(a) == lower(b)
+}
+
 func changeField(list []field, change Change) []field {
 	seen := uint32(0)
 	for i, f := range list {
-		if !strings.EqualFold(strings.TrimRight(f.name, " \t"), change.Name) {
+		if !sameName(f.name, change.Name) {
 			continue
 		}
 		if seen++; seen != change.Index {
