@@ -55,10 +55,14 @@ func (l *pipeListener) dial() net.Conn {
 }
 
 // serveInMemory runs a server in the bubble of a synctest.
-func serveInMemory(t *testing.T) (*Server, *pipeListener) {
+func serveInMemory(t *testing.T, changes ...func(*Config)) (*Server, *pipeListener) {
 	ledger := &ledger{}
-	s := New(Config{Resolver: world, Recorder: ledger, Reputation: ledger, Learner: ledger,
-		Hostname: labHost, Logger: slog.New(slog.DiscardHandler)})
+	config := Config{Resolver: world, Recorder: ledger, Reputation: ledger, Learner: ledger,
+		Hostname: labHost, Logger: slog.New(slog.DiscardHandler), Policy: Policy{Score: true}}
+	for _, change := range changes {
+		change(&config)
+	}
+	s := New(config)
 	ln := newPipeListener()
 	served := make(chan error)
 	go func() { served <- s.Serve(ln) }()
@@ -139,7 +143,7 @@ func TestDeadlines(t *testing.T) {
 			time.Sleep(2 * packetTimeout)
 			const forged = 1000 // whose removal takes several buffers
 			text := letter("a@example.org", slices.Repeat([]string{"Peer-Score: forged"}, forged)...)
-			if answer := play(t, c, outbound, miltertest.Message{Data: []byte(text)}); len(answer.Changes) != forged {
+			if answer := play(t, c, outbound, miltertest.Message{Data: []byte(text)}); len(answer.Changes) != forged+1 {
 				t.Errorf("%d changes", len(answer.Changes))
 			}
 			c.Quit()

@@ -153,8 +153,10 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
 	}
 	stronger := t.proofs().Has(assess.ProofSPF) || t.isMX
-	if !stronger && !t.incomplete && m.bearsOwnName() {
-		result := spf.Check(ctx, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
+	if !stronger && !t.incomplete && m.evaluation != nil && m.bearsOwnName() {
+		late, cancel := context.WithTimeout(ctx, lateBudget)
+		defer cancel()
+		result := spf.Check(late, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
 		t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
 	}
 	return t
@@ -163,7 +165,7 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 // bearsOwnName tells whether the client greets with its confirmed name, and that lies within
 // the author's organisation: the proof P-HOST but for what the DNS has to say.
 func (m *message) bearsOwnName() bool {
-	if m.evaluation == nil || m.author == "" || !m.client.addr.IsValid() {
+	if m.author == "" || !m.client.addr.IsValid() {
 		return false
 	}
 	name, err := assess.ParseDomain(m.client.name)

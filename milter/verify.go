@@ -10,11 +10,13 @@ import (
 	"peerscore/assess/spf"
 )
 
-// Time limits of a message (security.md). A single question to the DNS is bounded by the
-// resolver; see Config.Resolver.
+// Time limits of a message (security.md): 5 s for look-ups, 8 s from its end to our answer, so
+// that the observation has time to be committed. A single question to the DNS is bounded by
+// the resolver; see Config.Resolver.
 const (
-	dnsBudget = 5 * time.Second // all look-ups, from the end of the header
-	endBudget = 8 * time.Second // from the end of the message to our answer
+	dnsBudget  = 4 * time.Second // all look-ups, from the end of the header
+	lateBudget = 1 * time.Second // those once more that the resolver does not keep, at the end
+	endBudget  = 8 * time.Second
 )
 
 // authentication is what SPF, DKIM and DMARC say of one message.
@@ -112,6 +114,9 @@ func (e *evaluation) prefetch() {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
 	}
 	dmarc.Evaluate(e.ctx, e.resolver, q)
+	if e.message.bearsOwnName() {
+		_, _ = e.resolver.LookupTXT(e.ctx, string(e.message.author)) // for P-HOST
+	}
 }
 
 // finish waits for everything, as long as ctx allows; it tells whether there is a result.
@@ -136,7 +141,9 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 	case <-ctx.Done():
 		return a, false
 	}
-	e.align(ctx, &a)
+	late, cancel := context.WithTimeout(ctx, lateBudget)
+	defer cancel()
+	e.align(late, &a)
 	return a, true
 }
 
