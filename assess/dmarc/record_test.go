@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 		{"v=DMARC1; p=reject; aspf=", Applied, `aspf="": not r or s`, ok},
 		{"v=DMARC1; p=reject; t=yes", Applied, `t="yes": not y or n`, ok},
 		{"v=DMARC1; p=reject; psd=maybe", Applied, `psd="maybe": not y, n or u`, ok},
-		{"v=DMARC1; p=reject; fo=0:1", Applied, `fo="0:1": not 0 or 1, d and s`, ok},
+		{"v=DMARC1; p=reject; fo=0:x", Applied, `fo="0:x": not 0 or 1, d and s`, ok},
 		{"v=DMARC1; p=reject; rua=bogus", Applied, `rua: "bogus": not a URI`, ok},
 		{"v=DMARC1; p=reject; rua=mailto:a@example.com,", Applied, `rua: "": not a URI`, ok},
 		{"v=DMARC1; p=reject; ruf=", Applied, `ruf: "": not a URI`, ok},
@@ -146,6 +146,7 @@ func TestParseWarnings(t *testing.T) {
 		{ruaOK, "no p: the record is read as p=none"},
 		{"sp=none", "no p, and no destination in rua: receivers ignore the record"},
 		{"p=none; fo=1", "fo is ignored without ruf"},
+		{"p=none; fo=0:1:d:s", "fo=0:1:d:s: 0 and 1 exclude each other since RFC 9989: receivers take the default, 0"},
 		{"p=none; rua=mailto:a@example.com!10m", "rua: the size behind the exclamation point is obsolete: ignored"},
 		{"p=none; rua=mailto:a@example.com!0", "rua: the size behind the exclamation point is obsolete: ignored"},
 		{"p=none; ruf=https://example.com/", `ruf: "https://example.com/": receivers need not support anything but mailto`},
@@ -207,17 +208,28 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// validFO accepts exactly the strings that the grammar derives.
+// The grammar derives exactly the strings that are taken over; with 0 and 1 both, a record of
+// RFC 7489 has the default and a warning.
 func TestFO(t *testing.T) {
-	valid := strings.Fields("0 1 d s 0:d 0:s 1:d 1:s d:0 d:1 s:0 s:1 d:s s:d 0:d:s 0:s:d 1:d:s 1:s:d d:0:s d:1:s s:0:d s:1:d d:s:0 d:s:1 s:d:0 s:d:1")
-	for _, value := range valid {
-		if !validFO(value) {
-			t.Errorf("%s is valid", value)
-		}
-	}
-	for _, value := range []string{"", ":", "0:", ":0", "00", "0:0", "0:1", "0:1:d:s", "d:d", "x", "d :s", "2", "d:s:d"} {
-		if validFO(value) {
-			t.Errorf("%q is not valid", value)
+	taken := "0 1 d s 0:d 0:s 1:d 1:s d:0 d:1 s:0 s:1 d:s s:d 0:d:s 0:s:d 1:d:s 1:s:d d:0:s d:1:s s:0:d s:1:d d:s:0 d:s:1 s:d:0 s:d:1"
+	for _, tt := range []struct {
+		values []string
+		valid  bool
+		taken  bool
+	}{
+		{strings.Fields(taken), true, true},
+		{[]string{"0:1", "1:0", "0:1:d:s", "d:1:0"}, true, false},
+		{[]string{"", ":", "0:", ":0", "00", "0:0", "0:0:1", "d:d", "x", "d :s", "2", "d:s:d"}, false, false},
+	} {
+		for _, value := range tt.values {
+			r, err := Parse("v=DMARC1; p=none; ruf=mailto:a@example.com; fo=" + value)
+			want := "0"
+			if tt.taken {
+				want = value
+			}
+			if err != nil || (r.Err() == nil) != tt.valid || r.FO != want || (len(r.Warnings) > 0) != (tt.valid && !tt.taken) {
+				t.Errorf("%q: FO %q, %v, %q, %v", value, r.FO, r.Err(), r.Warnings, err)
+			}
 		}
 	}
 }

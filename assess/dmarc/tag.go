@@ -79,9 +79,7 @@ func (r *Record) set(tag Tag) {
 	case "ruf":
 		r.RUF = r.readURIs(tag)
 	case "fo":
-		if r.check(validFO(value), tag, "0 or 1, d and s, each at most once, with colons between them") {
-			r.FO = value
-		}
+		r.setFO(tag, value)
 	case "pct", "ri", "rf":
 		r.setObsolete(tag)
 	default:
@@ -118,7 +116,7 @@ func oneOf[T ~string](dst *T, value string, words ...T) bool {
 	return false
 }
 
-// validFO checks the options of failure reports:
+// setFO reads the options of failure reports:
 //
 //	dmarc-fo   = ("0" / "1") *(":" dmarc-afrf)
 //	           / dmarc-afrf [":" ("0" / "1")] [":" dmarc-afrf]
@@ -126,21 +124,26 @@ func oneOf[T ~string](dst *T, value string, words ...T) bool {
 //	dmarc-afrf = "d" / "s"  ; each at most once
 //
 // that is d, s, and one of 0 and 1, each at most once, in any order.
-func validFO(value string) bool {
-	var number, d, s int
+//
+// RFC 7489 took 0 and 1 together, as in "0:1:d:s", and many records have them from there.
+// Receivers discard that "in favor of default values" (section 4.8): no reason to call the
+// record invalid.
+func (r *Record) setFO(tag Tag, value string) {
+	count := map[string]int{}
 	for option := range strings.SplitSeq(value, ":") {
-		switch option {
-		case "0", "1":
-			number++
-		case "d":
-			d++
-		case "s":
-			s++
-		default:
-			return false
-		}
+		count[option]++
 	}
-	return max(number, d, s) == 1
+	valid := true
+	for option, n := range count {
+		valid = valid && n == 1 && slices.Contains([]string{"0", "1", "d", "s"}, option)
+	}
+	switch {
+	case !r.check(valid, tag, "0 or 1, d and s, each at most once, with colons between them"):
+	case count["0"]+count["1"] > 1:
+		r.warn("fo=%s: 0 and 1 exclude each other since RFC 9989: receivers take the default, 0", value)
+	default:
+		r.FO = value
+	}
 }
 
 // readURIs reads a list of destinations and keeps the valid ones.
