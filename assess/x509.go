@@ -117,7 +117,7 @@ func judgeRevoked(c CertificateFacts, _ string) (Result, string) {
 	case Fail:
 		return Fail, c.Revoked.or("revoked by its authority") + "; replace it"
 	}
-	return c.Revoked.Result, c.Revoked.or("no revocation list could be had")
+	return c.Revoked.Result, "whether it was revoked is not known: " + c.Revoked.or("no revocation list could be had")
 }
 
 // listed names the first few names of a certificate.

@@ -3,9 +3,12 @@ package probe
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,19 +131,27 @@ func (c *crlCache) size() int {
 // speaks of; where it does not, nothing is asked.
 func (c *crlCache) check(ctx context.Context, dns *resolver.Resolver, path []*x509.Certificate) assess.Check {
 	if c.now().After(path[0].NotAfter) {
-		return assess.Check{Detail: "expired certificates are dropped from CRLs"}
+		return assess.Check{Detail: "the certificate has expired, and authorities drop expired ones from their CRLs"}
 	}
 	checks := make([]assess.Check, len(path)-1)
 	var wg sync.WaitGroup
 	for i := range checks {
 		if i >= maxCRLs {
-			checks[i] = assess.Check{Detail: fmt.Sprintf("%s: not asked, after %d CRLs", commonName(path[i]), maxCRLs)}
+			checks[i] = assess.Check{Detail: fmt.Sprintf("%s was not asked about, after %d CRLs", placeOf(path, i), maxCRLs)}
 			continue
 		}
-		wg.Go(func() { checks[i] = c.checkOne(ctx, dns, path[i], path[i+1]) })
+		wg.Go(func() { checks[i] = c.checkOne(ctx, dns, path, i) })
 	}
 	wg.Wait()
 	return worst(checks)
+}
+
+// placeOf calls a certificate of a path by its place in it, for people.
+func placeOf(path []*x509.Certificate, i int) string {
+	if i == 0 {
+		return "the server's certificate"
+	}
+	return "the intermediate certificate " + commonName(path[i])
 }
 
 // worst puts a revoked certificate before one of which nothing is known, and that before the others.
@@ -157,27 +168,36 @@ func worst(checks []assess.Check) assess.Check {
 	return result
 }
 
-func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, cert, issuer *x509.Certificate) assess.Check {
-	unknown := func(err error) assess.Check {
-		return assess.Check{Detail: fmt.Sprintf("%s: %v", commonName(cert), err)}
+func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []*x509.Certificate, i int) assess.Check {
+	cert, issuer := path[i], path[i+1]
+	if neverRevoked(cert) {
+		return assess.Check{Result: assess.Pass}
 	}
 	url, err := distributionPoint(cert)
 	if err != nil {
-		return unknown(err)
+		return assess.Check{Detail: fmt.Sprintf("%s %v", placeOf(path, i), err)}
 	}
 	list, err := c.get(ctx, dns, url, issuer)
-	if err != nil {
-		return unknown(err)
+	var entry *revocation
+	if err == nil {
+		entry, err = list.find(cert, issuer, c.now())
 	}
-	entry, err := list.find(cert, issuer, c.now())
-	if err != nil {
-		return unknown(err)
-	}
-	if entry == nil {
+	switch {
+	case err != nil:
+		return assess.Check{Detail: fmt.Sprintf("%v (%.200q, which %s names)", err, url, placeOf(path, i))}
+	case entry == nil:
 		return assess.Check{Result: assess.Pass}
 	}
-	return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%s was revoked on %s: %s (%s)",
-		commonName(cert), date(time.Unix(int64(entry.at), 0)), reasonName(entry.reason), url)}
+	return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%s was revoked on %s: %s (%.200q)",
+		placeOf(path, i), date(time.Unix(int64(entry.at), 0)), reasonName(entry.reason), url)}
+}
+
+var oidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
+
+// neverRevoked tells whether the authority says of a certificate, mostly of a short life, that
+// it will not publish its revocation: nobody is to look for it then (RFC 9608 §4).
+func neverRevoked(cert *x509.Certificate) bool {
+	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoRevAvail) })
 }
 
 // distributionPoint is the first place where the certificate says that its CRL is and that may be asked.
@@ -192,7 +212,7 @@ func distributionPoint(cert *x509.Certificate) (string, error) {
 			return url, nil
 		}
 		if first == nil {
-			first = fmt.Errorf("the CRL at %.200q is not asked: %w", url, err)
+			first = fmt.Errorf("names a CRL that is not asked for, %.200q: %w", url, err)
 		}
 	}
 	return "", first

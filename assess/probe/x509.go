@@ -266,11 +266,18 @@ func selfSigned(cert *x509.Certificate) bool {
 		cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
 }
 
+// commonName calls a certificate by its subject or, where that is empty as in many of today,
+// by a name of its SAN or by its serial number.
 func commonName(cert *x509.Certificate) string {
-	if cert.Subject.CommonName != "" {
+	switch {
+	case cert.Subject.CommonName != "":
 		return fmt.Sprintf("%.80q", cert.Subject.CommonName)
+	case len(cert.Subject.Names) > 0:
+		return fmt.Sprintf("%.80q", cert.Subject.String())
+	case len(cert.DNSNames) > 0:
+		return fmt.Sprintf("%.80q", cert.DNSNames[0])
 	}
-	return fmt.Sprintf("%.80q", cert.Subject.String())
+	return fmt.Sprintf("with the serial number %.40x", cert.SerialNumber)
 }
 
 func issuerName(cert *x509.Certificate) string {
