@@ -6,12 +6,14 @@ import (
 	"time"
 )
 
-// delayConn is a connection whose far end is a round trip away: each write arrives delay
-// later, in order, and nobody waits in the meantime. Where the kernel has no netem this
-// stands for the network.
+// delayConn is a connection whose client is a round trip away: each write arrives delay later,
+// in order, and nobody waits in the meantime. Where the kernel has no netem this stands for the
+// network. The round trip of TCP's own handshake, which loopback does not have, comes on top of
+// the first exchange: until then the server neither hears the client nor can say anything.
 type delayConn struct {
 	net.Conn
 	delay time.Duration
+	open  time.Time // when the handshake would be over
 
 	mu     sync.Mutex
 	closed bool
@@ -31,7 +33,10 @@ func delayed(conn net.Conn, delay time.Duration) net.Conn {
 	if delay == 0 {
 		return conn
 	}
-	c := &delayConn{Conn: conn, delay: delay, queue: make(chan segment, inFlight), done: make(chan struct{})}
+	c := &delayConn{
+		Conn: conn, delay: delay, open: time.Now().Add(delay),
+		queue: make(chan segment, inFlight), done: make(chan struct{}),
+	}
 	go c.deliver()
 	return c
 }
@@ -48,13 +53,22 @@ func (c *delayConn) deliver() {
 	}
 }
 
+func (c *delayConn) Read(data []byte) (int, error) {
+	time.Sleep(time.Until(c.open))
+	return c.Conn.Read(data)
+}
+
 func (c *delayConn) Write(data []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return 0, net.ErrClosed
 	}
-	c.queue <- segment{time.Now().Add(c.delay), append([]byte(nil), data...)}
+	sent := time.Now()
+	if sent.Before(c.open) {
+		sent = c.open
+	}
+	c.queue <- segment{sent.Add(c.delay), append([]byte(nil), data...)}
 	return len(data), nil
 }
 

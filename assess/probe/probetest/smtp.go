@@ -23,7 +23,8 @@ type SMTPConfig struct {
 	MinVersion, MaxVersion uint16
 	// Extensions are EHLO keywords besides STARTTLS; TLSExtensions are those inside TLS.
 	Extensions, TLSExtensions []string
-	// Delay is a round trip: what the server sends arrives so much later.
+	// Delay is a round trip: what the server sends arrives so much later, and the first of it a
+	// round trip later still, for the handshake of TCP.
 	Delay time.Duration
 	// Steps replace what the server does at some point of the dialogue: "greeting", "EHLO",
 	// "STARTTLS", "TLS EHLO", "QUIT".

@@ -21,7 +21,7 @@ type WebConfig struct {
 	Certificates []tls.Certificate // chosen by SNI; plain HTTP without any
 	// Pages by host and path: PolicyPath("example.org"), "crl.example.net/root.crl".
 	Pages map[string]http.HandlerFunc
-	Delay time.Duration // a round trip: what the server sends arrives so much later
+	Delay time.Duration // a round trip, as in SMTPConfig
 }
 
 // Web is a web server on loopback.
