@@ -34,25 +34,38 @@ type lab struct {
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	l := &lab{t: t, ports: make(map[uint16]uint16)}
+	return newDistantLab(t, 0, 0)
+}
+
+// newDistantLab is a lab whose servers are a round trip away; that of the resolver stands for
+// what it has to ask itself.
+func newDistantLab(t testing.TB, delay, resolving time.Duration) *lab {
+	t.Helper()
+	l := &lab{t: t, delay: delay, ports: make(map[uint16]uint16)}
 	var err error
 	l.ca, err = probetest.NewCA(probetest.CAConfig{CRLURL: "http://crl.lab.example"})
 	must(t, err)
-	l.dns, err = probetest.NewDNS(probetest.DNSConfig{Zones: []probetest.Zone{
+	l.dns, err = probetest.NewDNS(probetest.DNSConfig{Delay: resolving, Zones: []probetest.Zone{
 		{Name: "example", Signed: true},
 		{Name: "lab.example", Signed: true, Records: "crl A 127.0.0.80"},
 	}})
 	must(t, err)
 	t.Cleanup(func() { l.dns.Close() })
-	dns, err := resolver.New(resolver.Config{Servers: []string{l.dns.Addr()}})
-	must(t, err)
-	dns.SelfTest(context.Background())
 	l.dialer = &Dialer{Allow: prefixes("127.0.0.0/8"), Ports: l.ports}
 	limits := BulkLimits()
 	l.env = Env{
-		Resolver: dns, Dialer: l.dialer, Roots: l.ca.Roots(), EHLO: "probe.example", Limits: limits,
+		Resolver: l.resolver(), Dialer: l.dialer, Roots: l.ca.Roots(), EHLO: "probe.example", Limits: limits,
 	}
 	return l
+}
+
+// resolver makes a resolver with an empty cache.
+func (l *lab) resolver() *resolver.Resolver {
+	l.t.Helper()
+	dns, err := resolver.New(resolver.Config{Servers: []string{l.dns.Addr()}})
+	must(l.t, err)
+	dns.SelfTest(context.Background())
+	return dns
 }
 
 // zone adds a signed zone.

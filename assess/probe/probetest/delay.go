@@ -72,6 +72,11 @@ func (c *delayConn) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
+// Deadlines are for reads: crypto/tls ends a connection with a deadline in the past for further
+// writes, and those before it are still under way.
+func (c *delayConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *delayConn) SetWriteDeadline(time.Time) error { return nil }
+
 // Close delivers what is under way and closes the connection.
 func (c *delayConn) Close() error {
 	c.mu.Lock()
