@@ -108,11 +108,11 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 			return nil, fail(exitUnavailable, "cannot write the database: %w; --no-store probes without one", err)
 		}
 	}
-	limits := probe.DefaultLimits()
+	limits := config.limits()
 	if o.file != "" {
 		limits = probe.BulkLimits()
 	}
-	b.assessor, err = newAssessor(config, logger, b.store, r, surroundings{}, limits)
+	b.assessor, err = newAssessor(config, logger, b.store, r, a.around, limits)
 	if err != nil {
 		b.close()
 		return nil, failure{exitUsage, err}
@@ -132,19 +132,21 @@ func (b *bulk) close() {
 }
 
 // run assesses one domain. A run that measured nothing still has what is known.
-func (b *bulk) run(ctx context.Context, d assess.Domain) (assess.Assessment, error) {
+func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
 	if err := b.assessor.Eligible(d); err != nil {
-		return assess.Assessment{}, err
+		return r, err
 	}
 	if b.store == nil {
-		return b.assessor.Measure(ctx, d)
+		r.Assessment, err = b.assessor.Measure(ctx, d)
+		return r, err
 	}
-	result, err := b.assessor.Assess(ctx, d)
-	if err == nil {
+	r.Assessment, err = b.assessor.Assess(ctx, d)
+	if err == nil || errors.Is(err, assess.ErrNothingMeasured) {
 		// The daemon need not do it again before it is due.
-		err = b.store.Postpone(ctx, d, b.config.schedule().Next(result, nil, time.Now(), 0.5))
+		r.Next = b.config.schedule().Next(r.Assessment, err, time.Now(), 0.5)
+		err = errors.Join(err, b.store.Postpone(ctx, d, r.Next))
 	}
-	return result, err
+	return r, err
 }
 
 // few probes the domains of the command line and prints summaries.
@@ -166,7 +168,7 @@ func (b *bulk) few(ctx context.Context, args []string) error {
 			failed = failure{exitUnavailable, fmt.Errorf("%s: %w", d, err)}
 			continue
 		}
-		reports = append(reports, report{Assessment: result})
+		reports = append(reports, result)
 	}
 	if err := b.writeReports(reports, len(domains) > 1); err != nil {
 		return err
@@ -275,13 +277,13 @@ func (b *bulk) progressBar(total int) (bar *mpb.Bar, done func()) {
 }
 
 // writeResult prints one line; it tells whether the assessment was made and stored.
-func (b *bulk) writeResult(d assess.Domain, result assess.Assessment, err error) bool {
+func (b *bulk) writeResult(d assess.Domain, result report, err error) bool {
 	if err != nil && !errors.Is(err, assess.ErrNothingMeasured) {
 		fmt.Fprintf(b.err, "peerscore: %s: %s\n", d, printable(err.Error()))
 		return false
 	}
 	if b.json {
-		return writeJSONLine(b.out, report{Assessment: result}.json(false)) == nil
+		return writeJSONLine(b.out, result.json(false)) == nil
 	}
 	_, err = fmt.Fprintf(b.out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
 		number(result.Scores[assess.Confidentiality]), number(result.Scores[assess.Identity]), number(result.Scores[assess.Integrity]))

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"peerscore/assess/probe"
 )
 
 func TestConfigParse(t *testing.T) {
@@ -111,4 +113,28 @@ func show(t *testing.T, c Config) string {
 		t.Fatal(err)
 	}
 	return out.String()
+}
+
+// What the operator configures must reach the parts that it is about.
+func TestConfigReachesTheParts(t *testing.T) {
+	c := defaultConfig()
+	if err := c.parse("[assess]\nprobes_per_minute = 7\nconcurrency = 6\nmax_age = \"3d\"\nretry = \"2h\"\nenabled = false\n" +
+		"[score]\nthreshold = 0.5\nwindow = \"20d\"\n[store]\nkeep = \"90d\""); err != nil {
+		t.Fatal(err)
+	}
+	if l := c.limits(); l.ProbesPerMinute != 7 || l.AtOnce != 6 || l.Reserved != 3 {
+		t.Errorf("limits %+v", l)
+	}
+	if s := c.schedule(); s.MaxAge != 3*day || s.Retry != 2*time.Hour || s.Concurrency != 6 {
+		t.Errorf("schedule %+v", s)
+	}
+	if r := c.rules(); r.Threshold != 0.5 || !r.Passive {
+		t.Errorf("rules %+v", r)
+	}
+	if o := c.storeOptions(nil); o.Window != 20*day || o.Keep != 90*day {
+		t.Errorf("store options %+v", o)
+	}
+	if l := defaultConfig().limits(); l != probe.DefaultLimits() {
+		t.Errorf("the default is %+v, the prober says %+v", l, probe.DefaultLimits())
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -19,10 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-msgauth/dkim"
-
 	"peerscore/assess/probe/probetest"
-	"peerscore/milter/miltertest"
 )
 
 // demoProvider is one provider of the embedded internet. Number n has its MX hosts at
@@ -31,8 +27,8 @@ import (
 type demoProvider struct {
 	domain   string
 	story    string   // why it is here, for the reader of this table
-	signed   bool     // DNSSEC
-	mx       []string // each good, self-signed, wrong-name, expired, plain, or dead
+	zone     string   // signed, unsigned, or bogus: signed, and the signatures are broken
+	mx       []string // each good, self-signed, wrong-name, expired, revoked, plain, or dead
 	tlsa     bool
 	spf      string // the record after "v=spf1 ip4:<its /24> "; "" for no record
 	dmarc    string // "" for no record
@@ -40,22 +36,24 @@ type demoProvider struct {
 	key      string // what it signs with: rsa, ed25519, or "" for not at all
 	senders  int    // outbound hosts
 	plain    int    // of these, how many speak no TLS
-	messages int
+	messages int    // 0: it sends nothing, we write to it
 }
 
 var demoProviders = []demoProvider{
-	{"nordmail.example", "everything, kept well", true, []string{"good", "good"}, true, "-all", "p=reject; rua=mailto:dmarc@nordmail.example", true, "rsa", 2, 0, 48},
-	{"uni.example", "signed zone, no TLSA", true, []string{"good", "good"}, false, "-all", "p=quarantine; rua=mailto:dmarc@uni.example", false, "rsa", 3, 0, 40},
-	{"bigcorp.example", "a large provider without DNSSEC", false, []string{"good", "good", "good"}, false, "~all", "p=reject; rua=mailto:d@bigcorp.example", true, "rsa", 5, 0, 60},
-	{"modern.example", "signs with Ed25519", false, []string{"good"}, false, "-all", "p=none", false, "ed25519", 1, 0, 16},
-	{"bank.example", "no signature, policy without keys", true, []string{"good"}, false, "-all", "p=reject; rua=mailto:d@bank.example", false, "", 1, 0, 20},
-	{"town-hall.example", "a self-signed certificate", false, []string{"self-signed"}, false, "-all", "", false, "", 1, 0, 12},
-	{"clinic.example", "a certificate that ran out", false, []string{"expired"}, false, "~all", "", false, "rsa", 1, 0, 12},
-	{"webshop.example", "a certificate for another name", false, []string{"wrong-name"}, false, "~all", "p=none", false, "rsa", 1, 0, 18},
-	{"club.example", "one of three hosts in plain text", false, []string{"good", "good"}, false, "?all", "", false, "", 1, 1, 8},
-	{"press.example", "no TLS at all", false, []string{"plain"}, false, "-all", "p=none", false, "rsa", 1, 1, 14},
-	{"oldisp.example", "nothing but a mail server", false, []string{"plain"}, false, "", "", false, "", 1, 1, 10},
-	{"island.example", "its mail server is down", true, []string{"dead"}, false, "-all", "", false, "rsa", 1, 0, 6},
+	{"nordmail.example", "everything, kept well", "signed", []string{"good", "good"}, true, "-all", "p=reject; rua=mailto:dmarc@nordmail.example", true, "rsa", 2, 0, 48},
+	{"uni.example", "signed zone, no TLSA", "signed", []string{"good", "good"}, false, "-all", "p=quarantine; rua=mailto:dmarc@uni.example", false, "rsa", 3, 0, 40},
+	{"bigcorp.example", "a large provider without DNSSEC", "unsigned", []string{"good", "good", "good"}, false, "~all", "p=reject; rua=mailto:d@bigcorp.example", true, "rsa", 5, 0, 60},
+	{"modern.example", "signs with Ed25519", "unsigned", []string{"good"}, false, "-all", "p=none", false, "ed25519", 1, 0, 16},
+	{"bank.example", "no signature, policy without keys", "signed", []string{"good"}, false, "-all", "p=reject; rua=mailto:d@bank.example", false, "", 1, 0, 20},
+	{"town-hall.example", "a self-signed certificate", "unsigned", []string{"self-signed"}, false, "-all", "", false, "", 1, 0, 12},
+	{"clinic.example", "a certificate that ran out", "unsigned", []string{"expired"}, false, "~all", "", false, "rsa", 1, 0, 12},
+	{"webshop.example", "a certificate for another name", "unsigned", []string{"wrong-name"}, false, "~all", "p=none", false, "rsa", 1, 0, 18},
+	{"club.example", "one of three hosts in plain text", "unsigned", []string{"good", "good"}, false, "?all", "", false, "", 1, 1, 8},
+	{"press.example", "no TLS at all", "unsigned", []string{"plain"}, false, "-all", "p=none", false, "rsa", 1, 1, 14},
+	{"oldisp.example", "nothing but a mail server", "unsigned", []string{"plain"}, false, "", "", false, "", 1, 1, 10},
+	{"island.example", "its mail server is down", "signed", []string{"dead"}, false, "-all", "", false, "rsa", 1, 0, 6},
+	{"agency.example", "a certificate that its authority revoked", "unsigned", []string{"revoked"}, false, "-all", "p=none", false, "", 1, 0, 9},
+	{"broken.example", "a zone whose signatures are broken", "bogus", []string{"good"}, false, "-all", "", false, "", 0, 0, 0},
 }
 
 // demoSource is outbound host i of provider n.
@@ -63,27 +61,31 @@ func demoSource(n, i int) string { return fmt.Sprintf("192.0.2.%d", 16*n+i) }
 
 const (
 	demoSelector = "demo"
-	demoSpoofs   = 24
+	demoOwn      = "demo.example" // the domain of the host that runs peerscore
+	demoMX       = "mx." + demoOwn
+	crlHost      = "crl." + demoOwn
+	crlAddress   = "127.84.0.1"
 )
 
 // demoWorld is the embedded internet: name server, mail servers, policy and CRL hosts.
 type demoWorld struct {
-	dns      *probetest.DNS
-	ca       *probetest.CA
-	smtpPort uint16
-	closers  []io.Closer
-	rsaKey   crypto.Signer
-	edKey    crypto.Signer
+	providers []demoProvider
+	dns       *probetest.DNS
+	ca        *probetest.CA
+	port      uint16 // of every server but the name server
+	closers   []io.Closer
+	rsaKey    crypto.Signer
+	edKey     crypto.Signer
 }
 
-func startDemoWorld() (_ *demoWorld, err error) {
-	w := &demoWorld{}
+func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
+	w := &demoWorld{providers: providers}
 	defer func() {
 		if err != nil {
 			w.Close()
 		}
 	}()
-	if w.ca, err = probetest.NewCA(probetest.CAConfig{Name: "Demo CA"}); err != nil {
+	if w.ca, err = probetest.NewCA(probetest.CAConfig{Name: "Demo CA", CRLURL: "http://" + crlHost}); err != nil {
 		return nil, err
 	}
 	if w.rsaKey, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
@@ -92,23 +94,27 @@ func startDemoWorld() (_ *demoWorld, err error) {
 	if _, w.edKey, err = ed25519.GenerateKey(rand.Reader); err != nil {
 		return nil, err
 	}
-	if w.smtpPort, err = freePort(); err != nil {
+	if w.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	var zones []probetest.Zone
 	reverse := ""
-	for n, p := range demoProviders {
+	for n, p := range providers {
 		records, err := w.startProvider(n, p)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.domain, err)
 		}
-		zones = append(zones, probetest.Zone{Name: p.domain, Records: records, Signed: p.signed})
+		zones = append(zones, probetest.Zone{Name: p.domain, Records: records, Signed: p.zone == "signed", Bogus: p.zone == "bogus"})
 		for host := range p.senders {
 			reverse += fmt.Sprintf("%d PTR out%d.%s.\n", 16*n+host, host+1, p.domain)
 		}
 	}
+	if err := w.startCRLHost(); err != nil {
+		return nil, err
+	}
 	zones = append(zones,
 		probetest.Zone{Name: "example", Signed: true},
+		probetest.Zone{Name: demoOwn, Records: "@ MX 10 mx\nmx A 127.81.0.1\ncrl A " + crlAddress + "\n"},
 		probetest.Zone{Name: "2.0.192.in-addr.arpa", Records: reverse},
 		probetest.Zone{Name: "forwarder.example", Records: "@ TXT \"v=spf1 ip4:198.51.100.1 -all\"\n"},
 	)
@@ -196,8 +202,11 @@ func (w *demoWorld) startMX(kind, name, address string) (tls.Certificate, error)
 	if err != nil || kind == "dead" {
 		return cert, err
 	}
+	if kind == "revoked" {
+		w.ca.Revoke(cert)
+	}
 	config := probetest.SMTPConfig{
-		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.smtpPort).String(), Name: name,
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.port).String(), Name: name,
 		Certificates: []tls.Certificate{cert},
 	}
 	if kind == "plain" {
@@ -218,7 +227,7 @@ func (w *demoWorld) startPolicyHost(records *strings.Builder, n int, p demoProvi
 	address := fmt.Sprintf("127.84.%d.1", n+1)
 	lines := []string{"version: STSv1", "mode: enforce", "mx: *." + p.domain, "max_age: 1209600"}
 	web, err := probetest.NewWeb(probetest.WebConfig{
-		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.smtpPort).String(), Certificates: []tls.Certificate{cert},
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.port).String(), Certificates: []tls.Certificate{cert},
 		Pages: map[string]http.HandlerFunc{probetest.PolicyPath(p.domain): probetest.Policy(lines...)},
 	})
 	if err != nil {
@@ -227,6 +236,29 @@ func (w *demoWorld) startPolicyHost(records *strings.Builder, n int, p demoProvi
 	w.closers = append(w.closers, web)
 	fmt.Fprintf(records, "mta-sts A %s\n", address)
 	return nil
+}
+
+// startCRLHost serves what the authority has revoked by now.
+func (w *demoWorld) startCRLHost() error {
+	root, err := w.ca.RootCRL(nil)
+	if err != nil {
+		return err
+	}
+	issuing, err := w.ca.CRL(nil)
+	if err != nil {
+		return err
+	}
+	web, err := probetest.NewWeb(probetest.WebConfig{
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(crlAddress), w.port).String(),
+		Pages: map[string]http.HandlerFunc{
+			crlHost + "/root.crl":    probetest.Page("application/pkix-crl", root),
+			crlHost + "/issuing.crl": probetest.Page("application/pkix-crl", issuing),
+		},
+	})
+	if err == nil {
+		w.closers = append(w.closers, web)
+	}
+	return err
 }
 
 func spkiDigest(cert tls.Certificate) string {
@@ -249,73 +281,4 @@ func keyRecord(key crypto.Signer) (string, error) {
 	}
 	b64 := base64.StdEncoding.EncodeToString(der)
 	return fmt.Sprintf("\"v=DKIM1; k=rsa; p=%s\" \"%s\"", b64[:200], b64[200:]), nil
-}
-
-// demoSession is one SMTP session to be played into the milter.
-type demoSession struct {
-	peer    miltertest.Peer
-	message miltertest.Message
-}
-
-// sessions are all that is played: honest mail of every provider, spoofs, and forwarded mail.
-func (w *demoWorld) sessions() ([]demoSession, error) {
-	var sessions []demoSession
-	for n, p := range demoProviders {
-		for i := range p.messages {
-			s, err := w.honest(n, p, i)
-			if err != nil {
-				return nil, err
-			}
-			sessions = append(sessions, s)
-		}
-	}
-	for i := range demoSpoofs { // a spoofer claims to be the best and the bank
-		victim := demoProviders[i%2*4].domain
-		spoof := newDemoSession("203.0.113.66", "evil.example", "ceo@"+victim, victim, i)
-		spoof.message.Data = append([]byte("Peer-Score: mx.demo.example; domain="+victim+"; identity=5\r\n"), spoof.message.Data...)
-		sessions = append(sessions, spoof)
-	}
-	for i := range 12 { // a forwarder passes on signed mail
-		s, err := w.honest(0, demoProviders[0], 1000+i)
-		if err != nil {
-			return nil, err
-		}
-		s.peer = newDemoSession("198.51.100.1", "forwarder.example", "", "", 0).peer
-		s.message.From = fmt.Sprintf("srs%d@forwarder.example", i)
-		sessions = append(sessions, s)
-	}
-	return sessions, nil
-}
-
-// honest is message i of provider n, from one of its hosts and signed as the provider does.
-func (w *demoWorld) honest(n int, p demoProvider, i int) (demoSession, error) {
-	host := i % p.senders
-	s := newDemoSession(demoSource(n, host), p.domain, "info@"+p.domain, p.domain, i)
-	s.peer.Name = fmt.Sprintf("out%d.%s", host+1, p.domain)
-	s.peer.HELO = s.peer.Name
-	if host < p.plain {
-		s.peer.TLSVersion, s.peer.Cipher = "", ""
-	}
-	if p.key == "" {
-		return s, nil
-	}
-	var signed bytes.Buffer
-	err := dkim.Sign(&signed, bytes.NewReader(s.message.Data), &dkim.SignOptions{
-		Domain: p.domain, Selector: demoSelector, Signer: w.signer(p.key), Hash: crypto.SHA256,
-		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed,
-	})
-	s.message.Data = signed.Bytes()
-	return s, err
-}
-
-func newDemoSession(address, helo, reversePath, author string, i int) demoSession {
-	return demoSession{
-		peer: miltertest.Peer{
-			Addr: netip.MustParseAddr(address), HELO: "mail." + helo, TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384",
-		},
-		message: miltertest.Message{
-			QueueID: fmt.Sprintf("4DEMO%05d", i), From: reversePath, To: []string{"you@demo.example"},
-			Data: fmt.Appendf(nil, "From: Somebody <somebody@%s>\r\nTo: you@demo.example\r\nSubject: message %d\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@%s>\r\n\r\nHello, this is message %d.\r\n", author, i, i, author, i),
-		},
-	}
 }

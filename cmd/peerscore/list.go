@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -106,31 +107,37 @@ func (a *app) writePeers(peers []store.Peer, now time.Time) error {
 		fmt.Fprintln(a.err, "peerscore: no peer matches; peers become known when mail is exchanged with them")
 		return nil
 	}
-	if a.terminal {
-		a.writePeerTable(a.out, peers, now)
-		return nil
-	}
-	for _, p := range peers {
-		fmt.Fprintf(a.out, "%-30s %-8s %4s %4s %4s  %d sessions, seen %s\n", p.Domain, p.Status,
-			number(p.Scores[assess.Confidentiality]), number(p.Scores[assess.Identity]), number(p.Scores[assess.Integrity]),
-			p.Credited, ago(p.LastSeen, now))
-	}
+	a.writePeerTable(a.out, peers, now)
 	return nil
 }
 
+// writePeerTable draws the same table on a terminal and into a pipe, where it has no colours.
 func (c console) writePeerTable(w io.Writer, peers []store.Peer, now time.Time) {
 	t := table.NewWriter()
-	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.AppendHeader(table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen", "Status"})
+	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen"})
 	for _, p := range peers {
 		row := table.Row{string(p.Domain)}
 		for _, category := range assess.Categories {
-			s := p.Scores[category]
-			row = append(row, c.paintLevel(s.Level(), fmt.Sprintf("%s %3s", stars(s), number(s))))
+			row = append(row, c.cell(p, category))
 		}
-		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now), p.Status))
+		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now)))
 	}
-	t.Render()
+	fmt.Fprintln(w, t.Render())
+}
+
+// cell is a score; the first of a domain without scores says why there are none.
+func (c console) cell(p store.Peer, category assess.Category) string {
+	s := p.Scores[category]
+	text := strings.TrimRight(stars(s), " ")
+	switch {
+	case s.Known:
+		text += " " + number(s)
+	case !p.Scores.Known() && category == assess.Confidentiality:
+		text += " " + string(p.Status)
+	}
+	return c.paintLevel(s.Level(), text)
 }

@@ -30,11 +30,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], console{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "",
-		progress: term.IsTerminal(int(os.Stderr.Fd())),
-	})
+	code := run(ctx, os.Args[1:], &app{console: standardConsole()})
 	stop()
 	os.Exit(code)
 }
@@ -43,8 +39,19 @@ func main() {
 type console struct {
 	in       io.Reader
 	out, err io.Writer
-	terminal bool // out is a terminal: colours and tables are welcome
+	colours  bool // out is a terminal that wants them
+	width    int  // of the terminal that out is; 0 where it is none
 	progress bool // err is a terminal: a progress bar is welcome
+}
+
+// standardConsole is the one that the process was started on. NO_COLOR is no-color.org's.
+func standardConsole() console {
+	c := console{in: os.Stdin, out: os.Stdout, err: os.Stderr, progress: term.IsTerminal(int(os.Stderr.Fd()))}
+	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		c.width = width
+		c.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	}
+	return c
 }
 
 // failure is an error with the exit status that it means.
@@ -60,9 +67,10 @@ func fail(status int, format string, args ...any) error {
 	return failure{status, fmt.Errorf(format, args...)}
 }
 
-// app is what every command shares: the console and the flags of the root.
+// app is what every command shares: the console, the world outside and the flags of the root.
 type app struct {
 	console
+	around     surroundings
 	configPath string
 	dbPath     string
 	json       bool
@@ -70,8 +78,7 @@ type app struct {
 
 // run executes one command line and returns its exit status. An error is one line on standard
 // error that says what to do.
-func run(ctx context.Context, args []string, c console) int {
-	a := &app{console: c}
+func run(ctx context.Context, args []string, a *app) int {
 	root := a.command()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -84,7 +91,7 @@ func run(ctx context.Context, args []string, c console) int {
 		status = f.status
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(c.err, "peerscore: %s\n", printable(err.Error()))
+		fmt.Fprintf(a.err, "peerscore: %s\n", printable(err.Error()))
 	}
 	return status
 }

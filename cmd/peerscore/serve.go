@@ -45,7 +45,7 @@ messages at hand, commits and closes.`,
 				return err
 			}
 			level := &slog.LevelVar{}
-			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), surroundings{})
+			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), a.around)
 			if err != nil {
 				return failure{exitUnavailable, err}
 			}
@@ -74,7 +74,7 @@ func (a *app) reload(d *daemon, level *slog.LevelVar) {
 	d.log.Info("configuration reloaded", "applies", "log.level, header.*, milter.* but listen and socket_*; all else on restart")
 }
 
-// surroundings are what the demo replaces. The zero value is the real world.
+// surroundings are what the demo and the tests replace. The zero value is the real world.
 type surroundings struct {
 	ports     map[uint16]uint16 // instead of 25, 80 and 443
 	roots     *x509.CertPool
@@ -113,7 +113,7 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 	if d.store, err = store.Open(ctx, config.Store.Path, options); err != nil {
 		return nil, fmt.Errorf("%w; --db or store.path names another file", err)
 	}
-	if d.assessor, err = newAssessor(config, logger, d.store, d.resolver, around, probe.DefaultLimits()); err != nil {
+	if d.assessor, err = newAssessor(config, logger, d.store, d.resolver, around, config.limits()); err != nil {
 		return nil, err
 	}
 	d.standings = store.NewStandings(d.store, store.Judge{Profile: d.assessor.Profile, Rules: d.assessor.Rules, Window: d.assessor.Window})
@@ -309,6 +309,12 @@ func (c Config) schedule() assess.Schedule {
 	s := assess.DefaultSchedule()
 	s.MaxAge, s.Retry, s.Concurrency = time.Duration(c.Assess.MaxAge), time.Duration(c.Assess.Retry), c.Assess.Concurrency
 	return s
+}
+
+func (c Config) limits() probe.Limits {
+	l := probe.DefaultLimits()
+	l.ProbesPerMinute, l.AtOnce, l.Reserved = c.Assess.ProbesPerMinute, c.Assess.Concurrency, c.Assess.Concurrency/2
+	return l
 }
 
 func (c Config) storeOptions(logger *slog.Logger) store.Options {

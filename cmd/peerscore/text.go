@@ -36,7 +36,7 @@ func printable(s string) string {
 
 // paint colours only on a terminal.
 func (c console) paint(colors text.Colors, s string) string {
-	if !c.terminal {
+	if !c.colours {
 		return s
 	}
 	return colors.EscapeSeq() + s + text.Reset.EscapeSeq()
@@ -122,7 +122,7 @@ func unit(d time.Duration) string {
 
 // writeSummary is the text of `show`: three scores, support by standard, basis and age.
 func (c console) writeSummary(w io.Writer, r report, now time.Time) {
-	c.writeTitle(w, r, now)
+	c.writeTitle(w, r)
 	for _, category := range assess.Categories {
 		c.writeScore(w, category, r.Scores[category])
 	}
@@ -134,7 +134,7 @@ func (c console) writeSummary(w io.Writer, r report, now time.Time) {
 	c.writeBasis(w, r, now)
 }
 
-func (c console) writeTitle(w io.Writer, r report, _ time.Time) {
+func (c console) writeTitle(w io.Writer, r report) {
 	title := string(r.Domain)
 	if u := r.Domain.Unicode(); u != title {
 		title += " (" + printable(u) + ")"
@@ -204,18 +204,18 @@ func (c console) writeBasis(w io.Writer, r report, now time.Time) {
 	if r.Evidence.Facts != nil {
 		probed = "probed " + ago(r.Evidence.Facts.At, now)
 	}
-	line := fmt.Sprintf("  Basis: %s; %d credited %s from %d %s in %s", probed,
+	line := fmt.Sprintf("Basis: %s; %d credited %s from %d %s in %s", probed,
 		tally.Credited(), plural(tally.Credited(), "session", "sessions"),
 		len(tally.Hosts), plural(len(tally.Hosts), "host", "hosts"), unit(tally.Window))
 	if tally.Unauthenticated > 0 {
 		line += fmt.Sprintf("; %d unauthenticated, not counted", tally.Unauthenticated)
 	}
-	fmt.Fprintf(w, "%s. Profile %s.\n", line, r.Profile)
+	fmt.Fprintf(w, "  %s\n", c.hang(2, line+". Profile "+r.Profile+"."))
 }
 
 // writeExplanation is the text of `explain`: every test behind every star.
 func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
-	c.writeTitle(w, r, now)
+	c.writeTitle(w, r)
 	for _, category := range assess.Categories {
 		s := r.Scores[category]
 		c.writeScore(w, category, s)
@@ -233,7 +233,7 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 			c.writeTest(w, t, now)
 		}
 		for _, note := range r.Verdicts[s].Notes {
-			fmt.Fprintf(w, "    %s %s\n", c.paint(yellow, "note"), printable(note))
+			c.writeFinding(w, c.paint(yellow, fmt.Sprintf("%-8s", "note")), printable(note))
 		}
 	}
 	fmt.Fprintln(w)
@@ -245,10 +245,56 @@ func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
 	if colors == nil {
 		colors = faint
 	}
+	result := t.Result.String()
+	if t.Result == assess.NotApplicable {
+		result = "n/a" // the token is too wide for the column
+	}
 	subject := printable(t.Subject)
 	if t.Address != "" && t.Address != t.Subject {
 		subject += " [" + printable(t.Address) + "]"
 	}
-	fmt.Fprintf(w, "    %s %s, %s: %s %s\n", c.paint(colors, fmt.Sprintf("%-7s", t.Result)), subject, printable(t.Test),
-		printable(t.Detail), c.paint(faint, "("+string(t.Direction)+", "+ago(t.At, now)+")"))
+	label := fmt.Sprintf("%s %-12s", c.paint(colors, fmt.Sprintf("%-8s", result)), printable(t.Test))
+	source := fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now))
+	c.writeFinding(w, label, subject+": "+printable(t.Detail)+" "+strings.ReplaceAll(source, " ", unbroken))
+}
+
+// writeFinding prints one finding behind its label.
+func (c console) writeFinding(w io.Writer, label, finding string) {
+	const margin = "    "
+	indent := len(margin) + text.StringWidthWithoutEscSequences(label) + 1
+	fmt.Fprintf(w, "%s%s %s\n", margin, label, c.hang(indent, finding))
+}
+
+// unbroken is a blank at which hang does not break a line. No peer's text that went through
+// printable has one.
+const unbroken = "\u00a0"
+
+// hang breaks a text on a terminal into lines that stand below each other, the first of them
+// behind indent columns. Into a pipe everything goes on one line.
+func (c console) hang(indent int, s string) string {
+	if room := c.width - indent; room >= 30 {
+		s = strings.ReplaceAll(wrap(s, room), "\n", "\n"+strings.Repeat(" ", indent))
+	}
+	return strings.ReplaceAll(s, unbroken, " ")
+}
+
+// wrap breaks lines between words, and nowhere else, so that what is copied stays whole.
+func wrap(s string, width int) string {
+	var out strings.Builder
+	column := 0
+	for i, word := range strings.Split(s, " ") {
+		n := text.StringWidthWithoutEscSequences(word)
+		switch {
+		case i == 0:
+		case column+1+n > width:
+			out.WriteByte('\n')
+			column = 0
+		default:
+			out.WriteByte(' ')
+			column++
+		}
+		out.WriteString(word)
+		column += n
+	}
+	return out.String()
 }

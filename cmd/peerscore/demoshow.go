@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"peerscore/store"
+)
+
+func (a *app) headline(s string) { fmt.Fprintf(a.out, "\n%s\n", a.paint(bold, s)) }
+
+// say prints a paragraph of the story.
+func (a *app) say(format string, args ...any) {
+	const readable = 84
+	width := readable
+	if a.width > 0 {
+		width = min(a.width, readable)
+	}
+	for _, line := range strings.Split(wrap(fmt.Sprintf(format, args...), width), "\n") {
+		fmt.Fprintln(a.out, a.paint(faint, line))
+	}
+}
+
+func (a *app) introduceDemo(providers int) {
+	a.headline("peerscore demo: an internet on loopback")
+	a.say("%d mail providers, good and bad, with name servers, mail servers and certificates made just now, and a mail host of ours that knows none of them.", providers)
+}
+
+// showDemo is what a newcomer sees: who protects mail, why, what messages carry, what to type next.
+func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
+	shown := &app{console: a.console, dbPath: o.path}
+	reader, err := shown.openReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	a.say("%d sessions came through its milter in %.1f s; each peer was probed on first sight.", o.sessions, o.took.Seconds())
+
+	a.headline("Who protects mail?  peerscore list --sort integrity")
+	a.say("How well each peer keeps mail from being read, forged and altered. 3.5 stars protect.\n")
+	if err := shown.list(ctx, reader, store.Filter{Sort: "integrity"}); err != nil {
+		return err
+	}
+
+	a.headline("Why these stars?  peerscore explain webshop.example")
+	a.say("Every test behind every star. Inbound was probed; outbound is what its own messages showed.\n")
+	r, err := reader.report(ctx, "webshop.example")
+	if err != nil {
+		return err
+	}
+	a.writeExplanation(a.out, r, time.Now())
+
+	a.headline("What does a message carry?")
+	a.say("The header of a message proven to come from nordmail.example, as it was delivered.\n")
+	a.writeFields(o.honest)
+
+	a.headline("And a spoof?")
+	a.say("%d messages claimed to be from nordmail.example or bank.example, and brought stars of their own. They were delivered, since peerscore rejects nothing, without any stars; and every score and every count of sessions is what it was before.\n", o.spoofs)
+	a.writeFields(o.spoof)
+
+	a.headline("Your turn")
+	a.say("The database was left behind:\n")
+	fmt.Fprintf(a.out, "  db=%s\n", o.path)
+	for _, command := range []string{"show nordmail.example", "explain broken.example", "list --below 3.5 --json"} {
+		fmt.Fprintf(a.out, "  %s --db $db %s\n", os.Args[0], command)
+	}
+	fmt.Fprintln(a.out)
+	return nil
+}
+
+// writeFields prints those fields of a message's header that tell the story, folded as delivered.
+func (a *app) writeFields(message string) {
+	for _, field := range headerFields(message) {
+		name, _, _ := strings.Cut(field, ":")
+		if !oneOf(strings.ToLower(name), "from", "to", "subject") && !strings.HasPrefix(name, "Peer-Score") {
+			continue
+		}
+		for _, line := range strings.Split(field, "\n") {
+			fmt.Fprintf(a.out, "  %s\n", printable(line))
+		}
+	}
+}
+
+// headerFields splits the header of a message into fields, each with its folds as LF.
+func headerFields(message string) []string {
+	header, _, _ := strings.Cut(strings.ReplaceAll(message, "\r\n", "\n"), "\n\n")
+	var fields []string
+	for _, line := range strings.Split(header, "\n") {
+		if len(fields) > 0 && (strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")) {
+			fields[len(fields)-1] += "\n" + line
+			continue
+		}
+		fields = append(fields, line)
+	}
+	return fields
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// labPort, where it is set, is the port of every server in the laboratory: the binary under
+// test then finds mail and web servers there.
+const labPort = "LAB_PORT"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"peerscore": func() {
+		port, err := strconv.ParseUint(os.Getenv(labPort), 10, 16)
+		if err != nil {
+			main()
+			return
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		os.Exit(run(ctx, os.Args[1:], &app{console: standardConsole(), around: allServersAt(uint16(port))}))
+	}})
+}
+
+// TestScript tells one story a command. Each script has the world of the demo around it:
+// lab.toml configures a mail host in it, whose milter listens on milter.sock.
+func TestScript(t *testing.T) {
+	world := startLab(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup:               func(env *testscript.Env) error { return setUpScript(env, world) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":      exits,
+			"eventually": eventually,
+			"signal":     sendSignal,
+			"notified":   notified,
+			"json":       jsonValue,
+			"deliver":    func(ts *testscript.TestScript, _ bool, args []string) { deliver(ts, world, args) },
+		},
+	})
+}
+
+// hostile is a provider whose DNS holds control characters.
+var hostile = demoProvider{"hostile.example", "escape sequences", "unsigned", []string{"good"}, false,
+	`exp=\027[31mred\007 ~all`, `p=none; x=\027]0;title\007`, false, "", 1, 0, 1}
+
+func startLab(t *testing.T) *demoWorld {
+	world, err := startDemoWorld(append(slices.Clone(demoProviders), hostile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { world.Close() })
+	return world
+}
+
+type notifySocket struct{}
+
+func setUpScript(env *testscript.Env, world *demoWorld) error {
+	config := demoConfig(world, env.WorkDir)
+	config.Milter.Listen = Listeners{{"unix", filepath.Join(env.WorkDir, "milter.sock")}}
+	config.Assess.CAFile = filepath.Join(env.WorkDir, "ca.pem")
+	file, err := os.Create(filepath.Join(env.WorkDir, "lab.toml"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := (&app{console: console{out: file}}).writeConfig(config); err != nil {
+		return err
+	}
+	if err := os.WriteFile(config.Assess.CAFile, world.ca.RootPEM(), 0o644); err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(env.WorkDir, "notify.sock")})
+	if err != nil {
+		return err
+	}
+	env.Values[notifySocket{}] = socket
+	env.Defer(func() { socket.Close() })
+	env.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
+	env.Setenv(labPort, strconv.Itoa(int(world.port)))
+	env.Setenv("FREE_PORT", strconv.Itoa(int(port)))
+	return nil
+}
+
+// patience is how long a script waits for what must come.
+const patience = 30 * time.Second
+
+// exits runs a command that must end with a status: `exits 2 peerscore show`.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	status := 0
+	if exit := (&exec.ExitError{}); errors.As(err, &exit) {
+		status = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(status) != args[0] {
+		ts.Fatalf("exit status %d, want %s", status, args[0])
+	}
+}
+
+// eventually repeats a command until its output matches: `eventually scored peerscore list`.
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile(args[0])
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		_ = ts.Exec(args[1], args[2:]...) // it may not be there yet
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%s never matched", args[0])
+}
+
+// sendSignal sends TERM or HUP to the background command that was started last.
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	background := ts.BackgroundCmds()
+	ts.Check(background[len(background)-1].Process.Signal(signals[args[0]]))
+}
+
+// notified waits for what a service tells systemd: `notified READY=1`.
+func notified(ts *testscript.TestScript, _ bool, args []string) {
+	socket := ts.Value(notifySocket{}).(*net.UnixConn)
+	ts.Check(socket.SetReadDeadline(time.Now().Add(patience)))
+	for state := make([]byte, 4096); ; {
+		n, err := socket.Read(state)
+		if err != nil {
+			ts.Fatalf("not told %s: %v", args[0], err)
+		}
+		if slices.Contains(strings.Split(string(state[:n]), "\n"), args[0]) {
+			return
+		}
+	}
+}
+
+// jsonValue compares one value of the last output: `json scores.identity.stars 4.5`.
+func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
+	var value any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
+	for _, step := range strings.Split(args[0], ".") {
+		switch v := value.(type) {
+		case map[string]any:
+			value = v[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i >= len(v) {
+				ts.Fatalf("no %s: %d elements", args[0], len(v))
+			}
+			value = v[i]
+		default:
+			ts.Fatalf("no %s", args[0])
+		}
+	}
+	text, err := json.Marshal(value)
+	ts.Check(err)
+	if got := strings.Trim(string(text), `"`); (got == args[1]) == neg {
+		ts.Fatalf("%s is %s", args[0], got)
+	}
+}
+
+// deliver plays sessions of a provider into milter.sock, "deliver nordmail.example 3", or
+// spoofs of it, "deliver spoof:nordmail.example 3". The file delivered is the last message.
+func deliver(ts *testscript.TestScript, world *demoWorld, args []string) {
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	domain, spoofed := strings.CutPrefix(args[0], "spoof:")
+	n := slices.IndexFunc(world.providers, func(p demoProvider) bool { return p.domain == domain })
+	if n < 0 {
+		ts.Fatalf("no provider is called %s", domain)
+	}
+	for i := range count {
+		session, err := world.honest(n, i)
+		ts.Check(err)
+		if spoofed {
+			session = spoofs(1, domain)[0]
+		}
+		answer, err := session.play("unix", ts.MkAbs("milter.sock"))
+		ts.Check(err)
+		text := strings.ReplaceAll(string(answer.Apply(session.message.Data)), "\r\n", "\n")
+		ts.Check(os.WriteFile(ts.MkAbs("delivered"), []byte(text), 0o644))
+	}
+}
