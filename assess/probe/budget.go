@@ -68,8 +68,7 @@ type budget struct {
 	running  int
 	unproven int // of running
 	busy     map[netip.Prefix]bool
-	starts   []time.Time // the last dialogues, as many as may begin within a minute
-	oldest   int         // index into starts
+	minute   window      // of the dialogues that began
 	timer    *time.Timer // wakes dispatch when the next may begin
 }
 
@@ -86,11 +85,11 @@ func newBudget(limits Limits) *budget {
 	b := &budget{
 		limits: limits,
 		busy:   make(map[netip.Prefix]bool),
-		starts: make([]time.Time, max(1, limits.ProbesPerMinute)),
+		minute: newWindow(limits.ProbesPerMinute, time.Minute),
 	}
-	now := time.Now()
-	for i := range b.starts {
-		b.starts[i] = now.Add(-time.Minute + time.Duration(i)*time.Minute/time.Duration(len(b.starts)))
+	now, n := time.Now(), len(b.minute.starts)
+	for i := range n {
+		b.minute.begin(now.Add(-time.Minute + time.Duration(i)*time.Minute/time.Duration(n)))
 	}
 	return b
 }
@@ -160,7 +159,7 @@ func (b *budget) slotFree(c class) bool {
 // mayBegin takes a place within the minute, or sets the timer for when there is one.
 func (b *budget) mayBegin() bool {
 	now := time.Now()
-	if wait := b.starts[b.oldest].Add(time.Minute).Sub(now); wait > 0 {
+	if wait := b.minute.next().Sub(now); wait > 0 {
 		if b.timer == nil {
 			b.timer = time.AfterFunc(wait, func() {
 				b.mu.Lock()
@@ -171,7 +170,6 @@ func (b *budget) mayBegin() bool {
 		}
 		return false
 	}
-	b.starts[b.oldest] = now
-	b.oldest = (b.oldest + 1) % len(b.starts)
+	b.minute.begin(now)
 	return true
 }

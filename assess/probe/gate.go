@@ -5,7 +5,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"peerscore/assess"
@@ -29,6 +33,9 @@ type gate struct {
 	now    func() time.Time
 	log    *slog.Logger
 	turns  turnstile[netip.Addr]
+
+	mu   sync.Mutex
+	full map[netip.Prefix]time.Time // networks past their number of dialogues, and until when
 }
 
 // session is the dialogue with an address under a server name: one that is remembered, or the
@@ -73,23 +80,56 @@ func (g *gate) admit(ctx context.Context, addr netip.Addr, c class) (done func()
 		bits = network4
 	}
 	network, _ := addr.Prefix(bits) // the bits fit
+	if problem := g.fullNetwork(network); problem != "" {
+		return nil, problem
+	}
 	waiting, cancel := context.WithTimeout(ctx, g.budget.limits.Patience)
 	defer cancel()
 	done, err := g.budget.admit(waiting, c, network)
 	if err != nil {
 		return nil, "budget: no SMTP dialogue was free in time; next at the domain's next run"
 	}
-	today := g.now().UTC().Truncate(24 * time.Hour)
-	n, err := g.memory.CountNetwork(ctx, network, today.Format(time.DateOnly))
-	if err != nil {
-		g.log.Warn("dialogues with a network cannot be counted", "network", network, "error", err)
-	}
-	if n > g.budget.limits.NetworkPerDay {
+	if problem := g.countNetwork(ctx, network); problem != "" {
 		done()
-		return nil, fmt.Sprintf("budget: %d dialogues with %s in a day; next at %s",
-			g.budget.limits.NetworkPerDay, network, date(today.AddDate(0, 0, 1)))
+		return nil, problem
 	}
 	return done, ""
+}
+
+// countNetwork adds a dialogue to those with a network today. What cannot be counted is not begun.
+func (g *gate) countNetwork(ctx context.Context, network netip.Prefix) (problem string) {
+	today := g.now().UTC().Truncate(24 * time.Hour)
+	n, err := g.memory.CountNetwork(ctx, network, today.Format(time.DateOnly))
+	switch {
+	case err != nil:
+		g.log.Warn("dialogues with a network cannot be counted", "network", network, "error", err)
+		return "budget: the dialogues with " + network.String() + " cannot be counted; next at the domain's next run"
+	case n > g.budget.limits.NetworkPerDay:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.full == nil {
+			g.full = make(map[netip.Prefix]time.Time)
+		}
+		g.full[network] = today.AddDate(0, 0, 1)
+		return g.dayIsFull(network, g.full[network])
+	}
+	return ""
+}
+
+// fullNetwork says that a network is known to have had its dialogues, before one more takes a
+// place in the minute that another could use.
+func (g *gate) fullNetwork(network netip.Prefix) (problem string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.full, func(_ netip.Prefix, until time.Time) bool { return !g.now().Before(until) })
+	if until, full := g.full[network]; full {
+		return g.dayIsFull(network, until)
+	}
+	return ""
+}
+
+func (g *gate) dayIsFull(network netip.Prefix, until time.Time) string {
+	return fmt.Sprintf("budget: %d dialogues with %s in a day; next at %s", g.budget.limits.NetworkPerDay, network, date(until))
 }
 
 // remembered looks for a dialogue that is recent enough and speaks for the name.
@@ -109,14 +149,16 @@ func (g *gate) remembered(records []assess.HostRecord, name string) (assess.SMTP
 }
 
 // speaksFor tells whether a dialogue under one server name answers for another one on the same
-// address. Where it ended before the handshake the name had not been said. Where the
-// certificate names the other host too, that host would be shown the same one or one as good;
-// if it does not, the server may well have another certificate for that name (RFC 6066 §3),
-// and has to be asked.
+// address. Where it ended before the handshake the name had not been said, and a server that
+// says nothing in the handshake is a tarpit under any name. Where the certificate names the
+// other host too, that host would be shown the same one or one as good; if it does not, the
+// server may well have another certificate for that name (RFC 6066 §3), and has to be asked.
 func speaksFor(session assess.SMTPFacts, name string) bool {
 	switch session.Stage {
 	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
 		return true
+	case stageHandshake:
+		return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
 	}
 	if session.TLS == nil || len(session.TLS.Chain) == 0 {
 		return false
@@ -148,14 +190,14 @@ func failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
 	return most
 }
 
-// classOf tells who an address is from how its dialogues ended.
+// classOf tells who an address is from how its last dialogue ended.
 func classOf(records []assess.HostRecord) class {
-	c := newcomer
-	for _, r := range records {
-		if r.Failures == 0 {
-			return proven
-		}
-		c = failing
+	if len(records) == 0 {
+		return newcomer
 	}
-	return c
+	last := slices.MaxFunc(records, func(a, b assess.HostRecord) int { return a.Session.At.Compare(b.Session.At) })
+	if last.Failures > 0 {
+		return failing
+	}
+	return proven
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"peerscore/assess/probe/probetest"
+	"peerscore/assess/probe/resolver"
 )
 
 func certs(c ...tls.Certificate) []tls.Certificate { return c }
@@ -30,4 +31,13 @@ type publicOnly struct{ key crypto.PublicKey }
 func (p publicOnly) Public() crypto.PublicKey { return p.key }
 func (publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("there is no private key")
+}
+
+// noResolver is one that nothing asks.
+func noResolver() *resolver.Resolver {
+	r, err := resolver.New(resolver.Config{Servers: []string{"127.0.0.1"}})
+	if err != nil {
+		panic(err)
+	}
+	return r
 }

@@ -30,8 +30,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
 )
@@ -75,7 +73,7 @@ type Runner struct {
 	gate    *gate
 	web     *web
 	crls    *crlCache
-	queries *rate.Limiter
+	queries *queryLimit
 }
 
 var _ assess.Prober = (*Runner)(nil)
@@ -106,7 +104,7 @@ func NewRunner(env Env) (*Runner, error) {
 	r.gate = &gate{budget: newBudget(env.Limits), memory: newRecent(env.Memory), now: env.Now, log: env.Log}
 	r.web = &web{dialer: env.Dialer, roots: env.Roots, now: env.Now}
 	r.crls = &crlCache{web: r.web, now: env.Now}
-	r.queries = rate.NewLimiter(rate.Limit(env.Limits.QueriesPerSecond), env.Limits.QueriesPerSecond)
+	r.queries = newQueryLimit(env.Limits.QueriesPerSecond)
 	return r, nil
 }
 

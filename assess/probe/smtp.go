@@ -21,7 +21,8 @@ const (
 	greetingTimeout  = 15 * time.Second
 	commandTimeout   = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	dialogueTimeout  = 45 * time.Second // all of it, from connect to QUIT
+	dialogueTimeout  = 45 * time.Second // all of it, from connect to the end of the farewell
+	farewellTimeout  = time.Second      // QUIT, which nobody answers
 )
 
 // maxHandshakeOctets is what the server may send until the handshake is complete: a chain of
@@ -56,6 +57,9 @@ type dialogue struct {
 	facts   assess.SMTPFacts
 }
 
+// problemTimeout follows the stage at which the server did not answer.
+const problemTimeout = ": timeout"
+
 // broken ends a dialogue with an outcome of the peer's making.
 type broken struct {
 	outcome assess.StartTLSOutcome
@@ -69,7 +73,7 @@ func (b broken) Error() string { return b.problem }
 // facts say nothing about the peer.
 func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (assess.SMTPFacts, error) {
 	run := ctx
-	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout-farewellTimeout)
 	defer cancel()
 	d.facts = assess.SMTPFacts{Address: addr, ServerName: name, At: d.now().UTC()}
 	defer d.close()
@@ -218,10 +222,12 @@ func (d *dialogue) close() {
 		return
 	}
 	defer d.meter.Close()
-	d.conn.SetDeadline(time.Now().Add(time.Second))
+	d.conn.SetDeadline(time.Now().Add(farewellTimeout))
 	if d.replies == nil {
 		return
 	}
+	meter := d.meter // closing TLS would take its own 5 s for the farewell
+	defer time.AfterFunc(farewellTimeout, func() { meter.Close() }).Stop()
 	if _, err := io.WriteString(d.conn, "QUIT\r\n"); err == nil {
 		d.conn.Close()
 	}
@@ -237,7 +243,7 @@ func outcomeOf(stage string, err error) (assess.StartTLSOutcome, string) {
 		return b.outcome, stage + ": " + b.problem
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
-		return assess.TLSUnknown, stage + ": timeout"
+		return assess.TLSUnknown, stage + problemTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return assess.TLSUnknown, stage + ": the server closed the connection"
 	}

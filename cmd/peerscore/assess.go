@@ -108,11 +108,8 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 			return nil, fail(exitUnavailable, "cannot write the database: %w; --no-store probes without one", err)
 		}
 	}
-	limits := config.limits()
-	if o.file != "" {
-		limits = probe.BulkLimits()
-	}
-	b.assessor, err = newAssessor(config, logger, b.store, r, a.around, limits)
+	// The operator's command, be it for one domain or a list, has budgets of its own.
+	b.assessor, err = newAssessor(config, logger, b.store, r, a.around, probe.BulkLimits())
 	if err != nil {
 		b.close()
 		return nil, failure{exitUsage, err}

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -53,7 +52,13 @@ type Config struct {
 type Resolver struct {
 	*upstream
 	budget  *atomic.Int64 // questions left to send; nil when unlimited
-	limiter *rate.Limiter // nil when unlimited
+	limiter Limiter       // nil when unlimited
+}
+
+// Limiter holds questions back. Wait returns when the next may be sent; the error is that it
+// cannot be before the context ends. A *rate.Limiter is one.
+type Limiter interface {
+	Wait(ctx context.Context) error
 }
 
 // upstream is what all views of one resolver share.
@@ -110,7 +115,7 @@ func New(config Config) (*Resolver, error) {
 
 // Limited is a view of the same resolver that sends at most n questions upstream in its life,
 // each when limiter (which may be nil) lets it. What the cache answers costs nothing.
-func (r *Resolver) Limited(n int, limiter *rate.Limiter) *Resolver {
+func (r *Resolver) Limited(n int, limiter Limiter) *Resolver {
 	budget := new(atomic.Int64)
 	budget.Store(int64(n))
 	return &Resolver{upstream: r.upstream, budget: budget, limiter: limiter}

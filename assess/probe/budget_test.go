@@ -1,0 +1,232 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerscore/assess"
+)
+
+// network is the i-th of many networks.
+func network(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{5, byte(i >> 8), byte(i), 0}), 24)
+}
+
+// track follows the dialogues that a budget admits.
+type track struct {
+	*budget
+	mu      sync.Mutex
+	starts  []time.Time
+	names   []string
+	running map[class]int
+	all     int // at once
+	wg      sync.WaitGroup
+}
+
+func newTrack(limits Limits) *track {
+	return &track{budget: newBudget(limits), running: map[class]int{}}
+}
+
+// want asks for a dialogue that takes so long.
+func (k *track) want(name string, c class, n netip.Prefix, takes time.Duration) {
+	k.wg.Go(func() {
+		done, err := k.admit(context.Background(), c, n)
+		if err != nil {
+			return
+		}
+		k.mu.Lock()
+		k.starts, k.names = append(k.starts, time.Now()), append(k.names, name)
+		k.running[c]++
+		k.all = max(k.all, k.running[proven]+k.running[newcomer]+k.running[failing])
+		k.mu.Unlock()
+		time.Sleep(takes)
+		k.mu.Lock()
+		k.running[c]--
+		k.mu.Unlock()
+		done()
+	})
+	synctest.Wait() // so that they come in the order of the test
+}
+
+// now is how many run, of some classes.
+func (k *track) now(classes ...class) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for _, c := range classes {
+		n += k.running[c]
+	}
+	return n
+}
+
+// 30 begin within a minute, also in the first one, which may not be the first of the host.
+func TestBudgetOfAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, began := newTrack(DefaultLimits()), time.Now()
+		for i := range 100 {
+			k.want("", proven, network(i), 0)
+		}
+		k.wg.Wait()
+		for i, start := range k.starts {
+			if i >= 30 && start.Sub(k.starts[i-30]) < time.Minute {
+				t.Errorf("31 begin within %s", start.Sub(k.starts[i-30]))
+			}
+		}
+		if took := time.Since(began); len(k.starts) != 100 || took < 3*time.Minute || took > 200*time.Second {
+			t.Errorf("%d began within %s", len(k.starts), took)
+		}
+		if in := k.starts[29].Sub(began); in < 57*time.Second {
+			t.Errorf("a new process begins 30 within %s", in)
+		}
+	})
+}
+
+// 16 at once, of which 8 are for those that answered well; those who are past their share wait
+// and keep nobody else waiting.
+func TestBudgetAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		atOnce, reserved int
+		all, unproven    int // at once in the end
+	}{
+		{16, 8, 16, 8},
+		{8, 8, 8, 4}, // or newcomers would never be asked
+		{1, 8, 1, 1},
+		{64, 8, 64, 56},
+	} {
+		t.Run(fmt.Sprint(tt.atOnce, tt.reserved), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limits := BulkLimits()
+				limits.AtOnce, limits.Reserved = tt.atOnce, tt.reserved
+				k := newTrack(limits)
+				time.Sleep(time.Minute)
+				for i := range 100 {
+					k.want("", class(1+i%2), network(i), 45*time.Second)
+				}
+				if got := k.now(newcomer, failing); got != tt.unproven {
+					t.Errorf("%d newcomers and failing ones at once", got)
+				}
+				for i := range 100 {
+					k.want("", proven, network(100+i), 45*time.Second)
+				}
+				if got := k.now(proven); got != tt.all-tt.unproven {
+					t.Errorf("%d proven ones beside", got)
+				}
+				k.wg.Wait()
+				if k.all != tt.all {
+					t.Errorf("%d at once", k.all)
+				}
+			})
+		})
+	}
+}
+
+// The proven come before newcomers, these before failing ones, and of each the newest first. A
+// network that is busy is passed over.
+func TestBudgetOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := BulkLimits()
+		limits.AtOnce, limits.Reserved = 2, 0
+		k := newTrack(limits)
+		time.Sleep(time.Minute)
+		k.want("first", newcomer, network(0), time.Second)
+		k.want("second", newcomer, network(1), 10*time.Second)
+		for _, w := range []struct {
+			name    string
+			class   class
+			network int
+		}{{"failing", failing, 2}, {"old newcomer", newcomer, 3}, {"busy", proven, 1}, {"old", proven, 4}, {"new newcomer", newcomer, 5}, {"new", proven, 6}} {
+			k.want(w.name, w.class, network(w.network), time.Second)
+		}
+		k.wg.Wait()
+		if want := []string{"first", "second", "new", "old", "new newcomer", "old newcomer", "failing", "busy"}; !slices.Equal(k.names, want) {
+			t.Errorf("%q, want %q", k.names, want)
+		}
+	})
+}
+
+// Who waits in vain holds nothing.
+func TestBudgetGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := BulkLimits()
+		limits.AtOnce = 1
+		b := newBudget(limits)
+		done, err := b.admit(t.Context(), newcomer, network(0))
+		must(t, err)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.admit(short, newcomer, network(1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		done()
+		done, err = b.admit(t.Context(), newcomer, network(1))
+		must(t, err)
+		done()
+		if b.running != 0 || b.unproven != 0 || len(b.busy) != 0 || len(b.waiting[newcomer]) != 0 {
+			t.Errorf("left: %+v", b)
+		}
+	})
+}
+
+// 50 queries in any second over all runs, in the order of their asking.
+func TestQueryLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueryLimit(DefaultLimits().QueriesPerSecond)
+		var mu sync.Mutex
+		var sent []time.Time
+		var runs sync.WaitGroup
+		for range 4 {
+			runs.Go(func() {
+				for range 50 {
+					if l.Wait(t.Context()) == nil {
+						mu.Lock()
+						sent = append(sent, time.Now())
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		runs.Wait()
+		for i := 50; i < len(sent); i++ {
+			if within := sent[i].Sub(sent[i-50]); within < time.Second {
+				t.Errorf("51 queries within %s", within)
+			}
+		}
+		if took := sent[len(sent)-1].Sub(sent[0]); len(sent) != 200 || took != 3*time.Second {
+			t.Errorf("%d queries in %s", len(sent), took)
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		began := time.Now()
+		if err := l.Wait(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 0 {
+			t.Errorf("past its deadline: %v after %s", err, time.Since(began))
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second/4, cancel)
+		if err := l.Wait(canceled); !errors.Is(err, context.Canceled) || time.Since(began) != time.Second/4 {
+			t.Errorf("canceled: %v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// The figures of the budgets: who changes one changes a promise.
+func TestLimits(t *testing.T) {
+	got := DefaultLimits()
+	if want := (Limits{30, 16, 8, 40, 10, 5, 60, 50, 3 * time.Minute}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if longest := got.Patience + dialogueTimeout; longest > assess.MaxRun {
+		t.Errorf("a dialogue that waits and takes its time ends after %s, past the end of a run", longest)
+	}
+	// What a domain or an address meets is the same for an operator's list.
+	bulk := BulkLimits()
+	if bulk.Hosts != got.Hosts || bulk.Addresses != got.Addresses || bulk.Queries != got.Queries {
+		t.Errorf("a bulk run takes more of a domain: %+v", bulk)
+	}
+}

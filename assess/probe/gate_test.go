@@ -1,0 +1,300 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerscore/assess"
+	"peerscore/assess/probe/probetest"
+)
+
+// newGate is a gate in a bubble, with a memory that may have been filled by an earlier one.
+func newGate(memory Memory, limits Limits) *gate {
+	r, err := NewRunner(Env{Resolver: noResolver(), Memory: memory, Limits: limits})
+	if err != nil {
+		panic(err)
+	}
+	return r.gate
+}
+
+// ended is how a dialogue at the gate may end.
+type ended func(*assess.SMTPFacts)
+
+func answered(certificate tls.Certificate) ended {
+	return func(f *assess.SMTPFacts) {
+		f.Stage, f.Outcome, f.TLS = stageQuit, assess.TLSEstablished, &assess.TLSFacts{Chain: certificate.Certificate}
+	}
+}
+
+func stuck(stage, problem string) ended {
+	return func(f *assess.SMTPFacts) { f.Stage, f.Problem = stage, stage+problem }
+}
+
+// asks sends one dialogue through the gate; it tells whether the address was asked.
+func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, bool) {
+	asked := false
+	facts := g.session(context.Background(), addr, name, func(context.Context) (assess.SMTPFacts, error) {
+		asked = true
+		f := assess.SMTPFacts{Address: addr, ServerName: name, At: time.Now().UTC()}
+		how(&f)
+		return f, nil
+	})
+	return facts, asked
+}
+
+// When an address is asked again, across restarts: each line is a process of its own.
+func TestGateIntervals(t *testing.T) {
+	ca, err := probetest.NewCA(probetest.CAConfig{})
+	must(t, err)
+	both, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}})
+	must(t, err)
+	only, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example"}})
+	must(t, err)
+	const h = time.Hour
+	good, alone, silent := answered(both), answered(only), stuck(stageGreeting, problemTimeout)
+	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = stageEHLO, assess.TLSNotOffered }
+	type visit struct {
+		after time.Duration
+		name  string
+		how   ended
+		asked bool
+	}
+	for _, tt := range []struct {
+		name   string
+		visits []visit
+	}{
+		{"a good result serves 7 days", []visit{{0, "a", good, true}, {168*h - 1, "a", good, false}, {1, "a", good, true}, {167 * h, "a", good, false}}},
+		{"and every name of the certificate", []visit{{0, "a", good, true}, {h, "b", good, false}}},
+		{"but no other name", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "b", good, false}, {h, "a", good, false}}},
+		{"no STARTTLS is a result", []visit{{0, "a", refuses, true}, {167 * h, "b", refuses, false}, {h, "b", refuses, true}}},
+		{"failures rest 6, 24, 72 hours", []visit{
+			{0, "a", silent, true}, {6*h - 1, "a", silent, false}, {1, "a", silent, true}, {24*h - 1, "a", silent, false}, {1, "a", silent, true},
+			{72*h - 1, "a", silent, false}, {1, "a", silent, true}, {72*h - 1, "a", silent, false}, {1, "a", silent, true},
+		}},
+		{"under any name", []visit{{0, "a", silent, true}, {h, "b", silent, false}, {5 * h, "b", silent, true}, {6 * h, "a", silent, false}, {18*h - 1, "c", silent, false}}},
+		{"also in the handshake", []visit{{0, "a", stuck(stageHandshake, problemTimeout), true}, {h, "b", good, false}}},
+		{"a success ends the row", []visit{{0, "a", silent, true}, {6 * h, "a", good, true}, {168 * h, "a", silent, true}, {6 * h, "a", silent, true}}},
+		{"a chain past our limits is that name's", []visit{{0, "a", stuck(stageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := NewMemory()
+				for i, v := range tt.visits {
+					time.Sleep(v.after)
+					facts, asked := asks(newGate(memory, DefaultLimits()), somewhere, "mx."+v.name+".example", v.how)
+					if asked != v.asked {
+						t.Errorf("visit %d: asked %v, want %v", i, asked, v.asked)
+					}
+					if !asked && facts.Outcome == assess.TLSUnknown && !strings.Contains(facts.Problem, "; next at 2") {
+						t.Errorf("visit %d does not say when: %q", i, facts.Problem)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A dialogue that failed on our side says nothing, and is not remembered.
+func TestGateForgetsOurFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(nil, DefaultLimits())
+		g.session(t.Context(), somewhere, "mx", func(context.Context) (assess.SMTPFacts, error) {
+			return assess.SMTPFacts{Address: somewhere, ServerName: "mx", Problem: "connect: network is unreachable"}, errors.New("ours")
+		})
+		if _, asked := asks(g, somewhere, "mx", stuck(stageGreeting, problemTimeout)); !asked {
+			t.Error("the peer pays for it")
+		}
+	})
+}
+
+// Any number of domains meet an address one at a time, and the first answer serves all.
+func TestGateOneAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		how   ended
+		names int // of the MX host
+		asked int
+	}{
+		{"one name, silent", stuck(stageGreeting, problemTimeout), 1, 1},
+		{"200 names, silent", stuck(stageGreeting, problemTimeout), 200, 1},
+		{"one name with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 1, 1},
+		{"two names with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 2, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate(nil, BulkLimits())
+				var mu sync.Mutex
+				asked, here := 0, 0
+				var runs sync.WaitGroup
+				for i := range 200 {
+					name := "mx" + string(rune('A'+i%tt.names))
+					runs.Go(func() {
+						g.session(t.Context(), somewhere, name, func(context.Context) (assess.SMTPFacts, error) {
+							mu.Lock()
+							asked++
+							if here++; here > 1 {
+								t.Error("two at once")
+							}
+							mu.Unlock()
+							time.Sleep(dialogueTimeout)
+							mu.Lock()
+							here--
+							mu.Unlock()
+							f := assess.SMTPFacts{Address: somewhere, ServerName: name, At: time.Now()}
+							tt.how(&f)
+							return f, nil
+						})
+					})
+				}
+				runs.Wait()
+				if asked != tt.asked {
+					t.Errorf("asked %d times", asked)
+				}
+			})
+		})
+	}
+}
+
+// One dialogue at a time with a /24 or a /48, whatever the limits, and side by side with others.
+func TestGateNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		addrs string
+		took  time.Duration
+	}{
+		{"5.0.0.1 5.0.0.2 5.0.0.255", 3},
+		{"5.0.0.1 5.0.1.1 5.0.2.1", 1},
+		{"2a01:1:2::1 2a01:1:2:ffff::1 2a01:1:2:3:4::", 3},
+		{"2a01:1:2::1 2a01:1:3::1 5.0.0.1", 1},
+	} {
+		for _, limits := range []Limits{DefaultLimits(), BulkLimits()} {
+			limits.ProbesPerMinute = 30_000
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate(nil, limits)
+				time.Sleep(time.Minute)
+				began := time.Now()
+				var all sync.WaitGroup
+				for _, addr := range strings.Fields(tt.addrs) {
+					all.Go(func() {
+						asks(g, netip.MustParseAddr(addr), "mx", func(*assess.SMTPFacts) { time.Sleep(time.Second) })
+					})
+				}
+				all.Wait()
+				if took := time.Since(began); took != tt.took*time.Second {
+					t.Errorf("%s: %s", tt.addrs, took)
+				}
+			})
+		}
+	}
+}
+
+// 40 dialogues a day with a /24, counted across restarts; those past them take nothing from
+// others.
+func TestGateNetworkPerDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, limits := NewMemory(), DefaultLimits()
+		limits.ProbesPerMinute = 100 // so that a minute is enough for a day's
+		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{5, 0, 0, byte(i)}) }
+		silent := stuck(stageGreeting, problemTimeout)
+		g := newGate(memory, limits)
+		for i := range 20 {
+			asks(g, addr(i), "mx", silent)
+		}
+		g = newGate(memory, limits)
+		for i := 20; i < 60; i++ {
+			facts, asked := asks(g, addr(i), "mx", silent)
+			if asked != (i < 40) {
+				t.Errorf("dialogue %d: %v", i+1, asked)
+			}
+			if want := "budget: 40 dialogues with 5.0.0.0/24 in a day; next at 2000-01-02 00:00 UTC"; !asked && facts.Problem != want {
+				t.Errorf("dialogue %d: %q", i+1, facts.Problem)
+			}
+		}
+		if began := g.budget.minute.oldest; began != 21 { // the first that was refused had to be counted
+			t.Errorf("%d took a place in the minute", began)
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC)))
+		if _, asked := asks(g, addr(60), "mx", silent); !asked {
+			t.Error("the next day is full as well")
+		}
+	})
+}
+
+// forgetful is a memory on a disk that fails.
+type forgetful struct{ Memory }
+
+func (forgetful) HostRecords(context.Context, netip.Addr) ([]assess.HostRecord, error) {
+	return nil, errors.New("disk I/O error")
+}
+func (forgetful) SaveHostRecord(context.Context, assess.HostRecord) error {
+	return errors.New("disk I/O error")
+}
+
+// Without a disk the process still remembers what it did; what it cannot count it does not begin.
+func TestGateWithoutDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := stuck(stageGreeting, problemTimeout)
+		g := newGate(forgetful{NewMemory()}, DefaultLimits())
+		for i, want := range []bool{true, false} {
+			if _, asked := asks(g, somewhere, "mx", silent); asked != want {
+				t.Errorf("dialogue %d: %v", i, asked)
+			}
+		}
+		facts, asked := asks(newGate(uncounting{NewMemory()}, DefaultLimits()), somewhere, "mx", silent)
+		if asked || facts.Problem != "budget: the dialogues with 198.41.0.0/24 cannot be counted; next at the domain's next run" {
+			t.Errorf("asked %v, %q", asked, facts.Problem)
+		}
+	})
+}
+
+type uncounting struct{ Memory }
+
+func (uncounting) CountNetwork(context.Context, netip.Prefix, string) (int, error) {
+	return 0, errors.New("disk full")
+}
+
+// Who answered well once and fails now has no part in what is kept for those that answer.
+func TestClassOf(t *testing.T) {
+	at := func(hour, failures int) assess.HostRecord {
+		return assess.HostRecord{Session: assess.SMTPFacts{At: time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)}, Failures: failures}
+	}
+	for _, tt := range []struct {
+		records []assess.HostRecord
+		want    class
+	}{
+		{nil, newcomer},
+		{[]assess.HostRecord{at(1, 0)}, proven},
+		{[]assess.HostRecord{at(1, 2)}, failing},
+		{[]assess.HostRecord{at(1, 0), at(2, 1)}, failing},
+		{[]assess.HostRecord{at(3, 0), at(2, 1)}, proven},
+	} {
+		if got := classOf(tt.records); got != tt.want {
+			t.Errorf("%+v: %d", tt.records, got)
+		}
+	}
+}
+
+// The memory of a process is bounded, by addresses and by the names of each.
+func TestMemoryIsBounded(t *testing.T) {
+	r := newRecent(NewMemory())
+	for i := range maxRecent + 10 {
+		addr := netip.AddrFrom4([4]byte{5, byte(i >> 16), byte(i >> 8), byte(i)})
+		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: addr}}))
+	}
+	if len(r.records) > maxRecent {
+		t.Errorf("%d addresses", len(r.records))
+	}
+	for i := range 2 * maxNamesPerAddress {
+		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: somewhere, ServerName: string(rune('a' + i))}}))
+	}
+	records, err := r.HostRecords(t.Context(), somewhere)
+	if err != nil || len(records) != maxNamesPerAddress || records[maxNamesPerAddress-1].Session.ServerName != string(rune('a'+2*maxNamesPerAddress-1)) {
+		t.Errorf("%d names, %v", len(records), err)
+	}
+}
