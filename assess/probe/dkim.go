@@ -64,6 +64,8 @@ func parseDKIMKey(record string) (key string, testing bool, problem string) {
 	testing = slices.Contains(strings.Split(strip(tags["t"]), ":"), "y")
 	if v, ok := tags["v"]; ok && v != "DKIM1" {
 		return "", testing, fmt.Sprintf("v=%.20q is not DKIM1", v)
+	} else if ok && !strings.HasPrefix(strings.TrimLeft(record, " \t\r\n"), "v") {
+		return "", testing, "v= is not the first tag"
 	}
 	p, ok := tags["p"]
 	if !ok {
@@ -77,7 +79,20 @@ func parseDKIMKey(record string) (key string, testing bool, problem string) {
 		return "", testing, "the key (p=) is not base64"
 	}
 	key, problem = describeKey(tags["k"], octets)
+	switch {
+	case problem != "":
+	case !allows(tags, "h", "sha256"):
+		problem = "h= does not allow sha256, the hash of all signatures that count (RFC 8301)"
+	case !allows(tags, "s", "email", "*"):
+		problem = "s= does not allow email"
+	}
 	return key, testing, problem
+}
+
+// allows tells whether a list names one of the words, as it does where it is not there at all.
+func allows(tags map[string]string, name string, words ...string) bool {
+	list, ok := tags[name]
+	return !ok || slices.ContainsFunc(strings.Split(strip(list), ":"), func(word string) bool { return slices.Contains(words, word) })
 }
 
 func describeKey(kind string, octets []byte) (key, problem string) {

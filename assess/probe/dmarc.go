@@ -33,19 +33,28 @@ func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
 	f.DMARC.Found, f.DMARC.Record = name(found.RecordDomain), record.Text
 	f.DMARC.Warnings = append(f.DMARC.Warnings, record.Warnings...)
 	if record.Standing != dmarc.Broken && record.Standing != dmarc.Ignored {
-		f.DMARC.Policy = string(found.Policy(true))
+		f.DMARC.Policy = string(found.Policy(!found.DependsOnExistence() || t.exists()))
 		for _, uri := range append(record.RUA, record.RUF...) {
 			f.DMARC.Reports = append(f.DMARC.Reports, uri.URI)
 		}
 	}
 }
 
+// exists tells whether the domain exists (RFC 9989 §3.2.13), as its MX look-up has it.
+func (t *Target) exists() bool {
+	mx, _ := t.mx()
+	return mx.Lookup.Status != assess.LookupNXDomain
+}
+
 // dmarcCheck holds the record that applies against the grammar. Where none applies, several in
 // one place are the domain's mistake; without any there is nothing to check.
 func dmarcCheck(found dmarc.Discovery) assess.Check {
-	if found.Record != nil {
-		if err := found.Record.Err(); err != nil {
+	if record := found.Record; record != nil {
+		switch err := record.Err(); {
+		case err != nil:
 			return assess.Check{Result: assess.Fail, Detail: err.Error()}
+		case record.Standing == dmarc.Ignored: // RFC 9989 §4.10.1, RFC 7489 §6.6.3
+			return assess.Check{Result: assess.Fail, Detail: "neither a policy (p=) nor a report address (rua=): receivers ignore the record"}
 		}
 		return assess.Check{Result: assess.Pass}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,4 +65,9 @@ func elsewhere(l *lab, addrs map[string]string) *Dialer {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(there, fmt.Sprint(ap.Port())))
 	}}
+}
+
+// hasPrefix tells whether a line begins so; every list has a line that begins with nothing.
+func hasPrefix(lines []string, prefix string) bool {
+	return prefix == "" || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) })
 }
