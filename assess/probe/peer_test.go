@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"net"
 	"net/netip"
@@ -70,4 +71,12 @@ func elsewhere(l *lab, addrs map[string]string) *Dialer {
 // hasPrefix tells whether a line begins so; every list has a line that begins with nothing.
 func hasPrefix(lines []string, prefix string) bool {
 	return prefix == "" || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) })
+}
+
+// rsa is a key that no other certificate has.
+func (l *lab) rsa() crypto.Signer {
+	l.t.Helper()
+	key, err := probetest.RSAKey(2048)
+	must(l.t, err)
+	return key
 }
