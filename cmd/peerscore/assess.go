@@ -100,7 +100,7 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 	b := &bulk{app: a, options: o, config: config}
 	r, err := newResolver(config, logger)
 	if err != nil {
-		return nil, failure{exitUsage, err}
+		return nil, err
 	}
 	r.SelfTest(ctx) // without it no answer is known to be insecure
 	if !o.noStore {
@@ -112,7 +112,7 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 	b.assessor, err = newAssessor(config, logger, b.store, r, a.around, probe.BulkLimits())
 	if err != nil {
 		b.close()
-		return nil, failure{exitUsage, err}
+		return nil, err
 	}
 	if b.store == nil {
 		b.assessor.Repository = forgetful{}

@@ -86,10 +86,12 @@ type StoreConfig struct {
 	Keep Duration `toml:"keep"`
 }
 
-// HTTPConfig is the optional HTTP listener; empty is off.
+// HTTPConfig is the optional HTTP listener.
 type HTTPConfig struct {
-	Listen string `toml:"listen"`
+	Listen string `toml:"listen"` // off, or a loopback ADDRESS:PORT
 }
+
+func (c HTTPConfig) on() bool { return c.Listen != "off" && c.Listen != "" }
 
 // LogConfig is what goes to standard error.
 type LogConfig struct {
@@ -122,6 +124,7 @@ func defaultConfig() Config {
 		DNS:   DNSConfig{Servers: []Server{}, TrustAD: "auto"},
 		Score: ScoreConfig{Profile: "mecsa-2018", Window: Duration(30 * day), Threshold: 0.8},
 		Store: StoreConfig{Path: defaultStorePath(), Keep: Duration(400 * day)},
+		HTTP:  HTTPConfig{Listen: "off"},
 		Log:   LogConfig{Level: "info", Format: "text"},
 	}
 }
@@ -246,7 +249,7 @@ func (c *Config) check() (key, problem string) {
 		{"score.window", c.Score.Window >= Duration(day) && c.Score.Window <= c.Store.Keep, "must be between 1d and store.keep"},
 		{"score.threshold", c.Score.Threshold > 0 && c.Score.Threshold <= 1, "must be above 0 and at most 1"},
 		{"store.path", filepath.IsAbs(c.Store.Path), "must be an absolute path"},
-		{"http.listen", c.HTTP.Listen == "" || validHostPort(c.HTTP.Listen), `must be ADDRESS:PORT such as "127.0.0.1:8895"`},
+		{"http.listen", !c.HTTP.on() || loopback(c.HTTP.Listen), `must be a loopback ADDRESS:PORT such as "127.0.0.1:8895"`},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error"), `must be "debug", "info", "warn" or "error"`},
 		{"log.format", oneOf(c.Log.Format, "text", "json"), `must be "text" or "json"`},
 	} {
@@ -278,6 +281,12 @@ func validHostPort(s string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n > 0 && n < 65536
+}
+
+// loopback tells whether nobody but this host can reach an ADDRESS:PORT.
+func loopback(s string) bool {
+	address, err := netip.ParseAddrPort(s)
+	return err == nil && address.Addr().IsLoopback() && address.Port() > 0
 }
 
 // validHostName accepts a single label too: many hosts are called by one.

@@ -12,7 +12,7 @@ func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check or print the configuration",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -22,6 +22,9 @@ func (a *app) configCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := a.config(); err != nil {
 				return err
+			}
+			if a.json {
+				return writeJSON(a.out, map[string]bool{"valid": true})
 			}
 			fmt.Fprintln(a.out, "The configuration is valid.")
 			return nil

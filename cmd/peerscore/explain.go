@@ -13,7 +13,8 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "Print every test behind every star of a domain",
 		Long: `Print the advanced report: every test with host, result, evidence and age, the row of
 the score profile that matched, and the cheapest change that gains half a star.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  peerscore explain example.org | grep fail",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			domains, err := parseDomains(args)
 			if err != nil {

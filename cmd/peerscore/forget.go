@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,10 @@ func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "forget DOMAIN...",
 		Short: "Erase all that is known of domains",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `Erase all that is known of domains: sessions, facts, scores and history. A domain that mail
+comes from again becomes known again; assess.deny_domains keeps it from being probed.`,
+		Example: "  peerscore forget example.org",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			domains, err := parseDomains(args)
 			if err != nil {
@@ -22,7 +26,11 @@ func (a *app) forgetCommand() *cobra.Command {
 			}
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				for _, d := range domains {
-					if err := s.Forget(cmd.Context(), d); err != nil {
+					err := s.Forget(cmd.Context(), d)
+					if errors.Is(err, store.ErrUnknownDomain) {
+						return fail(exitUnknown, "%s is not known; `peerscore list` prints who is", d)
+					}
+					if err != nil {
 						return failure{exitUnavailable, err}
 					}
 				}
@@ -36,7 +44,9 @@ func (a *app) pruneCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "prune",
 		Short: "Apply the retention rules now rather than at the daemon's next daily run",
-		Args:  cobra.NoArgs,
+		Long: `Apply the retention rules now: sessions leave with score.window, past judgements after
+store.keep, and the addresses of outbound hosts become networks after 30 days.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				if err := s.Prune(cmd.Context(), time.Now()); err != nil {

@@ -16,12 +16,12 @@ import (
 
 // startHTTP serves /metrics and /healthz where http.listen says so; nil where it is off.
 func (d *daemon) startHTTP() (*http.Server, error) {
-	if d.config.HTTP.Listen == "" {
+	if !d.config.HTTP.on() {
 		return nil, nil
 	}
 	listener, err := net.Listen("tcp", d.config.HTTP.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("http.listen: %w", err)
+		return nil, fail(exitUnavailable, "http.listen: %w", err)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{d})

@@ -20,20 +20,30 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Print all peers, one line each",
-		Args:  cobra.NoArgs,
+		Long: `Print all peers, one line each: stars, sessions of the window that were credited, and when
+the last of them was. A peer without scores has its status in their place.
+
+With --below the exit status is 1 if there is such a peer, for jobs that watch over it.`,
+		Example: `  peerscore list --sort integrity --limit 20
+  peerscore list --level unprotected --since 7d
+  peerscore list --below 3.5 --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if filter.Since, err = parseSince(since, time.Now()); err != nil {
 				return err
 			}
 			if level != "" && !oneOf(level, "protected", "minimum", "unprotected", "unknown") {
-				return fail(exitUsage, "--level must be protected, minimum, unprotected or unknown")
+				return fail(exitUsage, "--level %q: write protected, minimum, unprotected or unknown", level)
 			}
 			if !oneOf(filter.Sort, store.Sorts...) {
-				return fail(exitUsage, "--sort must be one of %v", store.Sorts)
+				return fail(exitUsage, "--sort %q: write one of %s", filter.Sort, strings.Join(store.Sorts, ", "))
 			}
 			if filter.Limit < 0 {
 				return fail(exitUsage, "--limit must not be negative")
+			}
+			if filter.Below < 0 || filter.Below > 5.5 {
+				return fail(exitUsage, "--below must be between 0 and 5.5 stars")
 			}
 			filter.Level = assess.Level(level)
 			reader, err := a.openReader(cmd.Context())
@@ -58,7 +68,18 @@ func (a *app) list(ctx context.Context, r reader, f store.Filter) error {
 	if err != nil {
 		return failure{exitUnavailable, err}
 	}
-	return a.writePeers(peers, time.Now())
+	for i := range peers {
+		if r.rules.Passive {
+			peers[i].Next = time.Time{}
+		}
+	}
+	if err := a.writePeers(peers, time.Now()); err != nil {
+		return err
+	}
+	if f.Below > 0 && len(peers) > 0 {
+		return failure{exitUnknown, errSilent}
+	}
+	return nil
 }
 
 // parseSince reads a date or a duration before now; "" is no limit.
@@ -81,6 +102,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 // peerJSON is one line of `list --json`.
 type peerJSON struct {
+	Schema          int           `json:"schema"`
 	Domain          assess.Domain `json:"domain"`
 	Status          assess.Status `json:"status"`
 	Confidentiality *float64      `json:"confidentiality"`
@@ -90,6 +112,7 @@ type peerJSON struct {
 	FirstSeen       *time.Time    `json:"first_seen"`
 	LastSeen        *time.Time    `json:"last_seen"`
 	Assessed        *time.Time    `json:"assessed"`
+	NextAssessment  *time.Time    `json:"next_assessment"`
 }
 
 func (a *app) writePeers(peers []store.Peer, now time.Time) error {
@@ -97,8 +120,9 @@ func (a *app) writePeers(peers []store.Peer, now time.Time) error {
 		rows := []peerJSON{}
 		for _, p := range peers {
 			rows = append(rows, peerJSON{
-				p.Domain, p.Status, scoreOf(p.Scores[assess.Confidentiality]).Stars, scoreOf(p.Scores[assess.Identity]).Stars,
-				scoreOf(p.Scores[assess.Integrity]).Stars, p.Credited, timeOrNull(p.FirstSeen), timeOrNull(p.LastSeen), timeOrNull(p.Assessed),
+				schemaVersion, p.Domain, p.Status,
+				scoreOf(p.Scores[assess.Confidentiality]).Stars, scoreOf(p.Scores[assess.Identity]).Stars, scoreOf(p.Scores[assess.Integrity]).Stars,
+				p.Credited, timeOrNull(p.FirstSeen), timeOrNull(p.LastSeen), timeOrNull(p.Assessed), timeOrNull(p.Next),
 			})
 		}
 		return writeJSON(a.out, rows)

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -81,19 +82,19 @@ type app struct {
 func run(ctx context.Context, args []string, a *app) int {
 	root := a.command()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitAnswered
 	}
-	status := exitUsage // what cobra itself refuses: flags, arguments, unknown commands
 	var f failure
-	if errors.As(err, &f) {
-		status = f.status
+	if !errors.As(err, &f) { // cobra itself refuses flags, arguments and unknown commands
+		message := strings.Join(strings.Fields(err.Error()), " ")
+		f = failure{exitUsage, fmt.Errorf("%s; `%s --help` tells how", message, cmd.CommandPath())}
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(a.err, "peerscore: %s\n", printable(err.Error()))
+		fmt.Fprintf(a.err, "peerscore: %s\n", printable(f.Error()))
 	}
-	return status
+	return f.status
 }
 
 // errSilent ends a command whose output has said it all already.
@@ -109,8 +110,11 @@ A milter observes how they send, probes find out how they receive; both become t
 scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
+
+		Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -125,6 +129,17 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 		a.demoCommand(), a.configCommand(), a.manCommand(), a.versionCommand(),
 	)
 	return root
+}
+
+// knownCommand refuses what is none, with the command that was meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		return fail(exitUsage, "unknown command %q; did you mean `%s %s`?", args[0], cmd.CommandPath(), meant[0])
+	}
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // config is the effective configuration of this command line.

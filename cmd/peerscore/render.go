@@ -54,8 +54,18 @@ type standardJSON struct {
 	Failed   int            `json:"failed"`
 	Unknown  int            `json:"unknown"`
 	Estimate bool           `json:"estimate"`
-	Tests    []assess.Test  `json:"tests"`
+	Tests    []testJSON     `json:"tests"`
 	Notes    []string       `json:"notes,omitempty"`
+}
+
+type testJSON struct {
+	Subject   string           `json:"subject"`
+	Address   *string          `json:"address"` // null where the subject is no host, or was not reached
+	Direction assess.Direction `json:"direction"`
+	Test      string           `json:"test"`
+	Result    assess.Result    `json:"result"`
+	Detail    string           `json:"detail"`
+	At        *time.Time       `json:"at"`
 }
 
 // MarshalJSON writes an object with one key a standard.
@@ -139,10 +149,18 @@ func scoreOf(s assess.Score) scoreJSON {
 
 func standardOf(s assess.Standard, verdicts assess.Verdicts) standardJSON {
 	v := verdicts[s]
-	return standardJSON{
+	out := standardJSON{
 		name: s, Support: verdicts.Support(s), Passed: v.Passed, Failed: v.Failed, Unknown: v.Unknown,
-		Estimate: v.Estimate, Tests: orEmpty(v.Tests), Notes: v.Notes,
+		Estimate: v.Estimate, Tests: []testJSON{}, Notes: v.Notes,
 	}
+	for _, t := range v.Tests {
+		test := testJSON{Subject: t.Subject, Direction: t.Direction, Test: t.Test, Result: t.Result, Detail: t.Detail, At: timeOrNull(t.At)}
+		if t.Address != "" {
+			test.Address = &t.Address
+		}
+		out.Tests = append(out.Tests, test)
+	}
+	return out
 }
 
 func reasonOf(s assess.Score) reasonJSON {

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -38,7 +42,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript tells one story a command. Each script has the world of the demo around it:
-// lab.toml configures a mail host in it, whose milter listens on milter.sock.
+// lab.toml configures a mail host in it, whose milter listens on milter.sock, and web.toml one
+// that serves HTTP too.
 func TestScript(t *testing.T) {
 	world := startLab(t)
 	testscript.Run(t, testscript.Params{
@@ -51,6 +56,7 @@ func TestScript(t *testing.T) {
 			"signal":     sendSignal,
 			"notified":   notified,
 			"json":       jsonValue,
+			"get":        get,
 			"deliver":    func(ts *testscript.TestScript, _ bool, args []string) { deliver(ts, world, args) },
 		},
 	})
@@ -75,20 +81,22 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	config := demoConfig(world, env.WorkDir)
 	config.Milter.Listen = Listeners{{"unix", filepath.Join(env.WorkDir, "milter.sock")}}
 	config.Assess.CAFile = filepath.Join(env.WorkDir, "ca.pem")
-	file, err := os.Create(filepath.Join(env.WorkDir, "lab.toml"))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err := (&app{console: console{out: file}}).writeConfig(config); err != nil {
-		return err
-	}
-	if err := os.WriteFile(config.Assess.CAFile, world.ca.RootPEM(), 0o644); err != nil {
-		return err
-	}
 	port, err := freePort()
 	if err != nil {
 		return err
+	}
+	var plain, web bytes.Buffer
+	if err := (&app{console: console{out: &plain}}).writeConfig(config); err != nil {
+		return err
+	}
+	config.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+	if err := (&app{console: console{out: &web}}).writeConfig(config); err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{"lab.toml": plain.Bytes(), "web.toml": web.Bytes(), "ca.pem": world.ca.RootPEM()} {
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o644); err != nil {
+			return err
+		}
 	}
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(env.WorkDir, "notify.sock")})
 	if err != nil {
@@ -98,7 +106,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	env.Defer(func() { socket.Close() })
 	env.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
 	env.Setenv(labPort, strconv.Itoa(int(world.port)))
-	env.Setenv("FREE_PORT", strconv.Itoa(int(port)))
+	env.Setenv("WEB", "http://"+config.HTTP.Listen)
 	return nil
 }
 
@@ -176,6 +184,17 @@ func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
 	if got := strings.Trim(string(text), `"`); (got == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got)
 	}
+}
+
+// get fetches a page of the daemon's HTTP listener: status and body become the output.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	response, err := http.Get(ts.Getenv("WEB") + args[0])
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	_, err = fmt.Fprintf(ts.Stdout(), "%s\n%s", response.Status, body)
+	ts.Check(err)
 }
 
 // deliver plays sessions of a provider into milter.sock, "deliver nordmail.example 3", or

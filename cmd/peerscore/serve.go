@@ -47,7 +47,7 @@ messages at hand, commits and closes.`,
 			level := &slog.LevelVar{}
 			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), a.around)
 			if err != nil {
-				return failure{exitUnavailable, err}
+				return err
 			}
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
@@ -64,6 +64,8 @@ messages at hand, commits and closes.`,
 
 // reload reads the configuration again and applies what can change without dropping sessions.
 func (a *app) reload(d *daemon, level *slog.LevelVar) {
+	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
+	defer notify(systemd.SdNotifyReady)
 	config, err := a.config()
 	if err != nil {
 		d.log.Error("the configuration was not reloaded", "error", err)
@@ -96,8 +98,8 @@ type daemon struct {
 	listeners []net.Listener
 }
 
-// newDaemon opens the database and the sockets and says in one line each what they are. After
-// an error nothing is left open.
+// newDaemon opens the database and the sockets and says in one line each what they are. Its
+// errors carry their exit status; after one nothing is left open.
 func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around surroundings) (_ *daemon, err error) {
 	d := &daemon{config: config, log: logger}
 	defer func() {
@@ -111,7 +113,7 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 	options := config.storeOptions(logger)
 	options.SetAside = true
 	if d.store, err = store.Open(ctx, config.Store.Path, options); err != nil {
-		return nil, fmt.Errorf("%w; --db or store.path names another file", err)
+		return nil, fail(exitUnavailable, "cannot open the database: %w; --db or store.path names another file", err)
 	}
 	if d.assessor, err = newAssessor(config, logger, d.store, d.resolver, around, config.limits()); err != nil {
 		return nil, err
@@ -135,7 +137,7 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 		}
 		listener, err := listen(l, config.Milter)
 		if err != nil {
-			return nil, fmt.Errorf("cannot listen on %s: %w", l, err)
+			return nil, fail(exitUnavailable, "cannot listen on %s: %w", l, err)
 		}
 		d.listeners = append(d.listeners, listener)
 	}
@@ -255,7 +257,7 @@ func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error)
 	}
 	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(config.DNS.TrustAD), Logger: logger})
 	if err != nil {
-		return nil, fmt.Errorf("%w; dns.servers names a resolver", err)
+		return nil, fail(exitUsage, "%w; dns.servers names a resolver", err)
 	}
 	return r, nil
 }
@@ -264,12 +266,12 @@ func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error)
 func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver.Resolver, around surroundings, limits probe.Limits) (*assess.Assessor, error) {
 	profile, err := assess.LoadProfile(config.Score.Profile)
 	if err != nil {
-		return nil, err
+		return nil, failure{exitUsage, err}
 	}
 	roots := around.roots
 	if config.Assess.CAFile != "" {
 		if roots, err = readRoots(config.Assess.CAFile); err != nil {
-			return nil, err
+			return nil, failure{exitUsage, err}
 		}
 	}
 	dialer := &probe.Dialer{Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
@@ -285,7 +287,7 @@ func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver
 	}
 	prober, err := probe.NewRunner(env)
 	if err != nil {
-		return nil, err
+		return nil, failure{exitUsage, err}
 	}
 	return &assess.Assessor{
 		Prober: prober, Repository: s, Profile: profile, Rules: config.rules(),
@@ -334,12 +336,17 @@ func (c Config) policy() milter.Policy {
 // listen opens one milter socket. A unix socket that a dead process left is replaced; one that
 // answers is not.
 func listen(l Listener, config MilterConfig) (net.Listener, error) {
+	busy := errors.New("another process answers there; stop it, or set milter.listen")
 	if l.Network != "unix" {
-		return net.Listen(l.Network, l.Address)
+		listener, err := net.Listen(l.Network, l.Address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = busy
+		}
+		return listener, err
 	}
 	if conn, err := net.Dial("unix", l.Address); err == nil {
 		conn.Close()
-		return nil, errors.New("another process answers there; stop it first")
+		return nil, busy
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
 		if err := os.Remove(l.Address); err != nil {
 			return nil, err

@@ -21,6 +21,9 @@ func (a *app) showCommand() *cobra.Command {
 what is missing, basis and age. A domain may be written in either spelling, or as an address.
 
 Exit status 1 means that a domain is not known, or that a score lies below --below.`,
+		Example: `  peerscore show example.org
+  peerscore show --json bücher.example postmaster@example.net
+  peerscore show --below 3.5 example.org >/dev/null || echo "a word with example.org"`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args, below) },
 	}
@@ -157,5 +160,9 @@ func (r reader) report(ctx context.Context, d assess.Domain) (report, error) {
 	if err != nil {
 		return report{}, failure{exitUnavailable, err}
 	}
-	return report{assess.Conclude(d, evidence, r.profile, r.rules, now), peer.Next}, nil
+	next := peer.Next
+	if r.rules.Passive {
+		next = time.Time{}
+	}
+	return report{assess.Conclude(d, evidence, r.profile, r.rules, now), next}, nil
 }
