@@ -90,12 +90,12 @@ func (l *lab) serveCRLs() {
 	l.ports[portHTTP] = portOf(l.t, l.crls.Addr())
 }
 
-// servePolicy starts the policy host at an address.
+// servePolicy starts a policy host at an address, on the port that all share.
 func (l *lab) servePolicy(addr string, certificate tls.Certificate, path string, page http.HandlerFunc) {
 	l.t.Helper()
 	var err error
 	l.web, err = probetest.NewWeb(probetest.WebConfig{
-		Addr: addr + ":0", Delay: l.delay, Certificates: []tls.Certificate{certificate},
+		Addr: net.JoinHostPort(addr, strconv.Itoa(int(l.ports[portHTTPS]))), Delay: l.delay, Certificates: []tls.Certificate{certificate},
 		Pages: map[string]http.HandlerFunc{path: page},
 	})
 	must(l.t, err)
