@@ -3,32 +3,31 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
 )
 
-const (
-	receiver   = "127.0.0.25" // the Postfix under test
-	milterPort = "8894"
-	perMilter  = "default_action=accept, connect_timeout=2s, command_timeout=10s, content_timeout=20s" // as contrib/postfix/main.cf has it
-	milterInet = "smtpd_milters = { inet:127.0.0.1:" + milterPort + ", " + perMilter + " }"
-)
+const receiver = "127.0.0.25" // the Postfix under test
 
 // daemon is one `peerscore serve`.
 type daemon struct {
-	l      *lab
-	cmd    *exec.Cmd
-	config string
-	db     string
+	l       *lab
+	cmd     *exec.Cmd
+	program []string // the binary, after what starts it
+	config  string
+	db      string
 }
 
 // startDaemon runs peerscore with the laboratory's settings and those of the test, which are
 // TOML lines of dotted keys.
 func (l *lab) startDaemon(settings ...string) *daemon {
 	l.t.Helper()
-	d := &daemon{l: l, config: filepath.Join(l.dir, "peerscore.toml"), db: filepath.Join(l.subdir("state"), "peerscore.db")}
+	d := &daemon{l: l, program: []string{os.Getenv(binary)}, config: filepath.Join(l.dir, "peerscore.toml"), db: filepath.Join(l.subdir("state"), "peerscore.db")}
 	text := fmt.Sprintf("store.path = %q\nassess.allow_networks = [\"10.0.0.0/8\"]\nassess.ehlo = %q\n", d.db, ownHost) +
 		// The peers have private addresses, which are internal by default.
 		"milter.internal_hosts = [\"127.0.0.1\"]\n" + fmt.Sprintf("milter.own_domains = [%q]\n", ownDomain)
@@ -40,22 +39,44 @@ func (l *lab) startDaemon(settings ...string) *daemon {
 	return d
 }
 
+// start runs the daemon and waits until it says that it is ready, as systemd does.
 func (d *daemon) start() {
 	d.l.t.Helper()
-	d.cmd = d.l.start("peerscore", os.Getenv(binary), "serve", "--config", d.config)
-	d.l.waitFor("peerscore", func() bool { return listens("127.0.0.1:" + milterPort) })
+	path := filepath.Join(d.l.dir, "notify")
+	os.Remove(path)
+	socket, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		d.l.t.Fatal(err)
+	}
+	defer socket.Close()
+	os.Chmod(path, 0o777)
+	command := slices.Concat([]string{"NOTIFY_SOCKET=" + path}, d.program, []string{"serve", "--config", d.config})
+	d.cmd = d.l.start("peerscore", "env", command...)
+	socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+	message := make([]byte, 100)
+	if n, _, err := socket.ReadFrom(message); err != nil || string(message[:n]) != "READY=1" {
+		d.l.t.Fatalf("peerscore does not start: %q, %v", message[:n], err)
+	}
 }
 
 // stop ends the daemon as systemd does.
 func (d *daemon) stop() {
 	d.l.t.Helper()
-	d.cmd.Process.Signal(syscall.SIGTERM)
+	d.signal(syscall.SIGTERM)
+	d.stopped()
+}
+
+func (d *daemon) signal(s syscall.Signal) { d.cmd.Process.Signal(s) }
+
+// stopped waits for the end after SIGTERM.
+func (d *daemon) stopped() {
+	d.l.t.Helper()
 	if err := d.cmd.Wait(); err != nil {
 		d.l.t.Errorf("the daemon did not stop cleanly: %v", err)
 	}
 }
 
-// killed ends the daemon as the OOM killer does.
+// kill ends the daemon as the OOM killer does.
 func (d *daemon) kill() {
 	syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 	d.cmd.Wait()
@@ -99,7 +120,7 @@ func (d *daemon) tryShow(domain string) (p peer, err error) {
 }
 
 func (d *daemon) cli(args ...string) (string, error) {
-	return d.l.try("", os.Getenv(binary), append([]string{"--config", d.config}, args...)...)
+	return d.l.try("", d.program[len(d.program)-1], append([]string{"--config", d.config}, args...)...)
 }
 
 // stars is a score as a test table writes it: "4.5", "-" for none, with a "p" behind for partial.

@@ -72,6 +72,10 @@ func runInside() int {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			return 1
+		}
 		path := filepath.Join(dir, "peerscore")
 		if out, err := exec.Command("go", "build", "-o", path, "peerscore/cmd/peerscore").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: cannot build peerscore: %v\n%s", err, out)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,24 @@ type postfix struct {
 	conf    string // configuration directory
 	mail    string // where delivered messages arrive, a maildir
 	address string
+}
+
+const milterInet = "inet:127.0.0.1:8894"
+
+// documented is the setting of contrib/postfix/main.cf, the very one that the README shows,
+// with another socket where the test needs one.
+func (l *lab) documented(socket string) string {
+	l.t.Helper()
+	found := regexp.MustCompile(`(?m)^smtpd_milters = .*\n(?:[ \t].*\n)*`)
+	setting := found.FindString(l.read("../postfix", "main.cf"))
+	readme := found.FindString(strings.ReplaceAll(l.read("../..", "README.md"), "\n    ", "\n"))
+	if words := strings.Fields(setting); len(words) == 0 || !slices.Equal(words, strings.Fields(readme)) {
+		l.t.Fatalf("contrib/postfix/main.cf has %q, README.md %q", setting, readme)
+	}
+	if !strings.Contains(setting, milterInet) {
+		l.t.Fatalf("%q names another socket than %s", setting, milterInet)
+	}
+	return strings.Replace(strings.TrimSpace(setting), milterInet, socket, 1)
 }
 
 // startPostfix runs a real Postfix on address:25. Settings come after the defaults of the
@@ -131,21 +150,36 @@ func listens(address string) bool {
 func (p *postfix) delivered() map[string]string {
 	p.l.t.Helper()
 	messages := map[string]string{}
-	files, err := filepath.Glob(filepath.Join(p.mail, "inbox/new/*"))
-	if err != nil {
-		p.l.t.Fatal(err)
+	for id, copies := range p.arrivals() {
+		messages[id] = copies[0]
 	}
-	for _, file := range files {
+	return messages
+}
+
+// arrivals are the delivered messages by Message-ID, each as often as it arrived.
+func (p *postfix) arrivals() map[string][]string {
+	p.l.t.Helper()
+	messages := map[string][]string{}
+	for _, file := range p.files() {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			p.l.t.Fatal(err)
 		}
 		for _, line := range strings.Split(string(content), "\n") {
 			if id, ok := strings.CutPrefix(strings.ToLower(line), "message-id: <"); ok {
-				messages[strings.TrimSuffix(id, ">")] = string(content)
+				id = strings.TrimSuffix(id, ">")
+				messages[id] = append(messages[id], string(content))
 				break
 			}
 		}
 	}
 	return messages
+}
+
+func (p *postfix) files() []string {
+	files, err := filepath.Glob(filepath.Join(p.mail, "inbox/new/*"))
+	if err != nil {
+		p.l.t.Fatal(err)
+	}
+	return files
 }

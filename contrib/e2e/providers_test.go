@@ -213,6 +213,6 @@ func (l *lab) writeCertificate(name string, cert tls.Certificate) {
 func (l *lab) startReceiver(settings ...string) *postfix {
 	l.t.Helper()
 	return l.startPostfix("postfix", receiver, append([]string{
-		milterInet, "smtpd_tls_chain_files = " + filepath.Join(l.dir, "own.pem"),
+		l.documented(milterInet), "smtpd_tls_chain_files = " + filepath.Join(l.dir, "own.pem"),
 	}, settings...))
 }

@@ -21,6 +21,24 @@ type message struct {
 	header   string // further header lines, each ended by a line feed
 	body     string
 	to       string // the Postfix under test when empty
+	rcpt     string // user@own.example when empty
+}
+
+func (m message) reversePath() string {
+	switch m.mailFrom {
+	case "":
+		return m.from
+	case "<>":
+		return ""
+	}
+	return m.mailFrom
+}
+
+func (m message) recipient() string {
+	if m.rcpt == "" {
+		return "user@" + ownDomain
+	}
+	return m.rcpt
 }
 
 // selector is the one DKIM selector of the laboratory; every provider uses the same key.
