@@ -138,3 +138,10 @@ func TestConfigReachesTheParts(t *testing.T) {
 		t.Errorf("the default is %+v, the prober says %+v", l, probe.DefaultLimits())
 	}
 }
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -158,22 +158,21 @@ func statusSentence(r report) string {
 }
 
 func (c console) writeScore(w io.Writer, category assess.Category, s assess.Score) {
-	line := fmt.Sprintf("  %-16s %s  %-4s %-12s", categoryNames[category], stars(s), number(s), s.Level())
-	fmt.Fprint(w, c.paintLevel(s.Level(), line))
-	if s.Partial {
-		fmt.Fprint(w, " partial;")
+	label := fmt.Sprintf("  %-16s %s  %-4s %-12s", categoryNames[category], stars(s), number(s), s.Level())
+	var notes []string
+	if s.Known && s.Partial {
+		notes = append(notes, "partial")
 	}
 	if len(s.Missing) > 0 {
-		fmt.Fprintf(w, " missing: %s", names(s.Missing))
+		notes = append(notes, "missing: "+names(s.Missing))
 	}
-	fmt.Fprintln(w)
+	c.writeFinding(w, c.paintLevel(s.Level(), label), strings.Join(notes, "; "))
 }
 
 func (c console) writeStandard(w io.Writer, s assess.Standard, verdicts assess.Verdicts) {
 	v, support := verdicts[s], verdicts.Support(s)
-	mark := map[assess.Support]string{assess.SupportYes: "yes", assess.SupportNo: "no", assess.SupportUnknown: "unknown"}[support]
 	colors := map[assess.Support]text.Colors{assess.SupportYes: green, assess.SupportNo: red, assess.SupportUnknown: faint}[support]
-	fmt.Fprintf(w, "  %-16s %s %s\n", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", mark)), tests(v))
+	c.writeFinding(w, fmt.Sprintf("  %-16s %s", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", support))), tests(v))
 }
 
 // tests counts in words: "3 of 4 tests pass, 1 could not be carried out".
@@ -220,10 +219,10 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 		s := r.Scores[category]
 		c.writeScore(w, category, s)
 		if len(s.Row.Met) > 0 {
-			fmt.Fprintf(w, "      %s\n", c.paint(faint, fmt.Sprintf("row of %s: %s", r.Profile, names(s.Row.Met))))
+			c.writeFinding(w, "     ", c.paint(faint, fmt.Sprintf("row of %s: %s", r.Profile, names(s.Row.Met))))
 		}
 		if len(s.Next) > 0 {
-			fmt.Fprintf(w, "      %s\n", c.paint(faint, "cheapest gain: "+names(s.Next)))
+			c.writeFinding(w, "     ", c.paint(faint, "cheapest gain: "+names(s.Next)))
 		}
 	}
 	for _, s := range assess.Standards {
@@ -233,7 +232,7 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 			c.writeTest(w, t, now)
 		}
 		for _, note := range r.Verdicts[s].Notes {
-			c.writeFinding(w, c.paint(yellow, fmt.Sprintf("%-8s", "note")), printable(note))
+			c.writeFinding(w, "    "+c.paint(yellow, fmt.Sprintf("%-8s", "note")), printable(note))
 		}
 	}
 	fmt.Fprintln(w)
@@ -253,16 +252,15 @@ func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
 	if t.Address != "" && t.Address != t.Subject {
 		subject += " [" + printable(t.Address) + "]"
 	}
-	label := fmt.Sprintf("%s %-12s", c.paint(colors, fmt.Sprintf("%-8s", result)), printable(t.Test))
+	label := fmt.Sprintf("    %s %-12s", c.paint(colors, fmt.Sprintf("%-8s", result)), printable(t.Test))
 	source := fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now))
 	c.writeFinding(w, label, subject+": "+printable(t.Detail)+" "+strings.ReplaceAll(source, " ", unbroken))
 }
 
-// writeFinding prints one finding behind its label.
+// writeFinding prints a finding behind its label.
 func (c console) writeFinding(w io.Writer, label, finding string) {
-	const margin = "    "
-	indent := len(margin) + text.StringWidthWithoutEscSequences(label) + 1
-	fmt.Fprintf(w, "%s%s %s\n", margin, label, c.hang(indent, finding))
+	indent := text.StringWidthWithoutEscSequences(label) + 1
+	fmt.Fprintln(w, strings.TrimRight(label+" "+c.hang(indent, finding), " "))
 }
 
 // unbroken is a blank at which hang does not break a line. No peer's text that went through
