@@ -145,3 +145,65 @@ func writeFile(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// Every key of interface.md, with its default; what depends on the host is left out.
+var defaults = map[string]string{
+	"milter.listen": `["inet:8894@127.0.0.1"]`, "milter.socket_mode": `"0660"`, "milter.socket_group": `""`,
+	"milter.authentication": `"verify"`, "milter.authserv_id": `""`, "milter.trusted_authserv_ids": `[]`,
+	"milter.internal_hosts": `["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"]`,
+	"milter.own_domains":    `[]`,
+	"header.score":          "true", "header.bars": "true", "header.authentication_results": "false",
+	"assess.enabled": "true", "assess.learn_from_outgoing": "true", "assess.max_age": `"7d"`, "assess.retry": `"6h"`,
+	"assess.ehlo": "the host name", "assess.allow_networks": "[]", "assess.deny_domains": "[]",
+	"assess.probes_per_minute": "30", "assess.concurrency": "16", "assess.ca_file": `""`,
+	"dns.servers": "[]", "dns.trust_ad": `"auto"`,
+	"score.profile": `"mecsa-2018"`, "score.window": `"30d"`, "score.threshold": "0.8",
+	"store.path": `"/var/lib/peerscore/peerscore.db"`, "store.keep": `"400d"`,
+	"http.listen": `"off"`, "log.level": `"info"`, "log.format": `"text"`,
+}
+
+func TestDefaults(t *testing.T) {
+	documented := map[string]bool{}
+	for _, k := range configKeys {
+		documented[k.key] = true
+		if got := defaultOf(k.key); got != defaults[k.key] {
+			t.Errorf("the default of %s is %s, want %s", k.key, got, defaults[k.key])
+		}
+	}
+	meta, err := toml.Decode(show(t, defaultConfig()), &map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range meta.Keys() {
+		if len(key) == 2 && !documented[key.String()] {
+			t.Errorf("no page tells of %s", key)
+		}
+	}
+	if len(documented) != len(defaults) {
+		t.Errorf("%d keys, want %d", len(documented), len(defaults))
+	}
+}
+
+// A key that is set must not be lost on the way: each takes a value other than its default.
+func TestEveryKeyCanBeSet(t *testing.T) {
+	for key, value := range map[string]string{
+		"milter.listen": `"unix:/run/m.sock"`, "milter.socket_mode": `"0600"`, "milter.socket_group": `"postfix"`,
+		"milter.authserv_id": `"mx.example.net"`, "milter.trusted_authserv_ids": `["mx.example.net"]`,
+		"milter.internal_hosts": `["192.0.2.0/24", "2001:db8::1"]`, "milter.own_domains": `["example.net"]`,
+		"header.score": "false", "header.bars": "false", "header.authentication_results": "true",
+		"assess.enabled": "false", "assess.learn_from_outgoing": "false", "assess.max_age": `"1d"`, "assess.retry": `"90m"`,
+		"assess.ehlo": `"mail.example.net"`, "assess.allow_networks": `["10.1.0.0/16"]`, "assess.deny_domains": `["example.com"]`,
+		"assess.probes_per_minute": "5", "assess.concurrency": "4", "assess.ca_file": `"/etc/ssl/own.pem"`,
+		"dns.servers": `["127.0.0.53", "[::1]:5353"]`, "dns.trust_ad": `"never"`,
+		"score.profile": `"mecsa-2020"`, "score.window": `"14d"`, "score.threshold": "0.75",
+		"store.path": `"/srv/p.db"`, "store.keep": `"60d"`, "http.listen": `"[::1]:8895"`, "log.level": `"debug"`, "log.format": `"json"`,
+	} {
+		c := defaultConfig()
+		if err := c.parse(key + " = " + value); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		if show(t, c) == show(t, defaultConfig()) {
+			t.Errorf("%s = %s changes nothing", key, value)
+		}
+	}
+}

@@ -18,7 +18,10 @@ func (a *app) configCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration, naming file, line and key of what is wrong",
-		Args:  cobra.NoArgs,
+
+		Example: "  peerscore config check --config new.toml && systemctl reload peerscore",
+
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := a.config(); err != nil {
 				return err

@@ -38,7 +38,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run the daemon in the foreground. It starts without a configuration file, tells systemd
 when it is ready, reloads what can change on SIGHUP, and on SIGTERM or SIGINT finishes the
 messages at hand, commits and closes.`,
-		Args: cobra.NoArgs,
+		Example: "  peerscore serve --config /etc/peerscore/peerscore.toml",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := a.config()
 			if err != nil {

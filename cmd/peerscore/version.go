@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
 // version is set by the build of a release; a build from a checkout tells its commit.
@@ -38,23 +37,4 @@ func commit() string {
 		}
 	}
 	return "unknown"
-}
-
-func (a *app) manCommand() *cobra.Command {
-	var folder string
-	cmd := &cobra.Command{
-		Use:   "man",
-		Short: "Print the manual page, or write one page a command",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			header := &doc.GenManHeader{Title: "PEERSCORE", Section: "1", Source: "peerscore", Manual: "Mail administration"}
-			cmd.Root().DisableAutoGenTag = true
-			if folder != "" {
-				return doc.GenManTree(cmd.Root(), header, folder)
-			}
-			return doc.GenMan(cmd.Root(), header, a.out)
-		},
-	}
-	cmd.Flags().StringVarP(&folder, "output", "o", "", "write peerscore.1, peerscore-show.1, ... into `FOLDER`")
-	return cmd
 }

@@ -1,0 +1,37 @@
+package main
+
+// configKeys says what every key is for, in the order of the file. The defaults come from
+// defaultConfig; a test holds the two together.
+var configKeys = []struct{ key, doc string }{
+	{"milter.listen", "The milter socket: `inet:PORT@ADDRESS`, `unix:/path` or `local:/path`; or a list of them."},
+	{"milter.socket_mode", "Mode of a unix socket, in octal."},
+	{"milter.socket_group", "Group of a unix socket, so that the MTA may open it. Empty leaves it to the daemon's own."},
+	{"milter.authentication", "`verify` evaluates SPF, DKIM and DMARC of each message. `trust` reads the Authentication-Results of an earlier milter instead, from `milter.trusted_authserv_ids` only."},
+	{"milter.authserv_id", "The name of this host in the fields that are added. Empty is the MTA's `{j}` macro, else the host name."},
+	{"milter.trusted_authserv_ids", "Whose Authentication-Results are believed with `trust`."},
+	{"milter.internal_hosts", "Addresses and networks whose mail is ours: it is not scored, and its recipients become known peers."},
+	{"milter.own_domains", "Our own domains. Mail from outside that claims one of them is never scored."},
+	{"header.score", "Add `Peer-Score`."},
+	{"header.bars", "Add `Peer-Score-Confidentiality`, `-Identity` and `-Integrity`: one * for each half star."},
+	{"header.authentication_results", "Add one Authentication-Results (RFC 8601)."},
+	{"assess.enabled", "Probe peers. With false peerscore only observes, and connects to nobody but the resolver."},
+	{"assess.learn_from_outgoing", "Make domains that our own users write to known peers."},
+	{"assess.max_age", "How long after a run a domain is probed again."},
+	{"assess.retry", "The same, after a run that came to little."},
+	{"assess.ehlo", "The name in EHLO. The default is the host name."},
+	{"assess.allow_networks", "Networks that may be dialled although they are private, local or otherwise special."},
+	{"assess.deny_domains", "Domains that are never probed, nor anything below them."},
+	{"assess.probes_per_minute", "SMTP dialogues that may begin within a minute."},
+	{"assess.concurrency", "SMTP dialogues at the same time; half of them are kept for hosts that answered well before."},
+	{"assess.ca_file", "A file of trusted roots in PEM form. Empty is the system's."},
+	{"dns.servers", "The resolvers, as `ADDRESS` or `ADDRESS:PORT`. Empty is those of /etc/resolv.conf."},
+	{"dns.trust_ad", "Whether the resolver's word that an answer was validated (the AD bit) is believed: `auto` is from loopback only; `always`, `never`."},
+	{"score.profile", "The scoring table: `mecsa-2018` or `mecsa-2020`."},
+	{"score.window", "How far back sessions count."},
+	{"score.threshold", "The share of its known tests that a standard must pass to be supported."},
+	{"store.path", "The database. The default is peerscore.db in the state directory that systemd gives; `/var/lib/peerscore` for root; `$XDG_STATE_HOME/peerscore` for other users who may not read that one."},
+	{"store.keep", "How long past assessments are kept."},
+	{"http.listen", "`off`, or a loopback `ADDRESS:PORT` that serves /metrics and /healthz."},
+	{"log.level", "`debug`, `info`, `warn` or `error`. The log goes to standard error."},
+	{"log.format", "`text` or `json`."},
+}
