@@ -261,3 +261,46 @@ func TestCanceledContext(t *testing.T) {
 		t.Errorf("%+v: a canceled look-up must not end as an absent record", d)
 	}
 }
+
+// FuzzDiscover walks up a foreign name in a zone of two foreign records, of which one or none
+// stands at each ancestor, as bits say.
+func FuzzDiscover(f *testing.F) {
+	f.Add("a.b.c.example.org", "v=DMARC1; p=none", "v=DMARC1; p=reject; psd=y; np=none; t=y", uint16(0b0110))
+	f.Add("a.b.c.d.e.f.g.h.i.j.k.l", "v=DMARC1; p=none; psd=n", "v=DMARC1; sp=x", uint16(0xffff))
+	f.Add("ex\xffample", "", "v=DMARC1", uint16(1))
+	f.Add("a_b.example.", "v=DMARC1; rua=mailto:a@b.example", "v=spf1", uint16(0x5555))
+	f.Fuzz(func(t *testing.T, name, first, second string, bits uint16) {
+		z, domain := zone{}, canonical(name)
+		if canonical(domain) != domain || first == servfail || second == servfail {
+			return // "a..", whose second dot is no part of a name
+		}
+		for n := 1; n <= min(countLabels(domain), 16); n++ {
+			if bits>>(n-1)&1 != 0 {
+				z["_dmarc."+lastLabels(domain, n)] = []string{[]string{first, second}[n%2]}
+			}
+		}
+		d := Discover(t.Context(), z, name)
+		switch {
+		case len(d.Walk) > 8 || d.Err != nil || d.Domain != domain:
+			t.Errorf("%+v", d)
+		case !within(domain, d.Organisational):
+			t.Errorf("%s has the organisational domain %s", domain, d.Organisational)
+		case d.Record != nil && (!within(domain, d.RecordDomain) || d.Record.Text != z["_dmarc."+d.RecordDomain][0]):
+			t.Errorf("%s has the record of %s", domain, d.RecordDomain)
+		case d.Record == nil && d.Policy(true) != "":
+			t.Errorf("a policy without a record: %s", d.Policy(true))
+		}
+		for n := 1; n <= countLabels(domain); n++ {
+			other := lastLabels(domain, n)
+			there, err1 := Aligned(t.Context(), z, domain, other, Relaxed)
+			back, err2 := Aligned(t.Context(), z, other, domain, Relaxed)
+			strict, _ := Aligned(t.Context(), z, domain, other, Strict)
+			if err1 != nil || err2 != nil || there != back || strict && !there || strict != (other == domain && queryable(domain)) {
+				t.Errorf("%s and %s: aligned %t, the other way %t, strictly %t", domain, other, there, back, strict)
+			}
+			if there && !within(other, d.Organisational) {
+				t.Errorf("%s is aligned with %s, above its organisational domain %s", domain, other, d.Organisational)
+			}
+		}
+	})
+}
