@@ -1,42 +1,64 @@
 package milter
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
+	"fmt"
+	"io"
+	"regexp"
 	"strings"
+	"sync/atomic"
+
+	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
 	"peerscore/assess/spf"
 )
 
-// verification is one signature under way (RFC 6376 section 6.1). The key is fetched and the
-// signature over the header verified while the body arrives; its hash is compared at the end.
-//
-// go-msgauth reads a message to its end for each signature, octet by octet, which is most of
-// what a large message costs. So the hashes are our own; a test holds them to go-msgauth's.
+const (
+	// maxBlankRun is after how many bytes of CR and LF in a row a body is no longer fed to
+	// go-msgauth, whose simple canonicalisation takes quadratic time over blank lines.
+	maxBlankRun = 64 << 10
+	// pieceSize is how much of a body go-msgauth gets at once.
+	pieceSize = 32 << 10
+)
+
+// verification is one signature on its way through go-msgauth, which sees that signature
+// alone, the fields that it signs, and the body as it streams by.
 type verification struct {
 	signature signature
-	body      *bodyHash // shared by signatures that read the body alike; nil where nobody hashes it
+	head      string      // what go-msgauth reads before the body
+	pieces    chan []byte // of the body; closed at its end, or where it is given up
+	gaveUp    atomic.Bool // set before pieces is closed: the body is not whole
 	judge     func(key) finding
 	done      chan struct{}
-
-	// Valid once done is closed.
-	key     key
-	finding finding // zero while all is well and the body is to be compared
+	finding   finding // valid once done is closed
 }
 
-// newVerification prepares for the signature over the fields, which must not change any more.
-func newVerification(fields []field, s signature) *verification {
-	v := &verification{signature: s, done: make(chan struct{})}
-	v.judge = func(k key) finding { return v.signature.verify(fields, k) }
+// newVerification prepares for the signature; the rest of the header is left out, so that its
+// size does not matter. A signature may sign another: those follow it.
+func newVerification(h *header, s signature) *verification {
+	var head strings.Builder
+	head.WriteString(h.fields[s.index].raw())
+	signed := map[string]bool{}
+	for _, name := range s.signedNames() {
+		signed[name] = true
+	}
+	for i, f := range h.fields {
+		if i != s.index && signed[strings.ToLower(strings.TrimSpace(f.name))] {
+			head.WriteString(f.raw())
+		}
+	}
+	head.WriteString("\r\n")
+	v := &verification{signature: s, head: head.String(), pieces: make(chan []byte), done: make(chan struct{})}
+	v.judge = v.verify
 	return v
 }
 
-// run fetches the key and verifies.
+// run fetches the key and verifies; it returns once the body has ended.
 func (v *verification) run(ctx context.Context, r spf.Resolver) {
 	defer close(v.done)
-	if v.finding = v.signature.finding; v.finding != (finding{}) {
+	v.finding = v.signature.finding
+	if v.finding != (finding{}) {
 		return
 	}
 	v.finding = notEvaluated("internal error") // stays after a panic
@@ -44,62 +66,31 @@ func (v *verification) run(ctx context.Context, r spf.Resolver) {
 	if found == (finding{}) {
 		found = v.judge(k)
 	}
-	v.key, v.finding = k, found
+	v.finding = found
 }
 
-// conclude is the finding once the body has ended and done is closed. sums are hashes of bodies.
-func (v *verification) conclude(sums map[*bodyHash][]byte) finding {
+func (v *verification) verify(k key) finding {
+	results, err := dkim.VerifyWithOptions(v.reader(), &dkim.VerifyOptions{
+		LookupTXT:        func(string) ([]string, error) { return []string{k.record}, nil },
+		MaxVerifications: 1, // ours is the first
+	})
 	switch {
-	case v.finding != (finding{}):
-		return v.finding
-	case !bytes.Equal(sums[v.body], v.signature.bodySum):
-		return invalid("fail", "body hash did not verify")
-	}
-	return v.signature.accept(v.key)
-}
-
-// verify tells what is wrong with a signature over the header, if anything.
-func (s *signature) verify(fields []field, k key) finding {
-	algorithm, _, _ := strings.Cut(s.tags.compact("a"), "-")
-	switch {
-	case algorithm != k.kind:
-		return invalid("permerror", "the key is of another kind")
-	case !k.verify(s.headerSum(fields), s.value):
-		return invalid("fail", "signature did not verify")
-	}
-	return finding{}
-}
-
-// headerSum is the hash that was signed (section 3.7): of the fields that h= names, those of
-// one name from the bottom up, and of the signature itself with b= empty.
-func (s *signature) headerSum(fields []field) []byte {
-	sum := sha256.New()
-	found := map[string]int{} // where the last field of a name was
-	for _, name := range s.signedNames() {
-		i, again := found[name]
-		if !again {
-			i = len(fields)
+	case v.gaveUp.Load():
+		return notEvaluated("too many blank lines")
+	case len(results) != 1:
+		return notEvaluated(fmt.Sprintf("no result: %v", err))
+	case results[0].Err != nil && v.signature.misread():
+		return notEvaluated("a form that go-msgauth misreads")
+	case results[0].Err != nil:
+		token := "fail"
+		if dkim.IsPermFail(results[0].Err) {
+			token = "permerror"
 		}
-		for i--; i >= 0 && (i == s.index || !equalFold(strings.TrimSpace(fields[i].name), name)); {
-			i--
-		}
-		if found[name] = max(i, 0); i >= 0 {
-			sum.Write([]byte(fields[i].canonical(s.headerForm) + "\r\n"))
-		}
+		// Behind another colon go-msgauth quotes what it could not read, which is the sender's.
+		reason, _, _ := strings.Cut(strings.TrimPrefix(results[0].Err.Error(), "dkim: "), ":")
+		return invalid(token, reason)
 	}
-	sum.Write([]byte(fields[s.index].withoutB().canonical(s.headerForm)))
-	return sum.Sum(nil)
-}
-
-// withoutB empties b= (section 3.5), and no other tag in whose value "b=" may stand.
-func (f field) withoutB() field {
-	specs := strings.Split(f.value, ";")
-	for i, spec := range specs {
-		if name, _, found := strings.Cut(spec, "="); found && strings.TrimSpace(name) == "b" {
-			specs[i] = name + "="
-		}
-	}
-	return field{f.name, strings.Join(specs, ";")}
+	return v.signature.accept(k)
 }
 
 // accept judges a signature that is mathematically right by what its key says.
@@ -112,4 +103,114 @@ func (s *signature) accept(k key) finding {
 		return finding{assess.Unknown, "policy", "the key is in test mode"}
 	}
 	return finding{assess.Pass, "pass", ""}
+}
+
+// bTag finds what go-msgauth empties before it hashes the signature.
+var bTag = regexp.MustCompile(`b\s*=`)
+
+// misread tells whether go-msgauth may refuse the signature although it is valid: it cuts
+// every "b=", also inside another value, and compares i= with regard to case.
+func (s *signature) misread() bool {
+	text := ""
+	for name, value := range s.tags {
+		text += name + "=" + value + ";"
+	}
+	identity, d := s.tags.compact("i"), s.tags.compact("d")
+	return len(bTag.FindAllString(text, 2)) > 1 ||
+		identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
+}
+
+// feed gives the verifier a piece of the body, unless it is through with it.
+func (v *verification) feed(piece []byte) {
+	select {
+	case v.pieces <- piece:
+	case <-v.done:
+	}
+}
+
+// reader gives out head and body. It ends in EOF, never in an error, because go-msgauth leaks
+// goroutines otherwise.
+func (v *verification) reader() io.Reader {
+	return &pieceReader{rest: []byte(v.head), pieces: v.pieces}
+}
+
+type pieceReader struct {
+	rest   []byte
+	pieces <-chan []byte
+}
+
+func (r *pieceReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		var ok bool
+		if r.rest, ok = <-r.pieces; !ok {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// WriteTo saves go-msgauth's canonicaliser from small buffers.
+func (r *pieceReader) WriteTo(w io.Writer) (written int64, err error) {
+	for ok := true; ok; r.rest, ok = <-r.pieces {
+		n, err := w.Write(r.rest)
+		if written += int64(n); err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// bodyFeed gives the body to all verifications of a message.
+type bodyFeed struct {
+	to    []*verification
+	blank int // CR and LF in a row at the end of what has been fed
+	ended bool
+}
+
+func (b *bodyFeed) write(chunk []byte) {
+	for len(chunk) > 0 && !b.ended {
+		piece := chunk[:min(len(chunk), pieceSize)]
+		chunk = chunk[len(piece):]
+		if b.tooBlank(piece) {
+			b.end(true)
+			return
+		}
+		for _, v := range b.to {
+			v.feed(piece)
+		}
+	}
+}
+
+// tooBlank counts runs that reach the end of a piece; one within a piece is short enough.
+func (b *bodyFeed) tooBlank(piece []byte) bool {
+	leading := 0
+	for leading < len(piece) && isLineEnd(piece[leading]) {
+		leading++
+	}
+	if b.blank += leading; b.blank > maxBlankRun {
+		return true
+	}
+	if leading < len(piece) {
+		b.blank = 0
+		for isLineEnd(piece[len(piece)-1-b.blank]) {
+			b.blank++
+		}
+	}
+	return false
+}
+
+func isLineEnd(c byte) bool { return c == '\r' || c == '\n' }
+
+// end lets the verifications finish; gaveUp says that the body was not whole.
+func (b *bodyFeed) end(gaveUp bool) {
+	if b.ended {
+		return
+	}
+	b.ended = true
+	for _, v := range b.to {
+		v.gaveUp.Store(gaveUp)
+		close(v.pieces)
+	}
 }

@@ -1,11 +1,13 @@
 package milter
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"runtime"
@@ -29,7 +31,11 @@ func verify(t testing.TB, z zone, message string) []signature {
 
 func verifyIn(l *lab, message string) []signature {
 	m := l.server.newMessage(client{}, "")
-	body := m.header.read(message)
+	head, body, _ := strings.Cut(message, "\r\n\r\n")
+	for _, line := range strings.Split(strings.ReplaceAll(head, "\r\n ", "\n "), "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		m.header.add(name, value)
+	}
 	m.begin()
 	for chunk := []byte(body); len(chunk) > 0; chunk = chunk[min(len(chunk), 65535):] {
 		m.body(chunk[:min(len(chunk), 65535)])
@@ -37,17 +43,6 @@ func verifyIn(l *lab, message string) []signature {
 	defer m.close()
 	a, _ := m.evaluation.finish(context.Background())
 	return a.signatures
-}
-
-// read takes the fields of a message as an MTA hands them over, and returns its body.
-func (h *header) read(message string) (body string) {
-	head, body, _ := strings.Cut(message, "\r\n\r\n")
-	unfolded := strings.NewReplacer("\r\n ", "\n ", "\r\n\t", "\n\t").Replace(head)
-	for _, line := range strings.Split(unfolded, "\r\n") {
-		name, value, _ := strings.Cut(line, ":")
-		h.add(name, value)
-	}
-	return body
 }
 
 // fieldOf is the signature alone, with its line end.
@@ -87,12 +82,8 @@ func TestDKIM(t *testing.T) {
 		{"i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), nil, "pass pass"},
 		{"i= of somebody else", edit(ed, " d=example.org", " i=@example.net; d=example.org"), nil, "fail permerror"},
 		{"i= without at sign", edit(ed, " d=example.org", " i=example.org; d=example.org"), nil, "fail permerror"},
-		{"i= in another case", signed(t, base, "example.org", "ed", identity("@Example.ORG")), nil, "pass pass"},
-		{"b= inside another tag", signed(t, base, "example.org", "ed", identity("b=a@example.org")), nil, "pass pass"},
-		{"b= is not base64", edit(ed, " b=", " b=*"), nil, "fail permerror"},
-		{"c= unknown", edit(ed, "c=simple/simple", "c=simple/tight"), nil, "fail permerror"},
-		{"q= unknown", edit(ed, " d=example.org", " q=http; d=example.org"), nil, "fail permerror"},
-		{"t= is no time", edit(ed, "t=", "t=x"), nil, "fail permerror"},
+		{"i= in another case", edit(ed, " d=example.org", " i=@Example.org; d=example.org"), nil, "unknown neutral"},
+		{"b= inside another tag", edit(ed, " d=example.org", " z=a b=c; d=example.org"), nil, "unknown neutral"},
 		{"body changed", edit(ed, "here they are", "here they were"), nil, "fail fail"},
 		{"header changed", edit(ed, "minutes", "hours"), nil, "fail fail"},
 		{"l=", edit(ed, " d=example.org", " l=10; d=example.org"), nil, "fail policy"},
@@ -295,28 +286,34 @@ func hugeExponent() string {
 	return "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(der)
 }
 
-// Blank lines cost no more than others, for which go-msgauth takes minutes: those at the end
-// count for nothing, those before text for what they are.
+// Megabytes of blank lines stop a core for minutes in go-msgauth alone. The body is given up
+// instead, and nothing is concluded from that.
 func TestBlankLines(t *testing.T) {
-	blank := strings.Repeat("\r\n", 2<<20)
-	head, _, _ := strings.Cut(letter("a@example.org"), "\r\n\r\n")
-	for _, options := range []func(*dkim.SignOptions){func(*dkim.SignOptions) {}, relaxed} {
-		message := signed(t, head+"\r\n\r\nx\r\n", "example.org", "ed", options)
-		for body, want := range map[string]string{
-			blank:                                  "pass",
-			strings.ReplaceAll(blank, "\r", ""):    "pass",
-			blank + "x\r\n":                        "fail",
-			strings.Repeat(" \t", 2<<20) + "x\r\n": "fail",
-			strings.Repeat("\r", 4<<20):            "fail",
-		} {
+	head, _, _ := strings.Cut(signed(t, letter("a@example.org"), "example.org", "ed"), "\r\n\r\n")
+	blank := func(n int) string { return strings.Repeat("\r\n", n/2) }
+	tests := []struct {
+		name, body string
+		want       string
+	}{
+		{"64 KiB is still looked at", "x" + blank(maxBlankRun) + "x\r\n", "fail"},
+		{"a little more is not", "x" + blank(maxBlankRun+2) + "x\r\n", "neutral"},
+		{"from the start", blank(maxBlankRun + 2), "neutral"},
+		{"8 MiB", "x" + blank(8<<20), "neutral"},
+		{"bare line feeds", strings.Repeat("\n", maxBlankRun+1), "neutral"},
+		{"bare carriage returns", strings.Repeat("\r", maxBlankRun+1), "neutral"},
+		{"runs that add up to more", strings.Repeat(blank(60<<10)+"x", 5), "fail"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			before := cpuTime(t)
-			if got := verify(t, world, message+body); len(got) != 1 || got[0].finding.token != want {
-				t.Errorf("%.8q: got %+v, want %s", body, got, want)
+			got := verify(t, world, head+"\r\n\r\n"+tt.body)
+			if len(got) != 1 || got[0].finding.token != tt.want {
+				t.Errorf("got %+v, want %s", got, tt.want)
 			}
-			if took := cpuTime(t) - before; took > 2*time.Second {
-				t.Errorf("%.8q: %v of CPU time", body, took)
+			if took := cpuTime(t) - before; took > time.Second {
+				t.Errorf("%v of CPU time", took)
 			}
-		}
+		})
 	}
 }
 
@@ -389,6 +386,26 @@ func (l lateKey) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	return l.zone.LookupTXT(ctx, name)
 }
 
+// The reader in front of go-msgauth gives out head and pieces in order, by either method.
+func TestPieceReader(t *testing.T) {
+	pieces := make(chan []byte, 4)
+	for _, p := range []string{"one", "", "two", "three"} {
+		pieces <- []byte(p)
+	}
+	close(pieces)
+	r := &pieceReader{rest: []byte("head"), pieces: pieces}
+	first := make([]byte, 6)
+	n, _ := r.Read(first)
+	var out bytes.Buffer
+	written, err := r.WriteTo(&out)
+	if got := string(first[:n]) + out.String(); got != "headonetwothree" || err != nil || int(written) != out.Len() {
+		t.Errorf("%q, %d, %v", got, written, err)
+	}
+	if _, err := r.Read(first); fmt.Sprint(err) != "EOF" {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
 func FuzzTags(f *testing.F) {
 	f.Add("v=1; a=rsa-sha256; d=example.org; s=x; h=from; bh=; b=", keyRecord(keys["ed"]))
 	f.Add("d=;d=", "p=;t=y:s")
@@ -405,11 +422,10 @@ func FuzzTags(f *testing.F) {
 				t.Errorf("key name %q", s.keyName())
 			}
 			s.id()
+			s.misread()
 		}
-		if k, found := checkKey([]string{record}); found == (finding{}) && k.kind != "rsa" && k.kind != "ed25519" {
-			t.Errorf("a key of kind %q", k.kind)
-		} else {
-			k.verify(make([]byte, 32), []byte(field))
+		if k, found := checkKey([]string{record}); found == (finding{}) && len(k.record) > maxKeyRecord {
+			t.Errorf("a key of %d bytes", len(k.record))
 		}
 	})
 }

@@ -9,8 +9,7 @@
 //	session.go macros.go         the callbacks of github.com/emersion/go-milter; what the MTA tells
 //	message.go fields.go         one message from MAIL to its end
 //	verify.go                    SPF, DKIM, DMARC of the message at hand, beside each other:
-//	  signature.go key.go        what a signature and its key say, and the limits on both
-//	  dkim.go canonical.go       the hashes of header and body, and the signature over them
+//	  signature.go key.go dkim.go  the limits in front of go-msgauth, and what it does not report
 //	  authres.go                 or the results of an earlier milter (RFC 8601)
 //	attribute.go                 whom the session speaks for: one pure function
 //	header.go                    the Peer-Score fields, and the removal of forged ones

@@ -26,10 +26,6 @@ type signature struct {
 	selector string        // s=
 	tags     tags
 	finding  finding // what the text alone decides; zero when it decides nothing
-
-	// Valid where finding is zero.
-	headerForm, bodyForm canonicalisation // c=
-	value, bodySum       []byte           // b=, bh=
 }
 
 // finding is the answer for one signature, with its token of RFC 8601 section 2.7.1. Unknown
@@ -130,32 +126,7 @@ func (s *signature) check(now time.Time) {
 		s.finding = invalid("permerror", "s= is no name")
 	case !s.ownsIdentity(string(s.domain)):
 		s.finding = invalid("permerror", "i= is not within d=")
-	default:
-		s.finding = s.read()
 	}
-}
-
-// read takes in what the verification works with.
-func (s *signature) read() finding {
-	var valueErr, sumErr, timeErr error
-	s.value, valueErr = base64.StdEncoding.DecodeString(s.tags.compact("b"))
-	s.bodySum, sumErr = base64.StdEncoding.DecodeString(s.tags.compact("bh"))
-	if s.tags.has("t") {
-		_, timeErr = strconv.ParseInt(s.tags.compact("t"), 10, 64)
-	}
-	var known bool
-	s.headerForm, s.bodyForm, known = s.tags.canonicalisations()
-	switch {
-	case valueErr != nil || sumErr != nil:
-		return invalid("permerror", "b= or bh= is not base64")
-	case timeErr != nil:
-		return invalid("permerror", "t= is no time")
-	case !known:
-		return invalid("permerror", "unknown canonicalisation")
-	case s.tags.has("q") && !slices.Contains(strings.Split(s.tags.compact("q"), ":"), "dns/txt"):
-		return invalid("permerror", "the key is not in the DNS")
-	}
-	return finding{}
 }
 
 // keyName is where the key stands.
@@ -163,7 +134,7 @@ func (s *signature) keyName() string { return s.selector + "._domainkey." + stri
 
 // signedNames are the names of h= in lower case.
 func (s *signature) signedNames() []string {
-	return strings.Split(lower(s.tags.compact("h")), ":")
+	return strings.Split(strings.ToLower(s.tags.compact("h")), ":")
 }
 
 // ownsIdentity tells whether i= lies within the domain, in whatever case it is written.
@@ -179,8 +150,12 @@ func (s *signature) ownsIdentity(domain string) bool {
 // id tells signatures apart, so that the replay of a message counts once. b= is not signed,
 // and base64 has several spellings of the same bytes.
 func (s *signature) id() assess.SignatureID {
+	b, err := base64.StdEncoding.DecodeString(s.tags.compact("b"))
+	if err != nil { // which no valid signature has
+		b = nil
+	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		string(s.domain), s.selector, s.tags.compact("bh"), string(s.value)}, "\x00")))
+		string(s.domain), s.selector, s.tags.compact("bh"), string(b)}, "\x00")))
 	return assess.SignatureID(sum[:len(assess.SignatureID{})])
 }
 

@@ -45,11 +45,11 @@ type evaluation struct {
 	spf           <-chan spf.Outcome
 	prefetched    chan struct{}
 	verifications []*verification
-	omitted       int         // signatures that could be aligned, past the limit
-	bodies        []*bodyHash // one for each canonicalisation that a signature has
+	omitted       int // signatures that could be aligned, past the limit
+	body          bodyFeed
 }
 
-// evaluate begins; the goroutines that it starts end with ctx at the latest.
+// evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
 func (m *message) evaluate() *evaluation {
 	s := m.server
 	e := &evaluation{message: m, resolver: s.config.Resolver, prefetched: make(chan struct{})}
@@ -61,28 +61,17 @@ func (m *message) evaluate() *evaluation {
 	var signatures []signature
 	signatures, e.omitted = m.header.signatures(m.author, m.policy.AuthenticationResults, s.config.Now())
 	for _, sig := range signatures {
-		v := newVerification(m.header.fields, sig)
+		v := newVerification(&m.header, sig)
 		if e.trusting {
 			v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
-		} else if sig.finding == (finding{}) {
-			v.body = e.bodyHash(sig.bodyForm)
+		} else {
+			e.body.to = append(e.body.to, v)
 		}
 		e.verifications = append(e.verifications, v)
 		s.spawn(func() { v.run(e.ctx, e.resolver) })
 	}
 	s.spawn(e.prefetch)
 	return e
-}
-
-// bodyHash is the one of a canonicalisation, begun when the first signature needs it.
-func (e *evaluation) bodyHash(c canonicalisation) *bodyHash {
-	for _, b := range e.bodies {
-		if b.canonicalisation == c {
-			return b
-		}
-	}
-	e.bodies = append(e.bodies, newBodyHash(c))
-	return e.bodies[len(e.bodies)-1]
 }
 
 // startSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
@@ -132,10 +121,7 @@ func (e *evaluation) prefetch() {
 
 // finish waits for everything, as long as ctx allows; it tells whether there is a result.
 func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
-	sums := map[*bodyHash][]byte{}
-	for _, b := range e.bodies {
-		sums[b] = b.finish()
-	}
+	e.body.end(false)
 	select {
 	case a.spf = <-e.spf:
 	case <-ctx.Done():
@@ -144,7 +130,7 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 	for _, v := range e.verifications {
 		select {
 		case <-v.done:
-			v.signature.finding = v.conclude(sums)
+			v.signature.finding = v.finding
 			a.signatures = append(a.signatures, v.signature)
 		case <-ctx.Done():
 			return a, false
@@ -200,12 +186,11 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	}
 }
 
-// write hashes a chunk of the body.
-func (e *evaluation) write(chunk []byte) {
-	for _, b := range e.bodies {
-		b.write(chunk)
-	}
-}
+// write gives a chunk to the signatures.
+func (e *evaluation) write(chunk []byte) { e.body.write(chunk) }
 
 // close ends what still runs; the results are lost.
-func (e *evaluation) close() { e.cancel() }
+func (e *evaluation) close() {
+	e.cancel()
+	e.body.end(true)
+}
