@@ -53,7 +53,7 @@ type Row struct {
 func LoadProfile(name string) (Profile, error) {
 	data, err := profileFiles.ReadFile("profiles/" + name + ".json")
 	if errors.Is(err, fs.ErrNotExist) {
-		return Profile{}, fmt.Errorf("no score profile is called %q; there are %s", name, strings.Join(ProfileNames(), ", "))
+		return Profile{}, fmt.Errorf("no score profile is called %q; there are %s, or the absolute path of a file", name, strings.Join(ProfileNames(), ", "))
 	}
 	if err != nil {
 		return Profile{}, err
@@ -82,8 +82,8 @@ func ParseProfile(data []byte) (Profile, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return Profile{}, errors.New("score profile: more than one JSON value")
 	}
-	if p.Name == "" {
-		return Profile{}, errors.New("score profile: it needs a name")
+	if p.Name == "" || strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
+		return Profile{}, errors.New("score profile: its name needs lower-case letters, digits, dots and hyphens") // it stands in header fields
 	}
 	for _, c := range Categories {
 		if err := p.Tables[c].lint(); err != nil {

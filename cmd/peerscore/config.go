@@ -230,6 +230,7 @@ func tomlProblem(err error) error {
 
 // check finds the first impossible value and says what would be possible.
 func (c *Config) check() (key, problem string) {
+	_, profileErr := c.profile()
 	for _, rule := range []struct {
 		key     string
 		ok      bool
@@ -245,7 +246,7 @@ func (c *Config) check() (key, problem string) {
 		{"assess.probes_per_minute", c.Assess.ProbesPerMinute >= 1 && c.Assess.ProbesPerMinute <= 6000, "must be between 1 and 6000"},
 		{"assess.concurrency", c.Assess.Concurrency >= 2 && c.Assess.Concurrency <= 1024, "must be between 2 and 1024"},
 		{"dns.trust_ad", oneOf(c.DNS.TrustAD, "auto", "always", "never"), `must be "auto", "always" or "never"`},
-		{"score.profile", profileExists(c.Score.Profile), "must be one of " + strings.Join(assess.ProfileNames(), ", ")},
+		{"score.profile", profileErr == nil, fmt.Sprint(profileErr)},
 		{"score.window", c.Score.Window >= Duration(day) && c.Score.Window <= c.Store.Keep, "must be between 1d and store.keep"},
 		{"score.threshold", c.Score.Threshold > 0 && c.Score.Threshold <= 1, "must be above 0 and at most 1"},
 		{"store.path", filepath.IsAbs(c.Store.Path), "must be an absolute path"},
@@ -269,9 +270,20 @@ func oneOf(s string, allowed ...string) bool {
 	return false
 }
 
-func profileExists(name string) bool {
-	_, err := assess.LoadProfile(name)
-	return err == nil
+// profile is a built-in one by its name, or one of the operator's own by the path of its file.
+func (c *Config) profile() (assess.Profile, error) {
+	if !filepath.IsAbs(c.Score.Profile) {
+		return assess.LoadProfile(c.Score.Profile)
+	}
+	data, err := os.ReadFile(c.Score.Profile)
+	if err != nil {
+		return assess.Profile{}, err
+	}
+	p, err := assess.ParseProfile(data)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", c.Score.Profile, err)
+	}
+	return p, nil
 }
 
 func validHostPort(s string) bool {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +32,7 @@ func TestConfigParse(t *testing.T) {
 		{"bad duration", "[assess]\nmax_age = \"a week\"", "2: assess.max_age: \"a week\" is no duration"},
 		{"negative duration", "[assess]\nretry = \"-6h\"", "no duration"},
 		{"impossible value", "[score]\n# comment\nthreshold = 1.5", "3: score.threshold: must be above 0"},
-		{"unknown profile", "[score]\nprofile = \"mecsa-1999\"", "2: score.profile: must be one of mecsa-2018"},
+		{"unknown profile", "[score]\nprofile = \"mecsa-1999\"", "2: score.profile: no score profile is called \"mecsa-1999\"; there are mecsa-2018, mecsa-2020, or the absolute path"},
 		{"trust nobody", "[milter]\nauthentication = \"trust\"", "milter.trusted_authserv_ids: must name"},
 		{"network with host bits", "[assess]\nallow_networks = [\"192.0.2.1/24\"]", "did you mean 192.0.2.0/24"},
 		{"bad resolver", "[dns]\nservers = [\"resolver.example\"]", "no resolver"},
@@ -49,6 +51,33 @@ func TestConfigParse(t *testing.T) {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
 		})
+	}
+}
+
+// A scoring table of the operator's own is a file in the form of assess/profiles/.
+func TestOwnProfile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own.json")
+	one := `{"criteria": ["starttls"], "rows": [{"stars": 5, "met": ["starttls"]}]}`
+	for _, tt := range []struct{ text, wantErr string }{
+		{fmt.Sprintf(`{"name": "own-1", "source": "", "date": "", "tables": {"confidentiality": %[1]s, "identity": %[1]s, "integrity": %[1]s}}`, one), ""},
+		{fmt.Sprintf(`{"name": "own; x", "tables": {"confidentiality": %[1]s, "identity": %[1]s, "integrity": %[1]s}}`, one), "1: score.profile: " + path + ": score profile: its name needs lower-case letters"},
+		{`{"name": "own-1"}`, "1: score.profile: " + path + ": score profile own-1, confidentiality: between 1 and 12 criteria"},
+		{"stars", "1: score.profile: " + path + ": score profile: invalid character"},
+	} {
+		if err := os.WriteFile(path, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c := defaultConfig()
+		err := c.parse(fmt.Sprintf("score.profile = %q", path))
+		if tt.wantErr != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), tt.wantErr) {
+				t.Errorf("%s: %v, want %q", tt.text, err, tt.wantErr)
+			}
+			continue
+		}
+		if p, profileErr := c.profile(); err != nil || profileErr != nil || p.Name != "own-1" {
+			t.Errorf("%v, %v: %+v", err, profileErr, p)
+		}
 	}
 }
 

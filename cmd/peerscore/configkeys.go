@@ -26,7 +26,7 @@ var configKeys = []struct{ key, doc string }{
 	{"assess.ca_file", "A file of trusted roots in PEM form. Empty is the system's."},
 	{"dns.servers", "The resolvers, as `ADDRESS` or `ADDRESS:PORT`. Empty is those of /etc/resolv.conf."},
 	{"dns.trust_ad", "Whether the resolver's word that an answer was validated (the AD bit) is believed: `auto` is from loopback only; `always`, `never`."},
-	{"score.profile", "The scoring table: `mecsa-2018` or `mecsa-2020`."},
+	{"score.profile", "The scoring table: `mecsa-2018`, `mecsa-2020`, or the absolute path of a file of your own; assess/profiles/ in the source shows the form."},
 	{"score.window", "How far back sessions count."},
 	{"score.threshold", "The share of its known tests that a standard must pass to be supported."},
 	{"store.path", "The database. The default is peerscore.db in the state directory that systemd gives; `/var/lib/peerscore` for root; `$XDG_STATE_HOME/peerscore` for other users who may not read that one."},

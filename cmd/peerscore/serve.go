@@ -265,7 +265,7 @@ func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error)
 
 // newAssessor joins the prober to the store, for the daemon and for `assess`.
 func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver.Resolver, around surroundings, limits probe.Limits) (*assess.Assessor, error) {
-	profile, err := assess.LoadProfile(config.Score.Profile)
+	profile, err := config.profile()
 	if err != nil {
 		return nil, failure{exitUsage, err}
 	}

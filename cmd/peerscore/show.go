@@ -131,7 +131,7 @@ func (a *app) openReader(ctx context.Context) (reader, error) {
 	if err != nil {
 		return reader{}, err
 	}
-	profile, err := assess.LoadProfile(config.Score.Profile)
+	profile, err := config.profile()
 	if err != nil {
 		return reader{}, failure{exitUsage, err}
 	}
