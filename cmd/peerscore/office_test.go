@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"peerscore/assess"
+	"peerscore/assess/probe/probetest"
+	"peerscore/assess/probe/resolver"
+	"peerscore/milter"
+	"peerscore/milter/miltertest"
+	"peerscore/store"
+)
+
+// officeTime is when everything happens in an office: equal evidence gives equal rows.
+var officeTime = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// office is a milter with a real store and a real resolver, at a clock that stands.
+type office struct {
+	t      testing.TB
+	path   string // of the database
+	socket string
+	log    *bytes.Buffer
+	store  *store.Store
+	scores *store.Standings
+	close  func()
+}
+
+// officeKey signs for whoever publishes it under the selector k.
+var officeKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
+
+// officeDNS is what the peers of an office publish.
+func officeDNS(t testing.TB) *resolver.Resolver {
+	t.Helper()
+	key := `k._domainkey TXT "v=DKIM1; k=ed25519; p=` + base64.StdEncoding.EncodeToString(officeKey.Public().(ed25519.PublicKey)) + "\"\n"
+	const policy = "_dmarc TXT \"v=DMARC1; p=reject\"\n"
+	server, err := probetest.NewDNS(probetest.DNSConfig{Zones: []probetest.Zone{
+		{Name: "victim.example", Records: "@ TXT \"v=spf1 ip4:192.0.2.10 ip4:192.0.2.11 -all\"\n" + key + policy},
+		{Name: "attack.example", Records: "@ TXT \"v=spf1 ip4:203.0.113.7 -all\"\nevil TXT \"v=spf1 ip4:203.0.113.7 -all\"\n" + policy},
+		{Name: "wide.example", Records: "@ TXT \"v=spf1 +all\"\n" + key},
+		{Name: "local.example", Records: "@ TXT \"v=spf1 exists:%{l}.%{i}._spf.local.example -all\"\n" + key},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	r, err := resolver.New(resolver.Config{Servers: []string{server.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// openOffice starts one in which victim.example is assessed: its MX host is 192.0.2.25.
+func openOffice(t testing.TB, dns *resolver.Resolver) *office {
+	t.Helper()
+	dir := t.TempDir()
+	o := &office{t: t, path: filepath.Join(dir, "peerscore.db"), socket: filepath.Join(dir, "milter"), log: &bytes.Buffer{}}
+	now := func() time.Time { return officeTime }
+	logger := slog.New(slog.NewJSONHandler(&oneAtATime{w: o.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var err error
+	if o.store, err = store.Open(t.Context(), o.path, store.Options{Logger: logger, Now: now}); err != nil {
+		t.Fatal(err)
+	}
+	profile, err := assess.LoadProfile("mecsa-2018")
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := store.Judge{Profile: profile, Rules: assess.Rules{Threshold: 0.8, Passive: true}}
+	o.scores = store.NewStandings(o.store, judge)
+	facts := &assess.Facts{Domain: "victim.example", At: officeTime}
+	facts.Hosts.Hosts = []assess.MXHost{{Name: "mx.victim.example", A: assess.Lookup{Status: assess.LookupFound, Records: []string{"192.0.2.25"}}}}
+	known := assess.Conclude("victim.example", assess.Evidence{Facts: facts}, judge.Profile, judge.Rules, officeTime)
+	if err := o.store.SaveAssessment(t.Context(), known); err != nil {
+		t.Fatal(err)
+	}
+	learner := &storeLearner{o.store}
+	server := milter.New(milter.Config{
+		Resolver: dns, Recorder: o.store, Reputation: o.scores, Learner: learner, Logger: logger, Hostname: "mx.own.example", Now: now,
+		Policy: milter.Policy{
+			Authentication: milter.Verify, Score: true, Bars: true, AuthenticationResults: true, LearnRecipients: true,
+			OwnDomains: []assess.Domain{"own.example"}, InternalHosts: prefixes(privateNetworks()),
+		},
+	})
+	listener, err := net.Listen("unix", o.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	o.close = sync.OnceFunc(func() {
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := o.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(o.close)
+	return o
+}
+
+// storeLearner stores at once whom our users write to.
+type storeLearner struct{ store *store.Store }
+
+func (l *storeLearner) Offer(assess.Domain)   {}
+func (l *storeLearner) Learn(d assess.Domain) { _ = l.store.Learn(context.Background(), d) }
+
+// oneAtATime is a writer for the handlers of several goroutines.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  *bytes.Buffer
+}
+
+func (o *oneAtATime) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
+}
+
+// letter is one message and who brings it.
+type letter struct {
+	name    string
+	peer    miltertest.Peer
+	message miltertest.Message
+	proves  string // the domain that it proves; "" for none
+}
+
+// deliver plays letters, one session for as many as the same peer brings in a row, and gives
+// what was inserted into each.
+func (o *office) deliver(letters ...letter) [][]string {
+	o.t.Helper()
+	var inserted [][]string
+	var c *miltertest.Client
+	for i, l := range letters {
+		if i == 0 || letters[i-1].peer.Addr != l.peer.Addr || letters[i-1].peer.TLSVersion != l.peer.TLSVersion {
+			if c != nil {
+				c.Quit()
+			}
+			var err error
+			if c, err = miltertest.Dial("unix", o.socket); err != nil {
+				o.t.Error(err)
+				return inserted
+			}
+			if err := c.Connect(l.peer); err != nil {
+				o.t.Error(err)
+				return inserted
+			}
+		}
+		answer, err := c.Send(l.peer, l.message)
+		if err != nil || answer.Code != 'c' {
+			o.t.Errorf("%s: answer %q, %v", l.name, answer.Code, err)
+			return inserted
+		}
+		inserted = append(inserted, answer.Inserted())
+	}
+	if c != nil {
+		c.Quit()
+	}
+	return inserted
+}
+
+// rows closes the office, and is every row of its database but for the counters of messages
+// without proof. Numbers that depend on the order of insertion are replaced by names.
+func (o *office) rows() []string {
+	o.t.Helper()
+	if _, err := o.scores.Rejudge(context.Background()); err != nil {
+		o.t.Fatal(err)
+	}
+	o.close()
+	db, err := sql.Open("sqlite3", "file:"+o.path+"?mode=ro")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer db.Close()
+	var all []string
+	for _, table := range query(o.t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'unauthenticated'") {
+		columns := query(o.t, db, "SELECT group_concat(CASE WHEN name = 'domain_id' THEN '(SELECT d.name FROM domain d WHERE d.id = domain_id)' ELSE 'quote(' || name || ')' END, ' || '' '' || ') FROM pragma_table_info('"+table+"') WHERE name NOT IN ('id', 'facts_id')")[0]
+		if table == "signature" {
+			columns = strings.Replace(columns, "quote(day)", "quote(id)", 1)
+		}
+		for _, row := range query(o.t, db, "SELECT "+columns+" FROM "+table) {
+			if !strings.HasPrefix(row, "'unauthenticated'") {
+				all = append(all, table+": "+row)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func query(t testing.TB, db *sql.DB, text string) (column []string) {
+	t.Helper()
+	rows, err := db.Query(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var value string
+		if err := rows.Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		column = append(column, value)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return column
+}
+
+// differ tells which rows only one of two databases has.
+func differ(got, want []string) string {
+	var lines []string
+	for _, row := range got {
+		if !slices.Contains(want, row) {
+			lines = append(lines, "+ "+row)
+		}
+	}
+	for _, row := range want {
+		if !slices.Contains(got, row) {
+			lines = append(lines, "- "+row)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// signedBy puts a signature of the domain before a message.
+func signedBy(t testing.TB, domain, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := dkim.Sign(&out, strings.NewReader(text), &dkim.SignOptions{Domain: domain, Selector: "k", Signer: officeKey}); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// compose is a short message; its number makes signatures differ.
+func compose(from string, n int, fields ...string) string {
+	return fmt.Sprintf("%sFrom: %s\r\nTo: info@own.example\r\nSubject: letter\r\n\r\nNumber %d.\r\n", strings.Join(append(fields, ""), "\r\n"), from, n)
+}
+
+// at is a peer in TLS.
+func at(address, name string) miltertest.Peer {
+	return miltertest.Peer{Addr: netip.MustParseAddr(address), Name: name, HELO: name, TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384"}
+}
+
+// inPlain is the peer without TLS.
+func inPlain(p miltertest.Peer) miltertest.Peer {
+	p.TLSVersion, p.Cipher = "", ""
+	return p
+}
