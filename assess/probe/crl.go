@@ -24,16 +24,6 @@ type crl struct {
 	revoked    []revocation // by serial
 }
 
-// revocation is one entry; 28 octets, since some lists have hundreds of thousands.
-type revocation struct {
-	serial serial
-	reason uint8
-	at     uint32 // seconds since 1970
-}
-
-// serial is a serial number in its 20 octets (RFC 5280 §4.1.2.2), big endian.
-type serial [20]byte
-
 // scope is the issuing distribution point (RFC 5280 §5.2.5): which certificates the list covers.
 type scope struct {
 	points      []string // URIs; empty for a list that covers all of its issuer's
@@ -53,10 +43,15 @@ var (
 // parseCRL reads a list and checks that issuer signed it. It refuses what it does not
 // understand in full: delta and indirect lists, and unknown critical extensions.
 func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
-	list, err := x509.ParseRevocationList(der)
+	rest, signed, entries, err := splitCRL(der)
+	if err != nil {
+		return nil, err
+	}
+	list, err := x509.ParseRevocationList(rest)
 	if err != nil {
 		return nil, fmt.Errorf("the CRL cannot be read: %w", err)
 	}
+	list.RawTBSRevocationList = signed
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, errors.New("the CRL is not the issuer's own")
 	}
@@ -79,29 +74,8 @@ func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
 			return nil, fmt.Errorf("the CRL has an unknown critical extension (%v)", extension.Id)
 		}
 	}
-	c.revoked, err = compact(list.RevokedCertificateEntries)
+	c.revoked, err = parseEntries(entries)
 	return c, err
-}
-
-// compact keeps serial, date and reason of each entry.
-func compact(entries []x509.RevocationListEntry) ([]revocation, error) {
-	revoked := make([]revocation, 0, len(entries))
-	for _, entry := range entries {
-		for _, extension := range entry.Extensions {
-			// The certificate issuer of an indirect CRL is such an extension.
-			if extension.Critical && !extension.Id.Equal(oidReasonCode) {
-				return nil, fmt.Errorf("an entry of the CRL has an unknown critical extension (%v)", extension.Id)
-			}
-		}
-		r := revocation{reason: uint8(entry.ReasonCode), at: uint32(entry.RevocationTime.Unix())}
-		if entry.SerialNumber.Sign() < 0 || entry.SerialNumber.BitLen() > 8*len(r.serial) {
-			continue // no certificate that Go reads has such a number
-		}
-		entry.SerialNumber.FillBytes(r.serial[:])
-		revoked = append(revoked, r)
-	}
-	slices.SortFunc(revoked, func(a, b revocation) int { return bytes.Compare(a.serial[:], b.serial[:]) })
-	return revoked, nil
 }
 
 // identity is whose list it is: name and key of an issuer.

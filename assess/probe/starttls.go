@@ -89,6 +89,7 @@ var ourLimits = []string{
 	"certificate containing RSA key larger than",
 	"unsupported type of public key",
 	"keys are insecure", // RSA below 1024 bits
+	"handshake message of length",
 }
 
 // handshakeError tells whose fault it is that there is no TLS. A timeout or a limit of ours
@@ -100,7 +101,7 @@ func handshakeError(err error) error {
 	}
 	for _, words := range ourLimits {
 		if strings.Contains(err.Error(), words) {
-			return err
+			return errors.New(strings.TrimPrefix(err.Error(), "tls: "))
 		}
 	}
 	var op *net.OpError

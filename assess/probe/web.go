@@ -63,17 +63,36 @@ func (w *web) get(ctx context.Context, dns *resolver.Resolver, rawURL string, li
 	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return webResponse{}, err
+		return webResponse{}, webProblem(ctx, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
 	case err != nil:
-		return webResponse{}, err
+		return webResponse{}, webProblem(ctx, err)
 	case int64(len(body)) > limit:
 		return webResponse{}, fmt.Errorf("%w: a body of more than %d octets", errLimit, limit)
 	}
 	return webResponse{response.StatusCode, response.Header, body}, nil
+}
+
+// webProblem puts into plain words what net/http and the context say in theirs.
+func webProblem(ctx context.Context, err error) error {
+	const broken = "net/http: HTTP/1.x transport connection broken: "
+	text := err.Error()
+	switch {
+	case errors.Is(err, errLimit):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("the server did not answer in full within %.0f s", webTimeout.Seconds())
+	case strings.Contains(text, "server response headers exceeded"):
+		return fmt.Errorf("the server sends more than %d octets of header", maxHeader)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the server closed the connection before the end of its answer")
+	case strings.HasPrefix(text, broken):
+		return errors.New("the server does not speak HTTP/1.1: " + strings.TrimPrefix(text, broken))
+	}
+	return err
 }
 
 func (w *web) transport(dns *resolver.Resolver, limit int64) *http.Transport {

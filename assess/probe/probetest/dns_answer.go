@@ -51,6 +51,9 @@ func (s *DNS) reply(query *dns.Msg) *dns.Msg {
 		return reply
 	}
 
+	if reply.Answer = s.turn(query.Question[0]); reply.Answer != nil {
+		return reply
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	validate := !s.config.Authoritative && !s.config.NotValidating && !query.CheckingDisabled
