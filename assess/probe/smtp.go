@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -285,14 +286,22 @@ func hasKeyword(lines []string, keyword string) bool {
 }
 
 // meter counts what a peer sends. Past the limit, if there is one, the connection is of no more
-// use in either direction.
+// use in either direction. It may be read, written and closed by several goroutines, as net/http
+// does; only allow may not meet them.
 type meter struct {
 	net.Conn
-	read, limit int
+	limit int64
+	read  atomic.Int64
+}
+
+// allow lets so many octets come from now on.
+func (m *meter) allow(octets int64) {
+	m.limit = octets
+	m.read.Store(0)
 }
 
 func (m *meter) past() error {
-	if m.limit > 0 && m.read >= m.limit {
+	if m.limit > 0 && m.read.Load() >= m.limit {
 		return fmt.Errorf("%w: more than %d octets", errLimit, m.limit)
 	}
 	return nil
@@ -303,7 +312,7 @@ func (m *meter) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := m.Conn.Read(p)
-	m.read += n
+	m.read.Add(int64(n))
 	return n, err
 }
 

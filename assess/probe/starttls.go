@@ -28,7 +28,7 @@ func probeStartTLS(_ context.Context, t *Target, _ *assess.Facts) {
 // from TLS 1.0 on, and so is any certificate: what is found is reported and judged apart.
 func (d *dialogue) handshake(ctx context.Context) error {
 	d.replies = nil // from here on there is no plain text to say QUIT in
-	d.meter.read, d.meter.limit = 0, maxHandshakeOctets
+	d.meter.allow(maxHandshakeOctets)
 	conn := tls.Client(d.conn, &tls.Config{
 		ServerName:            d.facts.ServerName,
 		InsecureSkipVerify:    true,
@@ -41,7 +41,7 @@ func (d *dialogue) handshake(ctx context.Context) error {
 		return handshakeError(err)
 	}
 	d.conn = conn
-	d.meter.read, d.meter.limit = 0, 2*maxOctets
+	d.meter.allow(2 * maxOctets)
 	d.facts.TLS = tlsFacts(conn.ConnectionState())
 	return nil
 }

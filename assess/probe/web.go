@@ -109,7 +109,7 @@ func (w *web) transport(dns *resolver.Resolver, limit int64) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &meter{Conn: conn, limit: int(limit) + maxOverhead}, nil
+			return &meter{Conn: conn, limit: limit + maxOverhead}, nil
 		},
 	}
 }
