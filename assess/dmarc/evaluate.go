@@ -142,10 +142,11 @@ func (e *Evaluation) findPolicy(ctx context.Context, m Message) {
 	e.Policy = d.Policy(exists)
 }
 
-// Aligned tells whether two domains are aligned in a mode. An error is a temporary failure.
+// Aligned tells whether two domains are aligned in a mode; stray dots around them do not
+// matter. An error is a temporary failure.
 func Aligned(ctx context.Context, r Resolver, a, b string, mode Mode) (bool, error) {
-	b = canonical(b)
-	w := newTree(r).walk(a)
+	b = canonical(strings.Trim(b, "."))
+	w := newTree(r).walk(strings.Trim(a, "."))
 	if mode == Strict && w.start != b {
 		return false, nil
 	}

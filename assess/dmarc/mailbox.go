@@ -9,14 +9,20 @@ import "strings"
 //	name-addr  = [display-name] angle-addr
 //	angle-addr = [CFWS] "<" addr-spec ">" [CFWS]
 //
-// What stands before the last at sign of an address decides nothing and is not judged. Two
-// departures are so common that they are read: words without quotes before the angle bracket
-// (even with an at sign among them), and a name before an address without angle brackets.
+// What stands before the last at sign of an address decides nothing and is not judged. Four
+// departures leave no second reading and are read: words without quotes before the angle
+// bracket (even with an at sign among them), a colon there that no semicolon makes a group, a
+// name before an address without angle brackets, and angle brackets around nothing but others.
 func parseMailbox(value string) (string, error) {
 	s := scanner{rest: value}
 	var bare address
+	colon := false
 	for {
-		switch token := s.next(); token.kind {
+		token := s.next()
+		if colon && strings.IndexByte("\x00,;", token.kind) >= 0 {
+			return "", GroupSyntax
+		}
+		switch token.kind {
 		case end:
 			return bare.result()
 		case '<':
@@ -24,7 +30,7 @@ func parseMailbox(value string) (string, error) {
 		case ',':
 			return "", SeveralMailboxes
 		case ':':
-			return "", GroupSyntax
+			colon = true
 		case word, quoted, literal, '.', '@':
 			bare.add(token)
 		default:
@@ -39,6 +45,10 @@ func parseAngle(s *scanner) (string, error) {
 	for {
 		token := s.next()
 		switch token.kind {
+		case '<':
+			if a.local {
+				return "", NotMailbox
+			}
 		case '@':
 			if !a.local { // obs-route = obs-domain-list ":", RFC 5322 section 4.4
 				return "", RouteSyntax
@@ -47,13 +57,10 @@ func parseAngle(s *scanner) (string, error) {
 		case word, quoted, literal, '.':
 			a.add(token)
 		case '>':
-			switch s.next().kind {
-			case end:
-				return a.result()
-			case ',':
-				return "", SeveralMailboxes
+			if !a.local && s.rest != "" {
+				continue
 			}
-			return "", NotMailbox
+			return a.close(s)
 		default:
 			return "", NotMailbox
 		}
@@ -83,6 +90,23 @@ func (a *address) add(t token) {
 	default:
 		a.ip = a.ip || t.kind == literal
 		a.domain = append(a.domain, t.text...)
+	}
+}
+
+// close reads what follows the closing angle bracket.
+func (a *address) close(s *scanner) (string, error) {
+	for {
+		switch s.next().kind {
+		case '>':
+		case end:
+			return a.result()
+		case ',':
+			return "", SeveralMailboxes
+		case ';':
+			return "", GroupSyntax
+		default:
+			return "", NotMailbox
+		}
 	}
 }
 
