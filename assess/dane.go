@@ -36,13 +36,13 @@ func (h MXHost) daneTest() Test {
 	case !d.Lookup.Status.Answered():
 		t.Detail = "the TLSA records are not known: " + d.Lookup.missing()
 	case d.Lookup.Status != LookupFound:
-		t.Result, t.Detail = Fail, "publishes no TLSA records for port 25"
+		t.Result, t.Detail = Fail, "publishes no TLSA records for port 25; publish one of its key (3 1 1), in a zone that DNSSEC protects"
 	case d.Match.Result == Pass:
 		t.Result, t.Detail = Pass, d.Match.or("matches "+quoted(d.Matched))
 	case d.Match.Result != Unknown:
-		t.Result, t.Detail = d.Match.Result, d.Match.or("no TLSA record matches the certificate: senders that honour DANE do not deliver")
+		t.Result, t.Detail = d.Match.Result, d.Match.or("no TLSA record matches the certificate")+"; publish one of the present certificate: senders that honour DANE do not deliver"
 	case h.withoutTLS():
-		t.Result, t.Detail = Fail, "publishes TLSA records and speaks no STARTTLS: senders that honour DANE do not deliver"
+		t.Result, t.Detail = Fail, "publishes TLSA records and speaks no STARTTLS: senders that honour DANE do not deliver; turn on TLS, or take the records out"
 	default:
 		t.Detail = d.Match.or("no certificate was seen")
 		if !h.answered() {

@@ -22,10 +22,15 @@ type DKIMKey struct {
 // names under _domainkey stands in: an estimate, and marked as one.
 func judgeDKIM(v *Verdict, e Evidence, r Rules) {
 	v.eachSender(e.Tally, r, "signature", func(h HostTally) Count { return h.DKIM }, func(h HostTally, c Count) string {
+		what := "sessions"
 		if !h.Host.IsValid() {
-			return fmt.Sprintf("a valid aligned signature in %d of %d messages that others passed on", c.Passed, c.Passed+c.Failed)
+			what = "messages that others passed on"
 		}
-		return fmt.Sprintf("a valid aligned signature in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+		text := fmt.Sprintf("a valid aligned signature in %d of %d %s", c.Passed, c.Passed+c.Failed, what)
+		if c.Failed > 0 {
+			text += "; sign all mail, with a d= of the domain"
+		}
+		return text
 	})
 	if e.Facts != nil {
 		if v.Passed+v.Failed == 0 {
@@ -45,7 +50,7 @@ func (f *Facts) dkimPresence() Test {
 	case LookupFound, LookupNoData:
 		t.Result, t.Detail = Pass, "estimate: there are names under _domainkey; no message was seen yet"
 	case LookupNXDomain:
-		t.Result, t.Detail = Fail, "estimate: there is no name under _domainkey, hence no key; no message was seen yet"
+		t.Result, t.Detail = Fail, "estimate: there is no name under _domainkey, hence no key; no message was seen yet; sign mail with DKIM"
 	default:
 		t.Detail = "whether there are keys is not known: " + l.missing()
 	}

@@ -47,12 +47,13 @@ func (f *Facts) dmarcRecord() Test {
 		if d.Record != "" {
 			t.Detail += ": " + quoted(d.Record)
 		}
+		t.Detail += "; mend it"
 	case d.unanswered() != nil:
 		t.Detail = "the record is not known: " + d.unanswered().missing()
 	case d.Valid.Detail != "":
 		t.Detail = "the record could not be checked: " + told(d.Valid.Detail)
 	case d.Found == "":
-		t.Result, t.Detail = Fail, "there is no DMARC record, here or at a parent: publish one"
+		t.Result, t.Detail = Fail, `there is no DMARC record, here or at a parent: publish one, at first "v=DMARC1; p=none; rua=mailto:..."`
 	default:
 		t.Detail = "the record could not be checked"
 	}

@@ -54,7 +54,7 @@ func protectedZone(test, subject string, l Lookup, blind string) Test {
 	case blind != "":
 		t.Detail = blind
 	case l.Security == BogusAnswer:
-		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()
+		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()+"; mend its signatures or its DS record"
 	case !l.Status.Answered():
 		t.Detail = "not known: " + l.missing()
 	case l.Status == LookupNXDomain:
@@ -62,7 +62,7 @@ func protectedZone(test, subject string, l Lookup, blind string) Test {
 	case l.Security == Secure:
 		t.Result, t.Detail = Pass, "signed, and the signatures hold"
 	case l.Security == Insecure:
-		t.Result, t.Detail = Fail, "not signed"
+		t.Result, t.Detail = Fail, "not signed; have whoever runs its DNS sign the zone, and the registrar publish its DS record"
 	default:
 		t.Detail = "the resolver does not tell"
 	}

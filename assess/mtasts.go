@@ -36,6 +36,9 @@ func judgeMTASTS(v *Verdict, e Evidence, r Rules) {
 	var hosts Verdict
 	for _, m := range e.Facts.MTASTS.Matches {
 		t := Test{Subject: m.Host, Test: "mx", Result: m.Match.Result, Detail: m.Match.or(sayMatch(m.Match.Result))}
+		if t.Result == Fail {
+			t.Detail += "; mend the policy or the host: senders that honour MTA-STS do not deliver"
+		}
 		hosts.add(e.Facts.test(partMTASTS, t))
 	}
 	for _, t := range hosts.Tests {
@@ -54,9 +57,12 @@ func (f *Facts) mtastsTests() []Test {
 	case !m.Lookup.Status.Answered():
 		record.Detail = "the record is not known: " + m.Lookup.missing()
 	case m.Lookup.Status != LookupFound:
-		record.Result, record.Detail = Fail, "there is no MTA-STS record"
+		record.Result, record.Detail = Fail, "there is no MTA-STS record; publish a policy and announce it, at first in mode testing"
 	default:
 		record.Result, record.Detail = m.Record.Result, m.Record.or("id "+quoted(m.ID))
+		if record.Result == Fail {
+			record.Detail += "; mend it"
+		}
 	}
 	tests := []Test{f.test(partMTASTS, record)}
 	if record.Result != Pass {
@@ -64,6 +70,9 @@ func (f *Facts) mtastsTests() []Test {
 	}
 	policy := Test{Subject: "mta-sts." + string(f.Domain), Test: "policy", Result: m.Fetched.Result}
 	policy.Detail = m.Fetched.or(fmt.Sprintf("mode %s, max_age %d s, mx %s", quoted(m.Mode), m.MaxAge, listed(m.MX)))
+	if policy.Result == Fail {
+		policy.Detail += "; mend it: senders do as if there were no policy"
+	}
 	tests = append(tests, f.test(partMTASTS, policy))
 	if policy.Result != Pass {
 		return tests
@@ -80,7 +89,7 @@ func sayMatch(r Result) string {
 	case Pass:
 		return "the policy covers it"
 	case Fail:
-		return "the policy or the certificate does not cover it: senders that honour MTA-STS do not deliver"
+		return "the policy or the certificate does not cover it"
 	}
 	return "could not be held against the policy"
 }

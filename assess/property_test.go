@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,8 +103,11 @@ func (r random) evidence() Evidence {
 	return e
 }
 
+// remedy finds the imperative in the words of a failed test.
+var remedy = regexp.MustCompile(`(?:^|[;:,] (?:or |at first )?)(?:turn|look|let|get|send|ask|renew|replace|list|take|mend|join|end|set|add|offer|publish|sign|have)\b`)
+
 // Whatever the evidence: every standard has a verdict, every test says what it tested, when and
-// why, its counts add up, and nothing that a peer wrote can move a cursor or begin a line.
+// why, and what to do where it fails; its counts add up, and nothing that a peer wrote can move a cursor or begin a line.
 func TestVerdictsAreWellFormed(t *testing.T) {
 	rounds(t, func(r random) {
 		e := r.evidence()
@@ -120,6 +124,9 @@ func TestVerdictsAreWellFormed(t *testing.T) {
 				}
 				if test.Result != NotApplicable {
 					known++
+				}
+				if (test.Result == Fail || test.Result == Bogus) && !remedy.MatchString(test.Detail) {
+					t.Errorf("%s: no word of what to do: %s", s, test.Detail)
 				}
 			}
 			if v.Passed+v.Failed+v.Unknown != known {

@@ -20,5 +20,5 @@ func offersRequireTLS(s SMTPFacts) (Result, string) {
 			return Pass, "EHLO lists REQUIRETLS"
 		}
 	}
-	return Fail, "EHLO inside TLS does not list REQUIRETLS"
+	return Fail, "EHLO inside TLS does not list REQUIRETLS; turn it on if the mail server knows it (no score asks for it)"
 }

@@ -1,6 +1,9 @@
 package assess
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // SPFFacts is the static audit of the domain's SPF record (RFC 7208), without a sender.
 type SPFFacts struct {
@@ -21,7 +24,11 @@ type SPFFacts struct {
 func judgeSPF(v *Verdict, e Evidence, r Rules) {
 	var senders Verdict
 	senders.eachSender(e.Tally, r, "authorised", func(h HostTally) Count { return h.SPF }, func(_ HostTally, c Count) string {
-		return fmt.Sprintf("the record authorises it for MAIL FROM in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+		text := fmt.Sprintf("the record authorises it for MAIL FROM in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+		if c.Failed > 0 {
+			text += "; list it in the record, or send through hosts that are"
+		}
+		return text
 	})
 	v.Support = senders.support(r)
 	if f := e.Facts; f != nil {
@@ -53,9 +60,23 @@ func (f *Facts) spfRecord() Test {
 	case spf.Valid.Result == Pass:
 		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10", quoted(spf.Record), spf.Lookups)
 	default:
-		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record could not be checked")+": "+quoted(spf.Record)
+		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record is not valid")+": "+quoted(spf.Record)
+		if t.Result == Fail {
+			t.Detail += "; " + spf.remedy()
+		}
 	}
 	return f.test(partSPF, t)
+}
+
+// remedy goes by the mistake that the audit named.
+func (f SPFFacts) remedy() string {
+	switch detail := f.Valid.Detail; {
+	case strings.Contains(detail, "too many DNS look-ups"):
+		return "take out the includes that nobody needs, or list networks by ip4: and ip6:, which cost nothing"
+	case strings.Contains(detail, "void look-up limit"):
+		return "take out the terms that find nothing"
+	}
+	return "mend it: receivers treat the domain as if it had no record"
 }
 
 func (v *Verdict) noteSPF(f SPFFacts) {

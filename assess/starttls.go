@@ -62,18 +62,25 @@ func judgeStartTLS(v *Verdict, e Evidence, r Rules) {
 }
 
 func speaksTLS(s SMTPFacts) (Result, string) {
-	switch {
-	case s.Outcome == TLSEstablished:
+	if s.Outcome == TLSEstablished {
 		return Pass, s.session()
-	case s.Problem != "":
-		return s.Outcome.result(), told(s.Problem)
 	}
-	return s.Outcome.result(), map[StartTLSOutcome]string{
-		TLSUnknown:    "could not be tested",
-		TLSNotOffered: "EHLO does not list STARTTLS: turn TLS on",
-		TLSRefused:    "STARTTLS is listed and refused",
-		TLSFailed:     "the handshake fails",
-	}[s.Outcome]
+	detail := told(s.Problem)
+	if detail == "" {
+		detail = map[StartTLSOutcome]string{
+			TLSUnknown:    "could not be tested",
+			TLSNotOffered: "EHLO does not list STARTTLS",
+			TLSRefused:    "STARTTLS is listed and refused",
+			TLSFailed:     "the handshake fails",
+		}[s.Outcome]
+	}
+	switch s.Outcome {
+	case TLSNotOffered:
+		detail += "; turn on TLS in the mail server, and see that no firewall rewrites EHLO"
+	case TLSRefused, TLSFailed:
+		detail += "; look into the server's log: mostly it cannot read its certificate or key"
+	}
+	return s.Outcome.result(), detail
 }
 
 func (v *Verdict) noteHost(h MXHost) {
@@ -130,6 +137,9 @@ func saySessions(what string) func(HostTally, Count) string {
 		text := fmt.Sprintf("%s in %d of %d sessions", what, c.Passed, c.Passed+c.Failed)
 		if versions := h.versions(); versions != "" {
 			text += " (" + versions + ")"
+		}
+		if c.Failed > 0 {
+			text += "; let it use " + what + " whenever it is offered"
 		}
 		return text
 	}

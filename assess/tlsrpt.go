@@ -24,9 +24,12 @@ func (f *Facts) tlsrptRecord() Test {
 	case !rpt.Lookup.Status.Answered():
 		t.Detail = "the record is not known: " + rpt.Lookup.missing()
 	case rpt.Lookup.Status != LookupFound:
-		t.Result, t.Detail = Fail, "there is no TLS-RPT record"
+		t.Result, t.Detail = Fail, `there is no TLS-RPT record; publish "v=TLSRPTv1; rua=mailto:..." to hear of mail that TLS kept away`
 	default:
 		t.Result, t.Detail = rpt.Valid.Result, rpt.Valid.or("reports go to "+quoted(strings.Join(rpt.Reports, ", ")))
+		if t.Result == Fail {
+			t.Detail += "; mend it"
+		}
 	}
 	return f.test(partTLSRPT, t)
 }

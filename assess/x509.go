@@ -85,9 +85,22 @@ func judgeTrusted(c CertificateFacts, _ string) (Result, string) {
 	case Pass:
 		return Pass, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root")
 	case Fail:
-		return Fail, c.Trusted.or("it leads to no trusted root") + "; get a certificate of a public authority, and send its intermediates"
+		return Fail, c.Trusted.or("it leads to no trusted root") + "; " + c.trustRemedy()
 	}
 	return c.Trusted.Result, c.Trusted.or("whether it leads to a trusted root could not be checked")
+}
+
+// trustRemedy goes by the mistake that the prober named.
+func (c CertificateFacts) trustRemedy() string {
+	switch detail := c.Trusted.Detail; {
+	case strings.HasPrefix(detail, "missing intermediate"):
+		return "send the authority's intermediates along with the certificate, or get one of a public authority"
+	case strings.HasPrefix(detail, "self-signed"):
+		return "get a certificate of a public authority"
+	case strings.HasPrefix(detail, "the intermediate certificate"):
+		return "send the authority's present one"
+	}
+	return "get a certificate of a public authority, and send its intermediates"
 }
 
 func judgeNamed(c CertificateFacts, host string) (Result, string) {

@@ -85,7 +85,7 @@ func policyProblem(err error) assess.Check {
 func (h *Host) covered(policy mtasts.Policy) assess.Check {
 	pattern, listed := policy.Match(h.Name)
 	if !listed {
-		return assess.Check{Result: assess.Fail, Detail: "the policy does not list it"}
+		return assess.Check{Result: assess.Fail, Detail: "the policy does not list it as mx"}
 	}
 	result := assess.Check{Detail: "its certificate was not seen"}
 	for _, s := range h.sessions() {

@@ -203,7 +203,7 @@ func neverRevoked(cert *x509.Certificate) bool {
 // distributionPoint is the first place where the certificate says that its CRL is and that may be asked.
 func distributionPoint(cert *x509.Certificate) (string, error) {
 	if len(cert.CRLDistributionPoints) == 0 {
-		return "", errors.New("names no CRL")
+		return "", errors.New("names no CRL: its authority publishes none, and there is nothing to do about it")
 	}
 	var first error
 	for _, url := range cert.CRLDistributionPoints {
