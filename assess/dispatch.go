@@ -151,11 +151,28 @@ func (q *Queue) run(ctx context.Context, kind int, d Domain) {
 	if ctx.Err() != nil {
 		return
 	}
-	q.count(func(s *QueueStats) { s.add(kind, result, err) })
+	q.tally(ctx, kind, result, err)
 	if err != nil {
 		q.complain(ctx, "the assessment failed", d, err)
 	}
 	q.postpone(ctx, d, q.Schedule.after(result, err))
+}
+
+// tally counts a run that has ended, and says when an outage of our own begins or ends.
+func (q *Queue) tally(ctx context.Context, kind int, result Assessment, err error) {
+	var before, after bool
+	q.count(func(s *QueueStats) {
+		before = s.Outage()
+		s.add(kind, result, err)
+		after = s.Outage()
+	})
+	switch logger := q.Assessor.Logger; {
+	case logger == nil || before == after:
+	case after:
+		logger.ErrorContext(ctx, "no mail host answers of many that did before: is port 25 blocked, or the network down? Nothing is held against peers")
+	default:
+		logger.InfoContext(ctx, "mail hosts answer again")
+	}
 }
 
 // add counts a run that has ended.

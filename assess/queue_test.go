@@ -1,10 +1,13 @@
 package assess
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -356,8 +359,10 @@ func TestQueueNoticesOutage(t *testing.T) {
 			}
 			return takes(0)(ctx, d, s)
 		}
-		c := runQueue(t, Schedule{Concurrency: 4, MaxAge: 24 * time.Hour, Retry: time.Hour, Poll: time.Minute}, work, nil)
-		defer c.stop()
+		var logged bytes.Buffer
+		c := runQueue(t, Schedule{Concurrency: 4, MaxAge: 24 * time.Hour, Retry: time.Hour, Poll: time.Minute}, work, func(c *course) {
+			c.Assessor.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		})
 		offer := func(prefix string) {
 			for i := range OutageRuns {
 				c.Offer(Domain(fmt.Sprintf("%s%d.example", prefix, i)))
@@ -378,6 +383,10 @@ func TestQueueNoticesOutage(t *testing.T) {
 		offer("known")
 		if s := c.Stats(); s.Outage() {
 			t.Errorf("the outage does not end: %+v", s)
+		}
+		c.stop()
+		if began, ended := strings.Count(logged.String(), "is port 25 blocked"), strings.Count(logged.String(), "mail hosts answer again"); began != 1 || ended != 1 {
+			t.Errorf("the log says %d times that it begins, %d times that it ends:\n%s", began, ended, logged.String())
 		}
 	})
 }

@@ -127,6 +127,9 @@ func (m *message) end() []change {
 	} else {
 		m.server.counters.notEvaluated.Add(1)
 	}
+	if d.observation != nil {
+		m.server.drift.settle(d.observation, standing)
+	}
 	m.carryOut(ctx, d)
 	m.log(d, a, time.Since(started))
 	return m.changes(d, a, standing)

@@ -12,6 +12,7 @@
 //	  signature.go key.go dkim.go  the limits in front of go-msgauth, and what it does not report
 //	  authres.go                 or the results of an earlier milter (RFC 8601)
 //	attribute.go                 whom the session speaks for: one pure function
+//	drift.go                     what everybody fails at once is not held against anybody
 //	header.go                    the Peer-Score fields, and the removal of forged ones
 //
 // Mail flows whatever happens here. No message is ever rejected, deferred, quarantined or
@@ -110,6 +111,7 @@ type Server struct {
 	policy   atomic.Pointer[Policy]
 	log      throttle // for what peers can cause at will
 	counters counters
+	drift    drift
 	gate     gate
 	stop     func()
 	stopped  chan struct{}
@@ -124,6 +126,7 @@ func New(config Config) *Server {
 	s.stop = sync.OnceFunc(func() { close(s.stopped) })
 	s.log = throttle{logger: config.Logger}
 	s.gate = gate{log: &s.log, counters: &s.counters}
+	s.drift = drift{log: &s.log, now: config.Now}
 	s.SetPolicy(config.Policy)
 	return s
 }

@@ -18,6 +18,11 @@ type Stats struct {
 	NotEvaluated int64           // past a limit of size or time
 	NotRecorded  int64           // observations that the Recorder did not take
 	Panics       int64           // contained
+
+	// Frozen are the tests, "StartTLS" and "DKIM", that everybody fails of late, so that the
+	// fault is likely our own; Held counts the failures that were not held against anybody.
+	Frozen []string
+	Held   int64
 }
 
 // counters are Stats in the making.
@@ -40,5 +45,6 @@ func (s *Server) Stats() Stats {
 		stats.Messages[row] = c.rows[row].Load()
 	}
 	stats.Messages[13] = stats.Aborted
+	stats.Frozen, stats.Held = s.drift.stats()
 	return stats
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,8 +50,10 @@ var (
 	milterOpen     = prometheus.NewDesc("peerscore_milter_sessions_open", "MTA sessions at this moment.", nil, nil)
 	milterMessages = prometheus.NewDesc("peerscore_milter_messages_total", "Messages by row of the attribution table.", []string{"row"}, nil)
 	milterProblems = prometheus.NewDesc("peerscore_milter_problems_total", "Messages that were accepted without all that belongs to them.", []string{"kind"}, nil)
+	milterFrozen   = prometheus.NewDesc("peerscore_milter_frozen", "1 while everybody fails the test at once, which is not held against anybody.", []string{"test"}, nil)
 	queueRuns      = prometheus.NewDesc("peerscore_assess_runs_total", "Probe runs by outcome.", []string{"outcome"}, nil)
 	queueLength    = prometheus.NewDesc("peerscore_assess_queue", "Domains in the queue by state.", []string{"state"}, nil)
+	outage         = prometheus.NewDesc("peerscore_assess_outage", "1 while no mail host answers of many that did before: port 25 may be blocked, or the network down.", nil, nil)
 	validating     = prometheus.NewDesc("peerscore_resolver_validates", "1 if the resolver validates DNSSEC, 0 if not or unknown.", nil, nil)
 )
 
@@ -78,6 +81,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(milterProblems, m.NotEvaluated, "not_evaluated")
 	counter(milterProblems, m.NotRecorded, "not_recorded")
 	counter(milterProblems, m.Panics, "panic")
+	counter(milterProblems, m.Held, "held_back")
 	q := c.queue.Stats()
 	counter(queueRuns, int64(q.Runs-q.Failed), "measured")
 	counter(queueRuns, int64(q.Failed), "failed")
@@ -85,9 +89,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(queueRuns, int64(q.Dropped), "dropped")
 	gauge(queueLength, q.Waiting, "waiting")
 	gauge(queueLength, q.Running, "running")
-	yes := 0
-	if c.resolver.Validation().Validates == resolver.ValidatesYes {
-		yes = 1
+	flag := func(desc *prometheus.Desc, on bool, labels ...string) {
+		n := 0
+		if on {
+			n = 1
+		}
+		gauge(desc, n, labels...)
 	}
-	gauge(validating, yes)
+	flag(outage, q.Outage())
+	for _, test := range []string{"StartTLS", "DKIM"} {
+		flag(milterFrozen, slices.Contains(m.Frozen, test), test)
+	}
+	flag(validating, c.resolver.Validation().Validates == resolver.ValidatesYes)
 }

@@ -1,0 +1,103 @@
+package milter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+// A filter of our own breaks every signature, and then no more: what fails meanwhile is not
+// held against the domains, whose other results count as ever.
+func TestDrift(t *testing.T) {
+	now := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	z := zone{}
+	l := newLab(t, z, func(c *Config) { c.Now = func() time.Time { return now } })
+	known := assess.Standing{
+		Known: true, Status: assess.StatusScored, Basis: assess.BasisProbeSessions,
+		Scores: assess.Scores{assess.Identity: {Known: true, Row: assess.Row{Met: []assess.Standard{assess.SPF, assess.DKIM}}}},
+	}
+	domain := func(i int) string { return fmt.Sprintf("d%d.example", i) }
+	send := func(i int, dkim string) assess.Observation {
+		t.Helper()
+		d := domain(i)
+		z["TXT "+d] = []string{"v=spf1 ip4:192.0.2.1 -all"}
+		z["TXT ed._domainkey."+d] = []string{keyRecord(keys["ed"])}
+		message := letter("a@" + d)
+		switch dkim {
+		case "signed":
+			message = signed(t, message, d, "ed")
+		case "broken":
+			message = strings.Replace(signed(t, message, d, "ed"), "here they are", "here they are [scanned]", 1)
+		}
+		n := len(l.ledger.observations)
+		l.send(t, outbound, miltertest.Message{From: "a@" + d, Data: []byte(message)})
+		if len(l.ledger.observations) != n+1 {
+			t.Fatalf("%s: %d observations", d, len(l.ledger.observations)-n)
+		}
+		return l.ledger.observations[n]
+	}
+	for i := range 40 {
+		l.ledger.standings[assess.Domain(domain(i))] = known
+	}
+	frozen := func(want string) {
+		t.Helper()
+		if got := strings.Join(l.server.Stats().Frozen, " "); got != want {
+			t.Errorf("frozen: %q, want %q", got, want)
+		}
+	}
+
+	for i := range driftFreeze - 1 {
+		if o := send(i, "broken"); o.DKIM != assess.Fail {
+			t.Errorf("%d: DKIM %s while it may still be theirs", i, o.DKIM)
+		}
+		send(100+i, "broken") // never met it: tells nothing about us
+	}
+	frozen("")
+	for i := driftFreeze - 1; i < driftSize; i++ {
+		if o := send(i, "broken"); o.DKIM != assess.Unknown || o.SPF != assess.Pass || o.DKIMResult != "fail" {
+			t.Errorf("%d: DKIM %s (%s), SPF %s", i, o.DKIM, o.DKIMResult, o.SPF)
+		}
+	}
+	if o := send(200, ""); o.DKIM != assess.Unknown {
+		t.Errorf("of a new domain: DKIM %s", o.DKIM)
+	}
+	frozen("DKIM")
+	if n := l.server.Stats().Held; n != driftSize-driftFreeze+2 {
+		t.Errorf("%d failures were held back", n)
+	}
+
+	// One that still passes changes nothing; when most do, failures count again.
+	for i := range driftSize - driftThaw + 1 {
+		frozen("DKIM")
+		if o := send(20+i, "signed"); o.DKIM != assess.Pass {
+			t.Errorf("DKIM %s", o.DKIM)
+		}
+	}
+	frozen("")
+	if o := send(0, "broken"); o.DKIM != assess.Fail {
+		t.Errorf("DKIM %s", o.DKIM)
+	}
+}
+
+// What happens over months is no drift, and neither is one organisation with many domains.
+func TestNoDrift(t *testing.T) {
+	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	for name, turnAt := range map[string]func(i int) turn{
+		"slowly": func(i int) turn {
+			return turn{assess.Domain(fmt.Sprintf("d%d.example", i)), true, start.Add(time.Duration(i) * 2 * time.Hour)}
+		},
+		"one organisation": func(i int) turn { return turn{"example.org", true, start} },
+		"a third":          func(i int) turn { return turn{assess.Domain(fmt.Sprintf("d%d.example", i)), i%3 == 0, start} },
+	} {
+		p := population{}
+		for i := range 200 {
+			if p.add(turnAt(i)) {
+				t.Errorf("%s: frozen at %d", name, i)
+			}
+		}
+	}
+}
