@@ -40,13 +40,13 @@ func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
 	a.say("%d sessions came through its milter in %.1f s; each peer was probed on first sight.", o.sessions, o.took.Seconds())
 
 	a.headline("Who protects mail?  peerscore list --sort integrity")
-	a.say("How well each peer keeps mail from being read, forged and altered. 3.5 stars protect.\n")
+	a.say("How well each keeps mail from being read, forged and altered; 3.5 is protected.\n")
 	if err := shown.list(ctx, reader, store.Filter{Sort: "integrity"}); err != nil {
 		return err
 	}
 
 	a.headline("Why these stars?  peerscore explain webshop.example")
-	a.say("Every test behind every star. Inbound was probed; outbound is what its own messages showed.\n")
+	a.say("Every test behind every star. Inbound was probed; outbound is what mail showed.\n")
 	r, err := reader.report(ctx, "webshop.example")
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
 	a.writeExplanation(a.out, r, time.Now())
 
 	a.headline("What does a message carry?")
-	a.say("The header of a message proven to come from nordmail.example, as it was delivered.\n")
+	a.say("The header of a message proven to come from nordmail.example, as delivered.\n")
 	a.writeFields(o.honest)
 
 	a.headline("And a spoof?")

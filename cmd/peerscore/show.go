@@ -136,6 +136,9 @@ func (a *app) openReader(ctx context.Context) (reader, error) {
 		return reader{}, failure{exitUsage, err}
 	}
 	s, err := store.OpenReader(ctx, config.Store.Path)
+	if errors.Is(err, store.ErrNoDatabase) {
+		return reader{}, fail(exitUnavailable, "there is no database %s yet: `peerscore serve` makes it, or --db names another", config.Store.Path)
+	}
 	if err != nil {
 		return reader{}, fail(exitUnavailable, "cannot read the database: %w; is the daemon set up, or is another --db meant?", err)
 	}
