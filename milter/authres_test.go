@@ -1,0 +1,104 @@
+package milter
+
+import (
+	"strings"
+	"testing"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+func TestParseResults(t *testing.T) {
+	tests := []struct{ value, want string }{
+		{" mx.own.example; spf=pass smtp.mailfrom=example.org", "spf=pass smtp.mailfrom=example.org"},
+		{" mx.own.example;\n\tdkim=pass header.d=example.org header.s=k header.b=abc;\n dmarc=fail (p=reject) header.from=example.org", "dkim=pass header.b=abc header.d=example.org header.s=k, dmarc=fail header.from=example.org"},
+		{" (hi (there)) MX.own.example 1 ; none", ""},
+		{` "mx.own.example"; spf/1=PASS reason="a; dkim=pass" smtp.mailfrom="a b"@example.org`, "spf=pass reason=a; dkim=pass smtp.mailfrom=a b@example.org"},
+		{" mx.own.example; dkim = pass header . d = example.org;", "dkim=pass header.d=example.org"},
+		{" mx.own.example", ""},
+		{"", "malformed"},
+		{" ; spf=pass", "malformed"},
+		{" mx.own.example; spf", "malformed"},
+		{" mx.own.example; spf=", "malformed"},
+		{" mx.own.example; =pass", "malformed"},
+		{" mx.own.example; spf=pass (", "malformed"},
+		{` mx.own.example; spf=pass "`, "malformed"},
+		{" mx.own.example spf=pass", "malformed"},
+		{" mx.own.example; spf=pass smtp.mailfrom", "malformed"},
+		{" mx.own.example" + strings.Repeat("; spf=pass", maxMethodResults), strings.TrimSuffix(strings.Repeat("spf=pass, ", maxMethodResults), ", ")},
+		{" mx.own.example" + strings.Repeat("; spf=pass", maxMethodResults+1), "malformed"},
+		{" mx.own.example; x=" + strings.Repeat("y", maxResultsLength), "malformed"},
+	}
+	for _, tt := range tests {
+		methods, err := parseResults(tt.value)
+		var words []string
+		for _, m := range methods {
+			text := m.method + "=" + m.result
+			for _, name := range []string{"header.b", "header.d", "header.from", "header.s", "reason", "smtp.mailfrom"} {
+				if v, ok := m.properties[name]; ok {
+					text += " " + name + "=" + v
+				}
+			}
+			words = append(words, text)
+		}
+		got := strings.Join(words, ", ")
+		if err != nil {
+			got = "malformed"
+		}
+		if got != tt.want {
+			t.Errorf("%.60q: got %q, want %q", tt.value, got, tt.want)
+		}
+	}
+}
+
+// In trust mode the results are those of the topmost field under a trusted name. What a sender
+// supplies below it, or under a name that only looks like it, is not believed.
+func TestTrust(t *testing.T) {
+	const earlier = "Authentication-Results: mx.own.example; spf=pass smtp.mailfrom=a@example.org;\r\n dkim=pass header.d=example.org header.s=ed; dmarc=pass header.from=example.org\r\n"
+	const failed = "Authentication-Results: mx.own.example; spf=fail smtp.mailfrom=example.org;\r\n dkim=fail header.d=example.org; dmarc=fail header.from=example.org\r\n"
+	broken := signed(t, letter("a@example.org"), "example.org", "ed")
+	broken = strings.Replace(broken, "here they are", "here they were", 1) // which only we would notice
+	tests := []struct {
+		name   string
+		fields string
+		peer   miltertest.Peer
+		row    int
+		dkim   assess.Result
+		left   int // Authentication-Results in what is delivered
+	}{
+		{"all pass", earlier, outbound, 1, assess.Pass, 1},
+		{"the sender's below it", failed + earlier, stranger, 7, assess.Unknown, 1},
+		{"the sender's alone, under another name", strings.ReplaceAll(earlier, "mx.own", "mx.other"), stranger, 12, assess.Unknown, 1},
+		{"under no name", strings.Replace(earlier, "mx.own.example;", ";", 1), stranger, 12, assess.Unknown, 1},
+		{"the long s is no s", strings.ReplaceAll(earlier, "mx.own", "\u017fcan.own"), stranger, 12, assess.Unknown, 1},
+		{"nor is the sign of Kelvin a k", strings.ReplaceAll(earlier, "mx.own", "\u212aeep.own"), stranger, 12, assess.Unknown, 1},
+		{"another case", strings.ReplaceAll(earlier, "mx.own", "MX.OWN"), outbound, 1, assess.Pass, 1},
+		{"malformed", strings.Replace(earlier, "; dmarc", "; (dmarc", 1), stranger, 12, assess.Unknown, 1},
+		{"nothing at all", "", outbound, 12, assess.Unknown, 0},
+		{"another selector", strings.Replace(earlier, "header.s=ed", "header.s=rsa", 1), outbound, 2, assess.Unknown, 1},
+		{"another domain", strings.ReplaceAll(earlier, "header.d=example.org", "header.d=else.example"), outbound, 2, assess.Unknown, 1},
+		{"DKIM fails", strings.Replace(earlier, "dkim=pass", "dkim=fail", 1), outbound, 2, assess.Fail, 1},
+		{"DKIM temperror", strings.Replace(earlier, "dkim=pass", "dkim=temperror", 1), outbound, 2, assess.Unknown, 1},
+		{"SPF fails, whatever we would find", strings.Replace(earlier, "spf=pass", "spf=fail", 1), outbound, 3, assess.Pass, 1},
+		{"SPF passes, but not by what we find", earlier, stranger, 3, assess.Pass, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world, func(c *Config) {
+				c.Policy.Authentication = Trust
+				c.Policy.TrustedAuthservIDs = []string{"mx.own.example", "scan.own.example", "keep.own.example"}
+			})
+			got := l.send(t, tt.peer, miltertest.Message{From: "a@example.org", Data: []byte(tt.fields + broken)})
+			rows := l.server.Stats().Messages
+			if rows[tt.row] != 1 {
+				t.Errorf("rows %v, want %d\n%s", rows, tt.row, l.logged)
+			}
+			if o := l.ledger.observations; len(o) > 0 && o[0].DKIM != tt.dkim || len(o) == 0 && tt.dkim != assess.Unknown {
+				t.Errorf("observations %+v, want DKIM %v", o, tt.dkim)
+			}
+			if n := len(values(got, resultsField)); n != tt.left {
+				t.Errorf("%d fields are left, want %d:\n%s", n, tt.left, got)
+			}
+		})
+	}
+}
