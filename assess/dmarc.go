@@ -21,6 +21,9 @@ func judgeDMARC(v *Verdict, e Evidence, r Rules) {
 	v.add(e.Facts.dmarcRecord())
 	v.Support = v.support(r)
 	f := e.Facts.DMARC
+	if f.Policy != "" && f.Found != "_dmarc."+string(e.Facts.Domain) {
+		v.note("the record at %s applies to this domain, with the policy %s", hostName(f.Found), told(f.Policy))
+	}
 	if f.Policy == "none" {
 		v.note("the policy is none: receivers report, and deliver what fails")
 	}

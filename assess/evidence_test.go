@@ -95,7 +95,7 @@ func goodSPF() SPFFacts {
 
 func goodDMARC() DMARCFacts {
 	return DMARCFacts{
-		Lookup: found("TXT"), Found: "example.org", Record: "v=DMARC1; p=reject; rua=mailto:d@example.org",
+		Lookup: found("TXT"), Found: "_dmarc.example.org", Record: "v=DMARC1; p=reject; rua=mailto:d@example.org",
 		Valid: Check{Result: Pass}, Policy: "reject", Reports: []string{"mailto:d@example.org"},
 	}
 }

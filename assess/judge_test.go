@@ -186,13 +186,16 @@ func TestJudgeSPF(t *testing.T) {
 	lost := factsOf().with(func(f *Facts) { f.SPF.Lookup = failed() })
 	authorised, not, silent := sender("198.51.100.1", none, good, none), sender("198.51.100.2", none, bad, none), sender("198.51.100.3", good, none, none)
 	judgeCases(t, SPF, Rules{}, []verdictCase{
-		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS look-ups of 10`},
+		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS look-ups of 10, 0 void of 2`},
 		{"record and host", ok, tallyOf(authorised), SupportYes, 2, 0, 0, "authorises it for MAIL FROM in 10 of 10 sessions"},
 		{"record and a bad host", ok, tallyOf(not), SupportNo, 1, 1, 0, ""},
 		{"the record does not make up for hosts", ok, tallyOf(authorised, authorised, authorised, not), SupportNo, 4, 1, 0, ""},
 		{"80 % of the hosts", ok, tallyOf(authorised, authorised, authorised, authorised, not), SupportYes, 5, 1, 0, ""},
 		{"hosts that decide nothing", ok, tallyOf(silent), SupportYes, 1, 0, 1, ""},
 		{"hosts do not make up for the record", invalid, tallyOf(authorised, authorised, authorised, authorised, authorised), SupportNo, 5, 1, 0, "too many DNS look-ups: "},
+		{"chain", with(func(f *SPFFacts) {
+			f.Chain = []string{"example.org -> v=spf1 include:a.example -all", "  include:a.example -> v=spf1 mx"}
+		}), Tally{}, SupportYes, 1, 0, 0, "note: chain, 2 of 2:   include:a.example -> v=spf1 mx"},
 		{"no record", factsOf(), Tally{}, SupportNo, 0, 1, 0, "publishes no SPF record"},
 		{"two records", with(func(f *SPFFacts) { f.Count = 2 }), Tally{}, SupportNo, 0, 1, 0, "publishes 2 SPF records"},
 		{"record not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
@@ -267,6 +270,7 @@ func TestJudgeDMARC(t *testing.T) {
 		{"not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
 		{"not to be had at a parent", lostOnTheWay, Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
 		{"the walk found no answer", factsOf().with(func(f *Facts) { f.DMARC.Valid = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
+		{"of a parent", with(func(f *DMARCFacts) { f.Found, f.Policy = "_dmarc.parent.example", "quarantine" }), Tally{}, SupportYes, 1, 0, 0, "note: the record at _dmarc.parent.example applies to this domain, with the policy quarantine"},
 		{"p=none is noted", with(func(f *DMARCFacts) { f.Policy = "none"; f.Reports = nil }), Tally{}, SupportYes, 1, 0, 0, "note: no report address"},
 		{"warnings", with(func(f *DMARCFacts) { f.Warnings = []string{"pct= is history"} }), Tally{}, SupportYes, 1, 0, 0, "note: pct= is history"},
 	})

@@ -58,7 +58,7 @@ func (f *Facts) spfRecord() Test {
 	case spf.Count > 1:
 		t.Result, t.Detail = Fail, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5): join them into one", spf.Count)
 	case spf.Valid.Result == Pass:
-		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10", quoted(spf.Record), spf.Lookups)
+		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups)
 	default:
 		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record is not valid")+": "+quoted(spf.Record)
 		if t.Result == Fail {
@@ -85,6 +85,11 @@ func (v *Verdict) noteSPF(f SPFFacts) {
 		v.note("the record ends in +all: everybody may send for the domain")
 	case "?all":
 		v.note("the record ends in ?all: hosts that it does not list are neither allowed nor refused")
+	}
+	if len(f.Chain) > 1 { // else it is the record alone
+		for i, line := range f.Chain {
+			v.note("chain, %d of %d: %s", i+1, len(f.Chain), told(line))
+		}
 	}
 	for _, w := range f.Warnings {
 		v.note("%s", told(w))

@@ -42,12 +42,15 @@ func (o StartTLSOutcome) result() Result {
 	return Unknown
 }
 
-// session is the negotiated version and cipher, as evidence.
+// session is the negotiated version, cipher and key exchange, as evidence.
 func (s SMTPFacts) session() string {
-	if s.TLS == nil {
+	switch {
+	case s.TLS == nil:
 		return "TLS"
+	case s.TLS.KeyExchange == "":
+		return told(s.TLS.Version + ", " + s.TLS.Cipher)
 	}
-	return told(s.TLS.Version + ", " + s.TLS.Cipher)
+	return told(s.TLS.Version + ", " + s.TLS.Cipher + ", " + s.TLS.KeyExchange)
 }
 
 // judgeStartTLS asks each MX host for TLS, and each outbound host whether its sessions used it,

@@ -83,11 +83,19 @@ func certificateTests(f *Facts, h MXHost) []Test {
 func judgeTrusted(c CertificateFacts, _ string) (Result, string) {
 	switch c.Trusted.Result {
 	case Pass:
-		return Pass, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root")
+		return Pass, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root") + c.algorithms()
 	case Fail:
 		return Fail, c.Trusted.or("it leads to no trusted root") + "; " + c.trustRemedy()
 	}
 	return c.Trusted.Result, c.Trusted.or("whether it leads to a trusted root could not be checked")
+}
+
+// algorithms are those of the certificate's key and of the signature on it.
+func (c CertificateFacts) algorithms() string {
+	if c.Key == "" {
+		return ""
+	}
+	return "; key " + told(c.Key) + ", signature " + told(c.Signature)
 }
 
 // trustRemedy goes by the mistake that the prober named.
@@ -116,7 +124,7 @@ func judgeNamed(c CertificateFacts, host string) (Result, string) {
 func judgeDated(c CertificateFacts, _ string) (Result, string) {
 	switch c.Dated.Result {
 	case Pass:
-		return Pass, "valid until " + day(c.NotAfter)
+		return Pass, "valid " + c.Dated.or("until "+day(c.NotAfter))
 	case Fail:
 		return Fail, c.Dated.or("valid from "+day(c.NotBefore)+" to "+day(c.NotAfter)+" only") + "; renew it"
 	}

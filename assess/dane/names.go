@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // RecordName is where the TLSA records of an SMTP server are published, given a
@@ -68,12 +69,15 @@ func presented(cert *x509.Certificate) []string {
 	var names []string
 	for _, attribute := range cert.Subject.Names {
 		cn, ok := attribute.Value.(string)
-		if ok && attribute.Type.Equal(oidCommonName) && strings.Contains(cn, ".") && !strings.ContainsAny(cn, " @/:") {
+		if ok && attribute.Type.Equal(oidCommonName) && strings.Contains(cn, ".") && !strings.ContainsFunc(cn, notInName) {
 			names = append(names, cn)
 		}
 	}
 	return names
 }
+
+// notInName is true of what the name of a host cannot hold.
+func notInName(r rune) bool { return r > unicode.MaxASCII || strings.ContainsRune(" @/:", r) }
 
 // identifies says whether a presented identifier names a host. A wildcard is the
 // entire first label and stands for one label (RFC 7672 section 3.2.3); as in OpenSSL

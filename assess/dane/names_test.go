@@ -54,7 +54,8 @@ func TestVerifyNames(t *testing.T) {
 		{"", "example", "mx.example example", true}, // the next-hop domain
 		{"", "a.example", "mx.example example", false},
 		{"", "mx.example", "", false},
-		{"mx.example", "", "mx.example", true}, // the common name where there is no other
+		{"mx.example", "", "mx.example", true},       // the common name where there is no other
+		{"m\u212a.example", "", "mk.example", false}, // a Kelvin sign
 		{"mx.example", "a.example", "mx.example", false},
 		{"*.b.example", "", "mx.b.example", true},
 		{"mx.example extra", "", "mx.example", false},

@@ -5,6 +5,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"peerscore/assess"
 )
@@ -50,8 +51,12 @@ func presentedNames(cert *x509.Certificate) []string {
 
 // nameMatches compares without regard to case. "The wildcard character appears only as the
 // complete content of the left-most label", and stands for exactly one label; as with OpenSSL
-// it may not stand right below a top-level domain.
+// it may not stand right below a top-level domain. A CN may hold any letters, and some of them
+// would turn into ASCII ones in lower case: those match nothing.
 func nameMatches(presented, host string) bool {
+	if strings.ContainsFunc(presented, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return false
+	}
 	presented, host = strings.ToLower(strings.TrimSuffix(presented, ".")), strings.ToLower(strings.TrimSuffix(host, "."))
 	if parent, wildcard := strings.CutPrefix(presented, "*."); wildcard {
 		label, rest, _ := strings.Cut(host, ".")

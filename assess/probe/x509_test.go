@@ -42,10 +42,10 @@ func TestX509(t *testing.T) {
 		support assess.Support
 		say     string
 	}{
-		{"good", "", l.ca, named("MX"), "pppp", assess.SupportYes, `trusted: pass: issued by "CN=Lab CA Issuing", leads to "Lab CA Root"`},
+		{"good", "", l.ca, named("MX"), "pppp", assess.SupportYes, `trusted: pass: issued by "CN=Lab CA Issuing", leads to "Lab CA Root"; key ECDSA P-256, signature ECDSA-SHA256`},
 		{"sent with the root", "", l.ca, leaf{Names: []string{"MX"}, WithRoot: true}, "pppp", assess.SupportYes, ""},
 		{"signed by the root", "", l.ca, leaf{Names: []string{"MX"}, FromRoot: true}, "pppp", assess.SupportYes, ""},
-		{"many names", "", l.ca, named("a.example", "b.example", "MX"), "pppp", assess.SupportYes, ""},
+		{"many names", "", l.ca, named("a.example", "b.example", "MX"), "pppp", assess.SupportYes, " days to go"},
 
 		{"self-signed", "", l.ca, leaf{Names: []string{"MX"}, SelfSigned: true}, "fppu", assess.SupportNo, "trusted: fail: self-signed"},
 		{"missing intermediate", "", l.ca, leaf{Names: []string{"MX"}, Alone: true}, "fppu", assess.SupportNo, `missing intermediate: the certificate of "Lab CA Issuing" is neither sent`},
@@ -69,6 +69,7 @@ func TestX509(t *testing.T) {
 		{"wildcard within a label", "", l.ca, named("m*.@"), "pfpp", assess.SupportNo, ""},
 		{"wildcard below a top-level domain", "", l.ca, named("*.example"), "pfpp", assess.SupportNo, ""},
 		{"CN without SAN", "", l.ca, leaf{CommonName: "MX"}, "pppp", assess.SupportYes, ""},
+		{"CN with a letter that is k in lower case", "k", l.ca, leaf{CommonName: "\u212a.@"}, "pfpp", assess.SupportNo, ""},
 		{"CN beside a SAN", "", l.ca, leaf{CommonName: "MX", Names: []string{"www.example"}}, "pfpp", assess.SupportNo, ""},
 		{"CN beside a SAN with addresses", "", l.ca, leaf{CommonName: "MX", Addresses: []net.IP{{127, 0, 0, 1}}}, "pfpp", assess.SupportNo, "names no host"},
 		{"no name", "", l.ca, leaf{}, "pfpp", assess.SupportNo, "names no host"},
