@@ -42,19 +42,29 @@ func splitCRL(der []byte) (rest, signed []byte, entries cryptobyte.String, err e
 		return nil, nil, nil, errCRL
 	}
 	var kept []byte
-	dated := false
-	for !fields.Empty() {
+	keep := func(tags ...cryptobyte_asn1.Tag) bool {
 		var field cryptobyte.String
-		var tag cryptobyte_asn1.Tag
-		if !fields.ReadAnyASN1Element(&field, &tag) {
-			return nil, nil, nil, errCRL
+		for _, tag := range tags {
+			if fields.PeekASN1Tag(tag) && fields.ReadASN1Element(&field, tag) {
+				kept = append(kept, field...)
+				return true
+			}
 		}
-		if tag == cryptobyte_asn1.SEQUENCE && dated && entries == nil {
-			field.ReadASN1(&entries, tag) // it is one
-			continue
-		}
-		dated = dated || tag == cryptobyte_asn1.UTCTime || tag == cryptobyte_asn1.GeneralizedTime
-		kept = append(kept, field...)
+		return false
+	}
+	const sequence, utc, general = cryptobyte_asn1.SEQUENCE, cryptobyte_asn1.UTCTime, cryptobyte_asn1.GeneralizedTime
+	keep(cryptobyte_asn1.INTEGER) // version
+	algorithm, issuer, thisUpdate := keep(sequence), keep(sequence), keep(utc, general)
+	if !algorithm || !issuer || !thisUpdate {
+		return nil, nil, nil, errCRL
+	}
+	keep(utc, general) // nextUpdate
+	if !fields.ReadOptionalASN1(&entries, nil, sequence) {
+		return nil, nil, nil, errCRL
+	}
+	keep(cryptobyte_asn1.Tag(0).ContextSpecific().Constructed()) // crlExtensions
+	if !fields.Empty() {
+		return nil, nil, nil, errCRL
 	}
 	var b cryptobyte.Builder
 	b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
