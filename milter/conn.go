@@ -142,6 +142,9 @@ func (c *conn) readPacket() ([]byte, error) {
 		return nil, err
 	}
 	c.peeked = 0
+	if c.large.Cap() > keepBuffer { // before the wait, which may be long
+		c.large = bytes.Buffer{}
+	}
 	if err := c.awaitPacket(); err != nil {
 		return nil, err
 	}
@@ -157,9 +160,6 @@ func (c *conn) readPacket() ([]byte, error) {
 		c.peeked = total
 		packet, err := c.r.Peek(total)
 		return packet, midPacket(err)
-	}
-	if c.large.Cap() > keepBuffer {
-		c.large = bytes.Buffer{}
 	}
 	c.large.Reset()
 	_, err = io.CopyN(&c.large, c.r, lengthField+int64(n))

@@ -189,9 +189,15 @@ func TestAcceptBackoff(t *testing.T) {
 
 func TestShutdownWhileAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		t.Cleanup(func() { // when Serve has returned
+			if took := time.Since(began); took > 0 {
+				t.Errorf("Serve returned after %v", took)
+			}
+		})
 		s, ln := serveInMemory(t)
 		ln.accepts <- syscall.EMFILE
-		began := time.Now()
+		synctest.Wait()
 		if err := s.Shutdown(t.Context()); err != nil || time.Since(began) > 0 {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
@@ -239,6 +245,27 @@ func TestHalfPackets(t *testing.T) {
 	l.dial(t).Quit() // whoever dials now comes behind all of them
 	if grown := heap() - before; grown > sessions*128<<10 {
 		t.Errorf("%d half packets hold %d KiB", sessions, grown>>10)
+	}
+}
+
+// A session that sent a packet of the largest size does not keep the memory for it.
+func TestLargePacketIsNotKept(t *testing.T) {
+	l := newLab(t, world)
+	before := heap()
+	const sessions = 50
+	for range sessions {
+		c := l.dial(t)
+		c.Connect(outbound)
+		if err := errors.Join(c.Envelope(outbound, miltertest.Message{}), c.Write('B', make([]byte, maxPacket-1))); err != nil {
+			t.Fatal(err)
+		}
+		c.Abort()
+		if _, err := c.End(outbound, miltertest.Message{}); err != nil { // it has read all
+			t.Fatal(err)
+		}
+	}
+	if grown := heap() - before; grown > sessions*128<<10 {
+		t.Errorf("%d sessions hold %d KiB", sessions, grown>>10)
 	}
 }
 

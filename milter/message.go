@@ -43,7 +43,7 @@ func (s *Server) newMessage(c client, from string) *message {
 	return m
 }
 
-// readMacros keeps the queue id, which Postfix has from the first recipient on, and the MTA's name.
+// readMacros keeps the queue id, which Postfix has not yet at MAIL, and the MTA's name.
 func (m *message) readMacros(values macros) {
 	if id := values.get("i"); id != "" {
 		m.queueID = id

@@ -3,10 +3,13 @@ package milter
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -73,6 +76,60 @@ func TestCheckPacket(t *testing.T) {
 			t.Errorf("%q %.40q: %v", byte(tt.code), tt.data, err)
 		}
 	}
+}
+
+// What the MTA is asked for: no reply before the end of a message, no command that go-milter
+// would end the session for, the blank behind the colon, and no change but of the header.
+func TestNegotiation(t *testing.T) {
+	c := newLab(t, world).dial(t)
+	for name, step := range map[string]gomilter.OptProtocol{
+		"unknown commands": gomilter.OptNoUnknown, "DATA": gomilter.OptNoData,
+		"reply to connect": gomilter.OptNoConnReply, "to HELO": gomilter.OptNoHeloReply, "to MAIL": gomilter.OptNoMailReply, "to RCPT": gomilter.OptNoRcptReply,
+		"to a field": gomilter.OptNoHeaderReply, "to the end of the header": gomilter.OptNoEOHReply, "to the body": gomilter.OptNoBodyReply,
+		"leading space": gomilter.OptHeaderLeadingSpace,
+	} {
+		if c.Steps&uint32(step) == 0 {
+			t.Errorf("%s: not asked for", name)
+		}
+	}
+	if may := gomilter.OptAddHeader | gomilter.OptChangeHeader | gomilter.OptSetSymList; c.Actions != uint32(may) {
+		t.Errorf("actions %#x", c.Actions)
+	}
+}
+
+// counted is a connection that counts the calls that reach the kernel.
+type counted struct {
+	net.Conn
+	reads, writes int
+}
+
+func (c *counted) Read(p []byte) (int, error)  { c.reads++; return c.Conn.Read(p) }
+func (c *counted) Write(p []byte) (int, error) { c.writes++; return c.Conn.Write(p) }
+
+// go-milter reads twice a packet and writes a reply at a time; here the packets of a short
+// message are read at once, and the answer to it is written at once.
+func TestBufferedPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, ln := serveInMemory(t)
+		ours, theirs := net.Pipe()
+		conn := &counted{Conn: theirs}
+		ln.accepts <- conn
+		c := miltertest.NewClient(ours)
+		if err := errors.Join(c.Negotiate(miltertest.AllActions, miltertest.AllSteps), c.Connect(outbound)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		before := *conn
+		m := miltertest.Message{From: "a@example.org", Data: []byte(letter("a@example.org", slices.Repeat([]string{"Peer-Score: forged"}, 50)...))}
+		if answer := play(t, c, outbound, m); len(answer.Changes) != 51 {
+			t.Errorf("%d changes", len(answer.Changes))
+		}
+		synctest.Wait()
+		if reads, writes := conn.reads-before.reads, conn.writes-before.writes; reads > 2 || writes != 1 {
+			t.Errorf("%d reads, %d writes", reads, writes)
+		}
+		c.Quit()
+	})
 }
 
 // A malformed packet ends its session, and no other.

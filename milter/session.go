@@ -46,11 +46,10 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response
 	return nil, nil
 }
 
-// RcptTo adds a recipient; of Postfix's queue id it is the first sign.
-func (s *session) RcptTo(to string, m *gomilter.Modifier) (gomilter.Response, error) {
+// RcptTo adds a recipient.
+func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, error) {
 	if s.message != nil {
 		s.message.addRecipient(to)
-		s.message.readMacros(m.Macros)
 	}
 	return nil, nil
 }

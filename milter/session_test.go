@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,13 @@ func TestAddressThatGoMilterLoses(t *testing.T) {
 	}
 }
 
+// Macros are text from strangers, of any length.
+func TestMacroLength(t *testing.T) {
+	if got := (macros{"{cipher}": strings.Repeat("x", 5*maxMacro)}).get("{cipher}"); len(got) != maxMacro {
+		t.Errorf("%d bytes are kept", len(got))
+	}
+}
+
 func TestConfirmedName(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -152,6 +160,56 @@ func TestStateWithinOneSession(t *testing.T) {
 	}
 }
 
+// Whatever ends a message before its end ends all that was begun for it, at once: nothing of it
+// is written down, nothing of it is in what follows (attribution.md row 13).
+func TestGivenUp(t *testing.T) {
+	again := miltertest.Message{From: "b@example.org", Data: []byte(letter("b@example.org"))}
+	tests := []struct {
+		name string
+		by   func(*miltertest.Client) error
+		row  int // of what the end of a message then finds; 0 for no message
+	}{
+		{"RSET", func(c *miltertest.Client) error { return c.Abort() }, 0},
+		{"the next MAIL", func(c *miltertest.Client) error {
+			return errors.Join(c.Envelope(outbound, again), c.Header(outbound, again))
+		}, 2},
+		{"a new session on the connection", func(c *miltertest.Client) error { return c.Connect(outbound) }, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, world)
+			c := l.dial(t)
+			m := fromExample(t)
+			if err := c.Connect(outbound); err != nil {
+				t.Fatal(err)
+			}
+			play(t, c, outbound, m)
+			before := runtime.NumGoroutine()
+			for range 10 {
+				for _, step := range []func() error{
+					func() error { return c.Envelope(outbound, m) },
+					func() error { return c.Header(outbound, m) },
+					func() error { return c.Body([]byte("half a ")) },
+					func() error { return tt.by(c) },
+					func() error { _, err := c.End(outbound, again); return err },
+				} {
+					if err := step(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			settle(t, before)
+			s := l.server.Stats()
+			if s.Messages[13] != 10 || s.Messages[1] != 1 || tt.row > 0 && s.Messages[tt.row] != 10 {
+				t.Errorf("stats %+v", s)
+			}
+			if n, want := len(l.ledger.observations), 1+int(s.Messages[2]); n != want {
+				t.Errorf("%d observations, want %d", n, want)
+			}
+		})
+	}
+}
+
 // STARTTLS between two messages: the first counts as plain text, the second does not.
 func TestStartTLSBetweenMessages(t *testing.T) {
 	l := newLab(t, world)
@@ -165,7 +223,7 @@ func TestStartTLSBetweenMessages(t *testing.T) {
 	if err := errors.Join(c.Abort(), c.HELO(outbound.HELO, map[string]string{"{tls_version}": "TLSv1.2", "{cipher}": "X"})); err != nil {
 		t.Fatal(err)
 	}
-	play(t, c, with(plain, "{tls_version}", "TLSv1.2"), fromExample(t))
+	play(t, c, plain, fromExample(t)) // the TLS macros were gone after EHLO
 	var seen []string
 	for _, o := range l.ledger.observations {
 		seen = append(seen, o.TLSVersion)
