@@ -91,6 +91,11 @@ func TestCRLEntries(t *testing.T) {
 		must(t, err)
 		same(t, got, list)
 	}
+	odd := bytes.Clone(lists[1])
+	odd[bytes.Index(odd, []byte("\x17\x0d"))+15] = 'd' // the tag of nextUpdate
+	if _, err := entriesOf(odd); err == nil {
+		t.Error("a list with something else where nextUpdate stands")
+	}
 }
 
 // FuzzCRLEntries looks for a list that we read in another way than package x509, which passes over more.

@@ -41,14 +41,32 @@ func probeDKIM(ctx context.Context, t *Target, f *assess.Facts) {
 func (t *Target) dkimKey(ctx context.Context, selector assess.Selector) assess.DKIMKey {
 	_, lookup := t.lookup(ctx, selector.Name+"._domainkey."+string(selector.Domain), resolver.TXT, "")
 	key := assess.DKIMKey{Selector: selector, Lookup: lookup}
+	records := keyRecords(lookup.Records)
 	switch {
 	case lookup.Status != assess.LookupFound:
-	case len(lookup.Records) > 1:
+	case len(records) != 1:
 		key.Problem = fmt.Sprintf("%d TXT records, where there must be one", len(lookup.Records))
 	default:
-		key.Key, key.Testing, key.Problem = parseDKIMKey(lookup.Records[0])
+		key.Key, key.Testing, key.Problem = parseDKIMKey(records[0])
+		if key.Problem == "" && len(lookup.Records) > 1 {
+			key.Problem = fmt.Sprintf("%d TXT records, of which verifiers may take another: look for a wildcard", len(lookup.Records))
+		}
 	}
 	return key
+}
+
+// keyRecords are those of several TXT records that hold a key: wildcards put others beside it.
+func keyRecords(records []string) []string {
+	if len(records) == 1 {
+		return records
+	}
+	var keys []string
+	for _, record := range records {
+		if tags, err := parseTags(record); err == nil && tags["p"] != "" {
+			keys = append(keys, record)
+		}
+	}
+	return keys
 }
 
 // parseDKIMKey reads a key record (RFC 6376 §3.6.1, RFC 8463): what kind of key it holds,

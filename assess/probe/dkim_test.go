@@ -104,7 +104,7 @@ func TestDKIMKeys(t *testing.T) {
 	for name, record := range records {
 		zone += name + "._domainkey TXT " + inStrings(record) + "\n"
 	}
-	l.zone("keys.example", zone+"two._domainkey TXT x\ntwo._domainkey TXT y\nelsewhere._domainkey CNAME rsa2048._domainkey.keys.example.\n")
+	l.zone("keys.example", zone+"two._domainkey TXT x\ntwo._domainkey TXT y\nbeside._domainkey TXT \"v=spf1 -all\"\nbeside._domainkey TXT "+inStrings("p="+k2048)+"\nelsewhere._domainkey CNAME rsa2048._domainkey.keys.example.\n")
 	must(t, l.dns.Set(probetest.Zone{Name: "insecure.example", Records: "a._domainkey TXT " + inStrings("p="+k2048)}))
 	must(t, l.dns.Set(probetest.Zone{Name: "bogus.example", Bogus: true, Records: "a._domainkey TXT " + inStrings("p="+k2048)}))
 	l.dns.Fail("lost._domainkey.keys.example TXT", probetest.ServFail)
@@ -138,6 +138,7 @@ func TestDKIMKeys(t *testing.T) {
 		{"any", ": RSA 2048, DNSSEC secure"},
 		{"long", "a key record of "},
 		{"two", "2 TXT records, where there must be one"},
+		{"beside", ": RSA 2048, DNSSEC secure; 2 TXT records, of which verifiers may take another: look for a wildcard"},
 		{"missing", "the name does not exist"},
 		{"lost", "SERVFAIL"},
 		{"a insecure.example", ": RSA 2048, DNSSEC insecure"},
