@@ -189,7 +189,7 @@ func loadConfig(path string) (Config, error) {
 		return c, nil
 	}
 	if err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
+		return c, fmt.Errorf("cannot read the configuration: %w; --config names another", err)
 	}
 	if err := c.parse(string(text)); err != nil {
 		return c, fmt.Errorf("%s:%w", path, err)
@@ -216,16 +216,33 @@ func (c *Config) parse(text string) error {
 // tomlMessage is how the library words every error: where, the last key read, and what.
 var tomlMessage = regexp.MustCompile(`^toml: line (\d+)(?: \(last key "(.*?)"\))?: (?s:(.*))$`)
 
+// tomlTypes is how it words a value of the wrong type, and what we say instead.
+var tomlTypes = []struct {
+	theirs *regexp.Regexp
+	ours   string
+}{
+	{regexp.MustCompile(`^incompatible types: .* destination has type boolean$`), "must be true or false"},
+	{regexp.MustCompile(`^incompatible types: .* destination has type integer$`), "must be a whole number"},
+	{regexp.MustCompile(`^incompatible types: .* destination has type float$`), "must be a number"},
+	{regexp.MustCompile(`^incompatible types: .* destination has type string$`), "must be text in quotes"},
+	{regexp.MustCompile(`^incompatible types: .* destination has type slice$`), `must be a list, such as ["...", "..."]`},
+	{regexp.MustCompile(`^type mismatch for .*: expected table but found .*$`), "is a table of keys, not a value"},
+}
+
 // tomlProblem reshapes an error of the library into ours: line, key, problem.
 func tomlProblem(err error) error {
 	m := tomlMessage.FindStringSubmatch(err.Error())
-	switch {
-	case m == nil:
+	if m == nil {
 		return fmt.Errorf("1: %w", err)
-	case m[2] == "":
-		return fmt.Errorf("%s: %s", m[1], m[3])
 	}
-	return fmt.Errorf("%s: %s: %s", m[1], m[2], m[3])
+	line, key, problem := m[1], m[2], m[3]
+	for _, t := range tomlTypes {
+		problem = t.theirs.ReplaceAllLiteralString(problem, t.ours)
+	}
+	if key == "" {
+		return fmt.Errorf("%s: %s", line, problem)
+	}
+	return fmt.Errorf("%s: %s: %s", line, key, problem)
 }
 
 // check finds the first impossible value and says what would be possible.
@@ -238,6 +255,7 @@ func (c *Config) check() (key, problem string) {
 	}{
 		{"milter.listen", len(c.Milter.Listen) > 0, "must name at least one socket"},
 		{"milter.authentication", oneOf(c.Milter.Authentication, "verify", "trust"), `must be "verify" or "trust"`},
+		{"milter.authserv_id", c.Milter.AuthservID == "" || validHostName(c.Milter.AuthservID), "must be a host name of letters, digits and hyphens"},
 		{"milter.trusted_authserv_ids", c.Milter.Authentication != "trust" || len(c.Milter.TrustedAuthservIDs) > 0,
 			`must name whose Authentication-Results are believed when milter.authentication is "trust"`},
 		{"assess.max_age", c.Assess.MaxAge >= Duration(time.Hour), "must be at least 1h"},
@@ -247,9 +265,10 @@ func (c *Config) check() (key, problem string) {
 		{"assess.concurrency", c.Assess.Concurrency >= 2 && c.Assess.Concurrency <= 1024, "must be between 2 and 1024"},
 		{"dns.trust_ad", oneOf(c.DNS.TrustAD, "auto", "always", "never"), `must be "auto", "always" or "never"`},
 		{"score.profile", profileErr == nil, fmt.Sprint(profileErr)},
-		{"score.window", c.Score.Window >= Duration(day) && c.Score.Window <= c.Store.Keep, "must be between 1d and store.keep"},
+		{"score.window", c.Score.Window >= Duration(day), "must be at least 1d"},
 		{"score.threshold", c.Score.Threshold > 0 && c.Score.Threshold <= 1, "must be above 0 and at most 1"},
 		{"store.path", filepath.IsAbs(c.Store.Path), "must be an absolute path"},
+		{"store.keep", c.Store.Keep >= c.Score.Window, "must be at least score.window, which is " + c.Score.Window.String()},
 		{"http.listen", !c.HTTP.on() || loopback(c.HTTP.Listen), `must be a loopback ADDRESS:PORT such as "127.0.0.1:8895"`},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error"), `must be "debug", "info", "warn" or "error"`},
 		{"log.format", oneOf(c.Log.Format, "text", "json"), `must be "text" or "json"`},

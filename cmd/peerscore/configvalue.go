@@ -41,12 +41,15 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText writes whole days as "7d", the rest as Go does.
-func (d Duration) MarshalText() ([]byte, error) {
+// MarshalText is String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// String writes whole days as "7d", the rest as Go does.
+func (d Duration) String() string {
 	if t := time.Duration(d); t >= day && t%day == 0 {
-		return fmt.Appendf(nil, "%dd", t/day), nil
+		return fmt.Sprintf("%dd", t/day)
 	}
-	return []byte(shortDuration(time.Duration(d))), nil
+	return shortDuration(time.Duration(d))
 }
 
 // shortDuration writes "720h" rather than "720h0m0s".
@@ -112,11 +115,13 @@ func (s *Server) UnmarshalText(text []byte) error {
 // FileMode is a file mode in octal, as in "0660".
 type FileMode os.FileMode
 
-// UnmarshalText reads octal permission bits.
-func (m *FileMode) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 8, 32)
-	if err != nil || n > 0o777 {
-		return fmt.Errorf("%q is no file mode; write octal such as \"0660\"", text)
+// UnmarshalTOML reads octal permission bits in quotes. A number would be taken for decimal by
+// TOML and for octal by its writer.
+func (m *FileMode) UnmarshalTOML(value any) error {
+	text, ok := value.(string)
+	n, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || !ok || n > 0o777 {
+		return fmt.Errorf("%v is no file mode; write octal in quotes such as \"0660\"", value)
 	}
 	*m = FileMode(n)
 	return nil

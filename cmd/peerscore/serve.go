@@ -39,7 +39,7 @@ func (a *app) serveCommand() *cobra.Command {
 when it is ready, reloads what can change on SIGHUP, and on SIGTERM or SIGINT finishes the
 messages at hand, commits and closes.`,
 		Example: "  peerscore serve --config /etc/peerscore/peerscore.toml",
-		Args:    cobra.NoArgs,
+		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := a.config()
 			if err != nil {
@@ -272,7 +272,7 @@ func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver
 	roots := around.roots
 	if config.Assess.CAFile != "" {
 		if roots, err = readRoots(config.Assess.CAFile); err != nil {
-			return nil, failure{exitUsage, err}
+			return nil, fail(exitUsage, "assess.ca_file: %w", err)
 		}
 	}
 	dialer := &probe.Dialer{Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
@@ -299,11 +299,11 @@ func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver
 func readRoots(path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("assess.ca_file: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("assess.ca_file: %s holds no certificate in PEM form", path)
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
 	}
 	return pool, nil
 }
