@@ -53,7 +53,7 @@ func TestPerfectProvider(t *testing.T) {
 				t.Errorf("%s, %s: %+v", name, c, s)
 			}
 		}
-		if !a.Scores.MinimumSet() {
+		if a.Scores.MinimumSet() != SupportYes {
 			t.Errorf("%s: no minimum set", name)
 		}
 	}

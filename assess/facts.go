@@ -25,7 +25,7 @@ type Facts struct {
 	Timing []StageTiming `json:"timing,omitempty"`
 }
 
-// StageTiming is one step of the run, for the benchmark and `explain --timing`: who waited for whom.
+// StageTiming is one step of the run, for the benchmark: who waited for whom.
 type StageTiming struct {
 	Stage string        `json:"stage"`
 	After string        `json:"after,omitempty"` // the stage whose end let it begin; "" for the start of the run

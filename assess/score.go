@@ -58,14 +58,19 @@ func (s Scores) Known() bool {
 }
 
 // MinimumSet tells whether all three scores reach 3.5, the report's line for adoption of the
-// minimum set of standards.
-func (s Scores) MinimumSet() bool {
+// minimum set of standards. It is unknown while one that does not may still do so.
+func (s Scores) MinimumSet() Support {
+	set := SupportYes
 	for _, c := range Categories {
-		if s[c].Level() != LevelProtected {
-			return false
+		switch score := s[c]; {
+		case score.Level() == LevelProtected:
+		case score.Known && !score.Partial:
+			return SupportNo
+		default:
+			set = SupportUnknown
 		}
 	}
-	return true
+	return set
 }
 
 // Score turns verdicts into stars. It is total: every combination of yes, no and unknown has

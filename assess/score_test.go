@@ -345,14 +345,19 @@ func TestLevel(t *testing.T) {
 
 func TestMinimumSet(t *testing.T) {
 	enough, short := Score{Known: true, Stars: 3.5}, Score{Known: true, Stars: 3}
+	atLeast, atLeastEnough := Score{Known: true, Stars: 3, Partial: true}, Score{Known: true, Stars: 4, Partial: true}
 	for _, tt := range []struct {
 		scores Scores
-		want   bool
+		want   Support
 	}{
-		{Scores{Confidentiality: enough, Identity: enough, Integrity: enough}, true},
-		{Scores{Confidentiality: enough, Identity: short, Integrity: enough}, false},
-		{Scores{Confidentiality: enough, Identity: enough}, false},
-		{nil, false},
+		{Scores{Confidentiality: enough, Identity: enough, Integrity: enough}, SupportYes},
+		{Scores{Confidentiality: enough, Identity: atLeastEnough, Integrity: enough}, SupportYes},
+		{Scores{Confidentiality: enough, Identity: short, Integrity: enough}, SupportNo},
+		{Scores{Confidentiality: enough, Identity: atLeast, Integrity: enough}, SupportUnknown},
+		{Scores{Confidentiality: enough, Identity: atLeast, Integrity: short}, SupportNo},
+		{Scores{Confidentiality: enough, Identity: enough}, SupportUnknown},
+		{Scores{Identity: short}, SupportNo},
+		{nil, SupportUnknown},
 	} {
 		if got := tt.scores.MinimumSet(); got != tt.want {
 			t.Errorf("%v: %v", tt.scores, got)

@@ -157,7 +157,10 @@ func openReadOnly(ctx context.Context, path string) (*sql.DB, error) {
 	if errors.As(err, &failure) && (failure.Code == sqlite3.ErrCantOpen || failure.Code == sqlite3.ErrReadonly) && walIsEmpty(path) {
 		// Another program removed the -wal and -shm files and this process may not make new ones.
 		// Then all there is stands in the file, and nobody writes.
-		return tryReadOnly(ctx, path, url.Values{"immutable": {"1"}})
+		db, err = tryReadOnly(ctx, path, url.Values{"immutable": {"1"}})
+	}
+	if errors.As(err, &failure) && failure.SystemErrno.Is(fs.ErrPermission) {
+		return nil, fs.ErrPermission
 	}
 	return db, err
 }

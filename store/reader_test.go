@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,10 @@ func readAsChild(args []string) error {
 		return fmt.Errorf("root can write everywhere")
 	}
 	s, err := OpenReader(context.Background(), args[0])
+	if errors.Is(err, fs.ErrPermission) {
+		fmt.Println("denied")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -49,14 +54,7 @@ func TestReaderWithoutWritePermission(t *testing.T) {
 				defer os.Chmod(path+suffix, fileMode)
 			}
 		}
-		cmd := exec.Command(binary, path)
-		cmd.Env = append(os.Environ(), "PEERSCORE_STORE_CHILD=read")
-		if os.Geteuid() == 0 {
-			const nobody = 65534
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		}
-		out, err := cmd.CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != fmt.Sprint(want, " 1") {
+		if got, err := readAsNobody(binary, path); err != nil || got != fmt.Sprint(want, " 1") {
 			t.Errorf("%s: got %q (%v), want %d sessions of one peer", name, got, err, want)
 		}
 	}
@@ -80,6 +78,23 @@ func TestReaderWithoutWritePermission(t *testing.T) {
 	check(t, os.Remove(path+"-wal"))
 	check(t, os.Remove(path+"-shm"))
 	read("without the -wal file", path, 6)
+
+	check(t, os.Chmod(path, 0))
+	if got, err := readAsNobody(binary, path); err != nil || got != "denied" {
+		t.Errorf("without read permission: got %q (%v), want fs.ErrPermission", got, err)
+	}
+}
+
+// readAsNobody is what readAsChild prints as a user without rights.
+func readAsNobody(binary, path string) (string, error) {
+	cmd := exec.Command(binary, path)
+	cmd.Env = append(os.Environ(), "PEERSCORE_STORE_CHILD=read")
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
 }
 
 // publicFolder is a new folder that everybody may enter; those of the testing package are private.

@@ -27,7 +27,7 @@ func (a *app) demoCommand() *cobra.Command {
 daemon, all on loopback and without root; play a few hundred sessions through the milter;
 then print what peerscore made of them. The database is left behind for your own queries.`,
 		Example: "  peerscore demo --dir /tmp/demo",
-		Args:    cobra.NoArgs,
+		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.demo(cmd.Context(), keep); err != nil {
 				return failure{exitUnavailable, err}

@@ -14,7 +14,7 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Print the advanced report: every test with host, result, evidence and age, the row of
 the score profile that matched, and the cheapest change that gains half a star.`,
 		Example: "  peerscore explain example.org | grep fail",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			domains, err := parseDomains(args)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (a *app) forgetCommand() *cobra.Command {
 		Long: `Erase all that is known of domains: sessions, facts, scores and history. A domain that mail
 comes from again becomes known again; assess.deny_domains keeps it from being probed.`,
 		Example: "  peerscore forget example.org",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    takes(1, math.MaxInt, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			domains, err := parseDomains(args)
 			if err != nil {
@@ -46,7 +47,7 @@ func (a *app) pruneCommand() *cobra.Command {
 		Short: "Apply the retention rules now rather than at the daemon's next daily run",
 		Long: `Apply the retention rules now: sessions leave with score.window, past judgements after
 store.keep, and the addresses of outbound hosts become networks after 30 days.`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				if err := s.Prune(cmd.Context(), time.Now()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
@@ -27,7 +28,7 @@ With --below the exit status is 1 if there is such a peer, for jobs that watch o
 		Example: `  peerscore list --sort integrity --limit 20
   peerscore list --level unprotected --since 7d
   peerscore list --below 3.5 --json`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if filter.Since, err = parseSince(since, time.Now()); err != nil {
@@ -128,7 +129,7 @@ func (a *app) writePeers(peers []store.Peer, now time.Time) error {
 		return writeJSON(a.out, rows)
 	}
 	if len(peers) == 0 {
-		fmt.Fprintln(a.err, "peerscore: no peer matches; peers become known when mail is exchanged with them")
+		fmt.Fprintln(a.err, "peerscore: no peer matches; domains become peers when mail is exchanged with them")
 		return nil
 	}
 	a.writePeerTable(a.out, peers, now)
@@ -136,32 +137,46 @@ func (a *app) writePeers(peers []store.Peer, now time.Time) error {
 }
 
 // writePeerTable draws the same table on a terminal and into a pipe, where it has no colours.
+// Where a terminal is too narrow for it there are numbers only.
 func (c console) writePeerTable(w io.Writer, peers []store.Peer, now time.Time) {
+	drawn := c.peerTable(peers, now, table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen"}, c.cell)
+	if c.width > 0 && text.LongestLineLen(drawn) > c.width {
+		drawn = c.peerTable(peers, now, table.Row{"Domain", "Conf", "Iden", "Inte", "Sess", "Seen"}, c.narrowCell)
+	}
+	fmt.Fprintln(w, drawn)
+}
+
+func (c console) peerTable(peers []store.Peer, now time.Time, head table.Row, cell func(store.Peer, assess.Category) string) string {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
 	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
 	t.SuppressTrailingSpaces()
-	t.AppendHeader(table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen"})
+	t.AppendHeader(head)
 	for _, p := range peers {
 		row := table.Row{string(p.Domain)}
 		for _, category := range assess.Categories {
-			row = append(row, c.cell(p, category))
+			row = append(row, cell(p, category))
 		}
 		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now)))
 	}
-	fmt.Fprintln(w, t.Render())
+	return t.Render()
 }
 
 // cell is a score; the first of a domain without scores says why there are none.
 func (c console) cell(p store.Peer, category assess.Category) string {
 	s := p.Scores[category]
-	text := strings.TrimRight(stars(s), " ")
+	drawn := strings.TrimRight(stars(s), " ")
 	switch {
 	case s.Known:
-		text += " " + number(s)
+		drawn += " " + number(s)
 	case !p.Scores.Known() && category == assess.Confidentiality:
-		text += " " + string(p.Status)
+		drawn += " " + string(p.Status)
 	}
-	return c.paintLevel(s.Level(), text)
+	return c.paintLevel(s.Level(), drawn)
+}
+
+func (c console) narrowCell(p store.Peer, category assess.Category) string {
+	s := p.Scores[category]
+	return c.paintLevel(s.Level(), number(s))
 }

@@ -142,6 +142,22 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q", args[0])
 }
 
+// takes refuses a command line without the arguments that are called what, or with more.
+func takes(least, most int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least {
+			return fmt.Errorf("%s is missing", what)
+		}
+		if len(args) > most {
+			return fmt.Errorf("%q is one argument too many", args[most])
+		}
+		return nil
+	}
+}
+
+// takesNone refuses any argument.
+func takesNone(cmd *cobra.Command, args []string) error { return takes(0, 0, "")(cmd, args) }
+
 // config is the effective configuration of this command line.
 func (a *app) config() (Config, error) {
 	c, err := loadConfig(a.configPath)

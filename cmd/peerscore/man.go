@@ -23,7 +23,7 @@ write both into a folder.`,
 		Example: `  peerscore man | man -l -
   peerscore man peerscore.toml | man -l -
   peerscore man --output /usr/local/share/man`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1, "PAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pages := map[string]string{"peerscore": commandPage(cmd.Root()), "peerscore.toml": configPage()}
 			if folder != "" {

@@ -21,7 +21,7 @@ type domainJSON struct {
 	Status         assess.Status    `json:"status"`
 	Basis          assess.Basis     `json:"basis"`
 	Scores         scoresJSON       `json:"scores"`
-	MinimumSet     bool             `json:"minimum_set"`
+	MinimumSet     *bool            `json:"minimum_set"` // null where a score that is not known could decide it
 	Standards      standardsJSON    `json:"standards"`
 	Sessions       sessionsJSON     `json:"sessions"`
 	FirstSeen      *time.Time       `json:"first_seen"`
@@ -118,7 +118,7 @@ func (r report) json(explain bool) domainJSON {
 		Scores: scoresJSON{
 			scoreOf(r.Scores[assess.Confidentiality]), scoreOf(r.Scores[assess.Identity]), scoreOf(r.Scores[assess.Integrity]),
 		},
-		MinimumSet: r.Scores.MinimumSet(),
+		MinimumSet: yesOrNull(r.Scores.MinimumSet()),
 		Sessions: sessionsJSON{
 			Window: shortDuration(tally.Window), Credited: tally.Credited(),
 			Hosts: len(tally.Hosts), Unauthenticated: tally.Unauthenticated,
@@ -137,6 +137,14 @@ func (r report) json(explain bool) domainJSON {
 		}
 	}
 	return out
+}
+
+func yesOrNull(s assess.Support) *bool {
+	if s == assess.SupportUnknown {
+		return nil
+	}
+	yes := s == assess.SupportYes
+	return &yes
 }
 
 func scoreOf(s assess.Score) scoreJSON {

@@ -19,7 +19,7 @@ import (
 const domainShape = `{
  "schema": "1", "domain": "text", "profile": "text", "status": "scored|pending|unknown|no-mail",
  "scores": {"confidentiality": SCORE, "identity": SCORE, "integrity": SCORE},
- "minimum_set": "bool",
+ "minimum_set": "bool|null",
  "standards": {"starttls": STANDARD, "x509": STANDARD, "spf": STANDARD, "dkim": STANDARD, "dmarc": STANDARD,
    "dane": STANDARD, "dnssec": STANDARD, "mta-sts": STANDARD, "tls-rpt": STANDARD, "requiretls": STANDARD},
  "sessions": {"window": "720h", "credited": "count", "hosts": "count", "unauthenticated": "count"},

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +27,7 @@ Exit status 1 means that a domain is not known, or that a score lies below --bel
 		Example: `  peerscore show example.org
   peerscore show --json bücher.example postmaster@example.net
   peerscore show --below 3.5 example.org >/dev/null || echo "a word with example.org"`,
-		Args: cobra.MinimumNArgs(1),
+		Args: takes(1, math.MaxInt, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args, below) },
 	}
 	cmd.Flags().Float64Var(&below, "below", 0, "exit with status 1 if any score is below `STARS`")
@@ -136,13 +139,27 @@ func (a *app) openReader(ctx context.Context) (reader, error) {
 		return reader{}, failure{exitUsage, err}
 	}
 	s, err := store.OpenReader(ctx, config.Store.Path)
-	if errors.Is(err, store.ErrNoDatabase) {
-		return reader{}, fail(exitUnavailable, "there is no database %s yet: `peerscore serve` makes it, or --db names another", config.Store.Path)
-	}
 	if err != nil {
-		return reader{}, fail(exitUnavailable, "cannot read the database: %w; is the daemon set up, or is another --db meant?", err)
+		_, daemons := os.Stat(systemStore)
+		return reader{}, outOfReach(config.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
 	}
 	return reader{s, config.rules(), profile, time.Duration(config.Score.Window)}, nil
+}
+
+// outOfReach says why the database at path cannot be read and what to do about it. The one of
+// the daemon may be there and hidden from this user.
+func outOfReach(path string, hidden bool, err error) error {
+	switch {
+	case errors.Is(err, store.ErrNoDatabase) && hidden:
+		return fail(exitUnavailable, "%s is for root and the group peerscore: become one of them, or name another database with --db", systemStore)
+	case errors.Is(err, store.ErrNoDatabase):
+		return fail(exitUnavailable, "there is no database %s yet: `peerscore serve` makes it, or --db names another", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(exitUnavailable, "you may not read the database %s: become root or a member of its group, or name another with --db", path)
+	case errors.Is(err, store.ErrSchema):
+		return fail(exitUnavailable, "cannot read the database: %w", err)
+	}
+	return fail(exitUnavailable, "cannot read the database: %w; --db names another", err)
 }
 
 func (c Config) rules() assess.Rules {

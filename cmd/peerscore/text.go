@@ -124,7 +124,7 @@ func unit(d time.Duration) string {
 func (c console) writeSummary(w io.Writer, r report, now time.Time) {
 	c.writeTitle(w, r)
 	for _, category := range assess.Categories {
-		c.writeScore(w, category, r.Scores[category])
+		c.writeScore(w, category, r.Scores[category], r.Verdicts)
 	}
 	fmt.Fprintln(w)
 	for _, s := range assess.Standards {
@@ -139,7 +139,8 @@ func (c console) writeTitle(w io.Writer, r report) {
 	if u := r.Domain.Unicode(); u != title {
 		title += " (" + printable(u) + ")"
 	}
-	fmt.Fprintf(w, "%s  %s\n\n", c.paint(bold, title), statusSentence(r))
+	c.writeFinding(w, c.paint(bold, title)+" ", statusSentence(r))
+	fmt.Fprintln(w)
 }
 
 func statusSentence(r report) string {
@@ -151,20 +152,37 @@ func statusSentence(r report) string {
 	case assess.StatusUnknown:
 		return "nothing could be measured"
 	}
-	if r.Scores.MinimumSet() {
-		return "adopts the minimum set: all three scores at 3.5 or more"
+	if facts := r.Evidence.Facts; facts != nil && facts.Hosts.Lookup.Status == assess.LookupNXDomain {
+		return "the name does not exist in DNS; is it spelled right?"
 	}
-	return "below the minimum set: not all three scores at 3.5 or more"
+	switch r.Scores.MinimumSet() {
+	case assess.SupportYes:
+		return "adopts the minimum set: all three scores at 3.5 or more"
+	case assess.SupportNo:
+		return "below the minimum set: not all three scores at 3.5 or more"
+	}
+	return "not known to adopt the minimum set: a score could not be measured in full"
 }
 
-func (c console) writeScore(w io.Writer, category assess.Category, s assess.Score) {
+func (c console) writeScore(w io.Writer, category assess.Category, s assess.Score, verdicts assess.Verdicts) {
 	label := fmt.Sprintf("  %-16s %s  %-4s %-12s", categoryNames[category], stars(s), number(s), s.Level())
 	var notes []string
 	if s.Known && s.Partial {
 		notes = append(notes, "partial")
 	}
-	if len(s.Missing) > 0 {
-		notes = append(notes, "missing: "+names(s.Missing))
+	var missing, unmeasured []assess.Standard // what could not be measured is not called missing
+	for _, standard := range s.Missing {
+		if verdicts.Support(standard) == assess.SupportUnknown {
+			unmeasured = append(unmeasured, standard)
+		} else {
+			missing = append(missing, standard)
+		}
+	}
+	if len(missing) > 0 {
+		notes = append(notes, "missing: "+names(missing))
+	}
+	if len(unmeasured) > 0 {
+		notes = append(notes, "not measured: "+names(unmeasured))
 	}
 	c.writeFinding(w, c.paintLevel(s.Level(), label), strings.Join(notes, "; "))
 }
@@ -217,26 +235,38 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 	c.writeTitle(w, r)
 	for _, category := range assess.Categories {
 		s := r.Scores[category]
-		c.writeScore(w, category, s)
+		c.writeScore(w, category, s, r.Verdicts)
 		if len(s.Row.Met) > 0 {
 			c.writeFinding(w, "     ", c.paint(faint, fmt.Sprintf("row of %s: %s", r.Profile, names(s.Row.Met))))
 		}
-		if len(s.Next) > 0 {
+		if s.Known && len(s.Next) > 0 {
 			c.writeFinding(w, "     ", c.paint(faint, "cheapest gain: "+names(s.Next)))
 		}
 	}
 	for _, s := range assess.Standards {
 		fmt.Fprintln(w)
 		c.writeStandard(w, s, r.Verdicts)
-		for _, t := range r.Verdicts[s].Tests {
-			c.writeTest(w, t, now)
-		}
+		c.writeTests(w, r.Verdicts[s].Tests, now)
 		for _, note := range r.Verdicts[s].Notes {
 			c.writeFinding(w, "    "+c.paint(yellow, fmt.Sprintf("%-8s", "note")), printable(note))
 		}
 	}
 	fmt.Fprintln(w)
 	c.writeBasis(w, r, now)
+}
+
+// writeTests gives each advice once: what follows the first semicolon of a failure says what
+// to do, and six tests of one zone would say it six times.
+func (c console) writeTests(w io.Writer, tests []assess.Test, now time.Time) {
+	given := map[string]bool{}
+	for _, t := range tests {
+		finding, advice, _ := strings.Cut(t.Detail, "; ")
+		if t.Result != assess.Pass && given[advice] {
+			t.Detail = finding
+		}
+		given[advice] = advice != ""
+		c.writeTest(w, t, now)
+	}
 }
 
 func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
@@ -253,8 +283,8 @@ func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
 		subject += " [" + printable(t.Address) + "]"
 	}
 	label := fmt.Sprintf("    %s %-12s", c.paint(colors, fmt.Sprintf("%-8s", result)), printable(t.Test))
-	source := fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now))
-	c.writeFinding(w, label, subject+": "+printable(t.Detail)+" "+strings.ReplaceAll(source, " ", unbroken))
+	source := strings.ReplaceAll(fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now)), " ", unbroken)
+	c.writeFinding(w, label, subject+": "+printable(t.Detail)+" "+c.paint(faint, source))
 }
 
 // writeFinding prints a finding behind its label.
@@ -268,9 +298,15 @@ func (c console) writeFinding(w io.Writer, label, finding string) {
 const unbroken = "\u00a0"
 
 // hang breaks a text on a terminal into lines that stand below each other, the first of them
-// behind indent columns. Into a pipe everything goes on one line.
+// behind indent columns; all of them below it where little room is left there. Into a pipe
+// everything goes on one line.
 func (c console) hang(indent int, s string) string {
-	if room := c.width - indent; room >= 30 {
+	const enough, below = 30, 8
+	room := c.width - indent
+	if room < enough && text.StringWidthWithoutEscSequences(s) > room && c.width >= enough {
+		s, indent, room = "\n"+s, below, c.width-below
+	}
+	if room >= enough-below {
 		s = strings.ReplaceAll(wrap(s, room), "\n", "\n"+strings.Repeat(" ", indent))
 	}
 	return strings.ReplaceAll(s, unbroken, " ")

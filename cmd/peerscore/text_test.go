@@ -23,7 +23,7 @@ func TestTerminal(t *testing.T) {
 	for _, d := range domains {
 		commands = append(commands, []string{"show", d}, []string{"explain", d})
 	}
-	for _, width := range []int{80, 120} {
+	for _, width := range []int{60, 80, 120} {
 		for _, command := range commands {
 			out, _ := lab.try(console{colours: true, width: width}, command...)
 			if !colour.MatchString(out) {

@@ -15,7 +15,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(*cobra.Command, []string) error {
 			if a.json {
 				return writeJSON(a.out, map[string]string{"version": version, "commit": commit(), "go": runtime.Version()})
