@@ -74,19 +74,23 @@ func protectedRecords(test, subject string, l Lookup, blind string) Test {
 	if blind == "" && l.Security != BogusAnswer && l.Status == LookupNoData {
 		return Test{Subject: subject, Test: test, Result: NotApplicable, Detail: l.missing()}
 	}
-	return protectedZone(test, subject, l, blind)
+	t := protectedZone(test, subject, l, blind)
+	if t.Result == Fail {
+		t.Detail = "not signed; sign its zone"
+	}
+	return t
 }
 
 // noteOtherNames reports names that the score does not ask for.
 func (v *Verdict) noteOtherNames(f *Facts) {
 	for _, l := range []Lookup{f.MTASTS.Lookup, f.TLSRPT.Lookup} {
 		if l.Status == LookupFound && l.Security != Indeterminate {
-			v.note("%s: %s", hostName(l.Name), l.Security)
+			v.note("%s: %s (not scored)", hostName(l.Name), l.Security)
 		}
 	}
 	for _, k := range f.DKIM.Keys {
 		if k.Lookup.Status == LookupFound && k.Lookup.Security != Indeterminate {
-			v.note("%s: %s", hostName(k.Lookup.Name), k.Lookup.Security)
+			v.note("%s: %s (not scored)", hostName(k.Lookup.Name), k.Lookup.Security)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (s *Session) examine(ctx context.Context) assess.CertificateFacts {
 	c := chain{certs: certs, host: s.host.Name, roots: t.runner.env.Roots, now: t.runner.env.Now()}
 	facts, paths := c.facts()
 	if len(paths) == 0 {
-		facts.Revoked.Detail = "not asked: the chain leads to no trusted root"
+		facts.Revoked.Detail = "nobody is asked while the chain leads to no trusted root"
 		return facts
 	}
 	facts.Revoked = t.runner.crls.check(ctx, t.dns, paths[0])
