@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"peerscore/assess/probe/probetest"
 )
 
 // inNamespace marks the child process of TestZeroPackets.
@@ -59,17 +62,13 @@ func without(t *testing.T, reason string) {
 }
 
 func dialForbidden(t *testing.T) {
-	for _, command := range []string{
+	ip(t,
 		"link set lo up",
 		"link add out type veth peer name far",
 		"link set out arp off", "link set far arp off", "link set far up", "link set out up",
 		"addr add 5.5.5.5/24 dev out", "addr add 2a01::5/64 dev out nodad",
 		"route add default via 5.5.5.1 dev out", "-6 route add default via 2a01::1 dev out",
-	} {
-		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v %s", command, err, out)
-		}
-	}
+	)
 	checkCounting(t)
 	addrs := append(forbiddenAddresses(t), netip.MustParseAddr("5.5.5.5"), netip.MustParseAddr("2a01::5"))
 	before := packets(t)
@@ -97,42 +96,65 @@ func dialForbidden(t *testing.T) {
 	if after := packets(t); after != before {
 		t.Errorf("packets: %v before, %v after", before, after)
 	}
-	runForbidden(t, addrs)
-	t.Logf("%d addresses on 3 ports, and one run: 0 packets", len(addrs))
+	t.Logf("%d spellings dialled on 3 ports: 0 packets", len(addrs))
+	probeForbidden(t, addrs)
 }
 
-// runForbidden is a whole run on a domain that has them all.
-func runForbidden(t *testing.T, addrs []netip.Addr) {
+// probeForbidden has every forbidden address in the DNS: as the address of a mail host, of a
+// policy host and of a CRL host, and as the one to which a name of these changes after it had
+// a public one. Public ones are beyond a route that takes no packet.
+func probeForbidden(t *testing.T, addrs []netip.Addr) {
+	four, six := netip.MustParseAddr("198.41.0.4"), netip.MustParseAddr("2606:4700::4")
+	ip(t, "route add prohibit 198.41.0.4", "-6 route add prohibit 2606:4700::4")
 	l := newLab(t)
-	var records strings.Builder
-	for i, chunk := range slices.Collect(slices.Chunk(addrs, len(addrs)/10+1)) {
-		fmt.Fprintf(&records, "@ MX %d mx%d\n", i, i)
-		for _, addr := range chunk {
-			switch {
-			case addr.Is4():
-				fmt.Fprintf(&records, "mx%d A %s\n", i, addr)
-			case addr.Zone() == "":
-				fmt.Fprintf(&records, "mx%d AAAA %s\n", i, addr.StringExpanded())
+	leaf := l.issue(probetest.Leaf{}).Leaf
+	path := []*x509.Certificate{leaf, l.ca.Issuing, l.ca.Root}
+	l.env.Dialer = &Dialer{}
+	r := l.runner()
+	before, spellings := packets(t), 0
+	for i, addr := range addrs {
+		if addr.Zone() != "" {
+			continue // not in the DNS
+		}
+		spellings++
+		was, record := six, "AAAA "+addr.StringExpanded()
+		if addr.Is4() {
+			was, record = four, "A "+addr.String()
+		}
+		still, rebound := fmt.Sprintf("s%d.example", i), fmt.Sprintf("r%d.example", i)
+		for _, domain := range []string{still, rebound} {
+			l.zone(domain, "@ MX 10 mx\n_mta-sts TXT \"v=STSv1; id=1\"\nmx "+record+"\nmta-sts "+record+"\ncrl "+record)
+		}
+		for _, host := range []string{"mx.", "mta-sts.", "crl."} {
+			l.dns.Rebind(host+rebound, was, addr)
+		}
+		for _, domain := range []string{still, rebound, rebound} {
+			facts := probeWith(t, r, domain)
+			leaf.CRLDistributionPoints = []string{fmt.Sprintf("http://crl.%s/%d.crl", domain, spellings)}
+			revoked := r.crls.check(t.Context(), l.env.Resolver, path)
+			r.crls.entries = nil // so that it is asked for again
+			if !strings.HasPrefix(revoked.Detail, "the CRL cannot be had: ") || !strings.HasPrefix(facts.MTASTS.Fetched.Detail, "the policy cannot be had: ") {
+				t.Errorf("%s, %s: %+v, %+v", domain, addr, facts.MTASTS.Fetched, revoked)
 			}
 		}
-	}
-	records.WriteString("mta-sts A 169.254.169.254\nmta-sts AAAA fd00:ec2::254\n_mta-sts TXT \"v=STSv1; id=1\"\n")
-	l.zone("forbidden.example", records.String())
-	l.env.Dialer = &Dialer{}
-	before := packets(t)
-	facts := l.probe("forbidden.example")
-	if after := packets(t); after != before {
-		t.Errorf("packets in a run: %v before, %v after", before, after)
-	}
-	refused := 0
-	for _, h := range facts.Hosts.Hosts {
-		refused += len(h.Refused)
-		if len(h.Sessions) > 0 {
-			t.Errorf("%s was asked: %+v", h.Name, h.Sessions)
+		refused := probeWith(t, r, rebound)
+		if h := refused.Hosts.Hosts[0]; len(h.Refused) != 1 || len(h.Sessions) > 0 || !strings.Contains(refused.MTASTS.Fetched.Detail, "is never dialled") {
+			t.Errorf("%s, rebound: %+v, %+v", addr, h, refused.MTASTS.Fetched)
 		}
 	}
-	if refused < 120 || facts.MTASTS.Fetched.Detail == "" {
-		t.Errorf("%d addresses refused; policy: %+v", refused, facts.MTASTS.Fetched)
+	if after := packets(t); after != before {
+		t.Errorf("packets in runs: %v before, %v after", before, after)
+	}
+	t.Logf("%d spellings as mail, policy and CRL hosts, before and after rebinding: 0 packets", spellings)
+}
+
+// ip runs commands of iproute2.
+func ip(t *testing.T, commands ...string) {
+	t.Helper()
+	for _, command := range commands {
+		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v %s", command, err, out)
+		}
 	}
 }
 

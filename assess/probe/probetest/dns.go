@@ -77,7 +77,7 @@ type DNS struct {
 	mu       sync.RWMutex
 	zones    map[string]*zone // by apex
 	failures map[string]Failure
-	turns    map[string][]netip.Addr // by canonical name
+	turns    map[dns.Question][]netip.Addr
 
 	countMu sync.Mutex
 	counts  map[string]int
@@ -97,7 +97,7 @@ func NewDNS(config DNSConfig) (*DNS, error) {
 		addr:     addr,
 		zones:    make(map[string]*zone, len(config.Zones)+1),
 		failures: make(map[string]Failure, len(config.Failures)),
-		turns:    make(map[string][]netip.Addr),
+		turns:    make(map[dns.Question][]netip.Addr),
 		counts:   make(map[string]int),
 	}
 	for _, literal := range append([]Zone{{Name: ".", Signed: true}}, config.Zones...) {
@@ -155,27 +155,35 @@ func (s *DNS) Fail(question string, failure Failure) {
 	s.failures[countKey(dns.CanonicalName(name), qtype)] = failure
 }
 
-// Rebind answers each further question for the A record of a name with the next of the
-// addresses and the last ever after, and lets no cache keep it: a rebinding attack.
+// Rebind answers each further question for an address of a name with the next of the addresses,
+// which are of one family, and the last ever after, and lets no cache keep it: a rebinding attack.
 func (s *DNS) Rebind(name string, addrs ...netip.Addr) {
+	q := dns.Question{Name: dns.CanonicalName(name), Qtype: dns.TypeAAAA, Qclass: dns.ClassINET}
+	if addrs[0].Is4() {
+		q.Qtype = dns.TypeA
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turns[dns.CanonicalName(name)] = addrs
+	s.turns[q] = addrs
 }
 
 // turn is the answer whose turn it is, or nil.
 func (s *DNS) turn(q dns.Question) []dns.RR {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := dns.CanonicalName(q.Name)
-	addrs := s.turns[name]
-	if len(addrs) == 0 || q.Qtype != dns.TypeA {
+	q.Name = dns.CanonicalName(q.Name)
+	addrs := s.turns[q]
+	if len(addrs) == 0 {
 		return nil
 	}
 	if len(addrs) > 1 {
-		s.turns[name] = addrs[1:]
+		s.turns[q] = addrs[1:]
 	}
-	return []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: addrs[0].AsSlice()}}
+	head := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: q.Qclass}
+	if q.Qtype == dns.TypeA {
+		return []dns.RR{&dns.A{Hdr: head, A: addrs[0].AsSlice()}}
+	}
+	return []dns.RR{&dns.AAAA{Hdr: head, AAAA: addrs[0].AsSlice()}}
 }
 
 // Queries tells how often each question was received, over UDP and TCP together:
