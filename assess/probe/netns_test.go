@@ -92,9 +92,9 @@ func dialForbidden(t *testing.T) {
 				t.Errorf("%s port %d is left to the kernel: %v", addr, port, err)
 			}
 		}
-	}
-	if after := packets(t); after != before {
-		t.Errorf("packets: %v before, %v after", before, after)
+		if after := packets(t); after != before {
+			t.Fatalf("%s draws packets: %v before, %v after", addr, before, after)
+		}
 	}
 	t.Logf("%d spellings dialled on 3 ports: 0 packets", len(addrs))
 	probeForbidden(t, addrs)
@@ -141,9 +141,9 @@ func probeForbidden(t *testing.T, addrs []netip.Addr) {
 		if h := refused.Hosts.Hosts[0]; len(h.Refused) != 1 || len(h.Sessions) > 0 || !strings.Contains(refused.MTASTS.Fetched.Detail, "is never dialled") {
 			t.Errorf("%s, rebound: %+v, %+v", addr, h, refused.MTASTS.Fetched)
 		}
-	}
-	if after := packets(t); after != before {
-		t.Errorf("packets in runs: %v before, %v after", before, after)
+		if after := packets(t); after != before {
+			t.Fatalf("%s draws packets in a run: %v before, %v after", addr, before, after)
+		}
 	}
 	t.Logf("%d spellings as mail, policy and CRL hosts, before and after rebinding: 0 packets", spellings)
 }
