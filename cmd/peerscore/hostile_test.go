@@ -276,26 +276,32 @@ func (v *victim) measure(t *testing.T, descriptors int) state {
 func (v *victim) state(t *testing.T) state {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", v.cmd.Process.Pid)
-	open, err := os.ReadDir(proc + "fd")
-	if err != nil {
-		t.Fatal(err)
-	}
 	status, err := os.ReadFile(proc + "status")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := state{}
-	for _, descriptor := range open {
-		// How many connections to the database there are is for its pool to say, which is bounded.
-		if file, err := os.Readlink(proc + "fd/" + descriptor.Name()); err == nil && !strings.Contains(file, "peerscore.db") {
-			s.descriptors++
-		}
-	}
+	s := state{descriptors: descriptors(t, proc)}
 	for line := range strings.Lines(string(status)) {
 		_, _ = fmt.Sscanf(line, "VmRSS: %d", &s.resident)
 		_, _ = fmt.Sscanf(line, "VmHWM: %d", &s.peak)
 	}
 	return s
+}
+
+// descriptors counts what a process has open, but for connections to a database: how many
+// there are is for their pool to say, which is bounded.
+func descriptors(t testing.TB, proc string) (n int) {
+	t.Helper()
+	open, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, descriptor := range open {
+		if file, err := os.Readlink(proc + "fd/" + descriptor.Name()); err == nil && !strings.Contains(file, "peerscore.db") {
+			n++
+		}
+	}
+	return n
 }
 
 // metrics are those of the milter.
