@@ -293,6 +293,7 @@ func TestDrain(t *testing.T) {
 		}
 		synctest.Wait()
 		stopped := make(chan error, 1)
+		began := time.Now()
 		go func() { stopped <- s.Shutdown(t.Context()) }()
 		if _, _, err := idle.Read(); err != io.EOF {
 			t.Errorf("idle session: %v", err)
@@ -307,8 +308,11 @@ func TestDrain(t *testing.T) {
 		if _, _, err := busy.Read(); err != io.EOF {
 			t.Errorf("after it: %v", err)
 		}
-		if err := <-stopped; err != nil {
-			t.Errorf("Shutdown: %v", err)
+		if err := <-stopped; err != nil || time.Since(began) > 0 {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+		}
+		if _, late := net.Pipe(); s.gate.enter(late) != nil { // accepted before the listener was closed
+			t.Error("a session begins after the end")
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -160,6 +161,19 @@ func TestMalformedPackets(t *testing.T) {
 			t.Errorf("%s: %d malformed packets counted", tt.name, n)
 		}
 		play(t, bystander, outbound, fromExample(t))
+	}
+}
+
+// Whatever ends a session is the plain end of the stream to go-milter, which would have a line
+// to log, in the words of whoever caused it, about anything else.
+func TestReadErrors(t *testing.T) {
+	for _, sent := range []string{"", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x05Bhalf", "\xff\xff\xff\xff?", "\x00\x00\x00\x01?"} {
+		ours, theirs := net.Pipe()
+		go func() { io.WriteString(ours, sent); ours.Close() }()
+		s := New(Config{Logger: slog.New(slog.DiscardHandler)})
+		if n, err := newConn(theirs, &s.gate).Read(make([]byte, 100)); n > 0 || err != io.EOF {
+			t.Errorf("%q: %d bytes, %v", sent, n, err)
+		}
 	}
 }
 
