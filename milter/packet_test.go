@@ -167,7 +167,7 @@ func TestMalformedPackets(t *testing.T) {
 // Whatever ends a session is the plain end of the stream to go-milter, which would have a line
 // to log, in the words of whoever caused it, about anything else.
 func TestReadErrors(t *testing.T) {
-	for _, sent := range []string{"", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x05Bhalf", "\xff\xff\xff\xff?", "\x00\x00\x00\x01?"} {
+	for _, sent := range []string{"", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x09Bhalf", "\xff\xff\xff\xff?", "\x00\x00\x00\x01?"} {
 		ours, theirs := net.Pipe()
 		go func() { io.WriteString(ours, sent); ours.Close() }()
 		s := New(Config{Logger: slog.New(slog.DiscardHandler)})
