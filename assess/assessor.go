@@ -32,6 +32,8 @@ type Assessor struct {
 	Deny       []Domain         // never probed, nor anything below them
 	Now        func() time.Time // nil means time.Now
 	Logger     *slog.Logger     // nil means none
+
+	freezer freezer
 }
 
 // Eligible tells whether the domain may be probed: the error wraps ErrNotPeer.
@@ -81,6 +83,9 @@ func (a *Assessor) Measure(ctx context.Context, d Domain) (Assessment, error) {
 		return a.conclude(d, evidence), fmt.Errorf("%w of %s; the results of %s stand", ErrNothingMeasured, d, day(old.At))
 	}
 	facts = facts.Keeping(old)
+	if err := a.freeze(ctx, &facts, old); err != nil {
+		return a.conclude(d, evidence), err
+	}
 	evidence.Facts = &facts
 	result := a.conclude(d, evidence)
 	a.log(ctx, result, a.now().Sub(began))

@@ -9,15 +9,6 @@ import (
 	"peerscore/assess"
 )
 
-// A test is frozen when of the last driftSize organisations that used to pass it driftFreeze
-// failed, all within driftSpan, and thaws when fewer than driftThaw of them do.
-const (
-	driftSize   = 20
-	driftFreeze = 16
-	driftThaw   = 10
-	driftSpan   = 24 * time.Hour
-)
-
 // drift tells a fault of our own from those of peers: a filter that breaks signatures before
 // they come here, or a certificate of ours that ran out, makes the whole population fail at
 // once (security.md). While it does, no failure is held against anybody.
@@ -46,17 +37,10 @@ var driftTests = [...]struct {
 	},
 }
 
-// population is the last results of organisations that met the standard before, one of each.
+// population is how everybody does of late at one test.
 type population struct {
-	recent []turn // the newest at the end
-	frozen bool
-	held   int64 // failures that were not held against anybody
-}
-
-type turn struct {
-	organisation assess.Domain
-	failed       bool
-	at           time.Time
+	assess.Drift
+	held int64 // failures that were not held against anybody
 }
 
 // settle takes the failures of frozen tests out of an observation about a domain of the
@@ -67,9 +51,9 @@ func (d *drift) settle(o *assess.Observation, s assess.Standing) {
 		d.mu.Lock()
 		p := &d.tests[i]
 		if met(s, test.standards) && (*result == assess.Pass || *result == assess.Fail) {
-			changed = p.add(turn{o.Domain.Organisational(), *result == assess.Fail, d.now()})
+			changed = p.Add(o.Domain.Organisational(), *result == assess.Fail, d.now())
 		}
-		if frozen = p.frozen; frozen && *result == assess.Fail {
+		if frozen = p.Frozen(); frozen && *result == assess.Fail {
 			*result = assess.Unknown
 			p.held++
 		}
@@ -96,35 +80,13 @@ func met(s assess.Standing, standards []assess.Standard) bool {
 	return false
 }
 
-// add notes a result and tells whether the test froze or thawed by it.
-func (p *population) add(t turn) bool {
-	p.recent = slices.DeleteFunc(p.recent, func(old turn) bool {
-		return old.organisation == t.organisation || t.at.Sub(old.at) > driftSpan
-	})
-	p.recent = append(p.recent, t)
-	p.recent = p.recent[max(0, len(p.recent)-driftSize):]
-	failed := 0
-	for _, t := range p.recent {
-		if t.failed {
-			failed++
-		}
-	}
-	before := p.frozen
-	switch {
-	case failed >= driftFreeze:
-		p.frozen = true
-	case failed < driftThaw:
-		p.frozen = false
-	}
-	return p.frozen != before
-}
-
 // stats are the names of the frozen tests, and how many failures were not held against anybody.
 func (d *drift) stats() (frozen []string, held int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i, p := range d.tests {
-		if p.frozen {
+	for i := range d.tests {
+		p := &d.tests[i]
+		if p.Frozen() {
 			frozen = append(frozen, driftTests[i].name)
 		}
 		held += p.held

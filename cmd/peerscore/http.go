@@ -53,6 +53,7 @@ var (
 	milterFrozen   = prometheus.NewDesc("peerscore_milter_frozen", "1 while everybody fails the test at once, which is not held against anybody.", []string{"test"}, nil)
 	queueRuns      = prometheus.NewDesc("peerscore_assess_runs_total", "Probe runs by outcome.", []string{"outcome"}, nil)
 	queueLength    = prometheus.NewDesc("peerscore_assess_queue", "Domains in the queue by state.", []string{"state"}, nil)
+	assessFrozen   = prometheus.NewDesc("peerscore_assess_frozen", "Parts of probe results that everybody loses at once, so that older ones stand.", nil, nil)
 	outage         = prometheus.NewDesc("peerscore_assess_outage", "1 while no mail host answers of many that did before: port 25 may be blocked, or the network down.", nil, nil)
 	validating     = prometheus.NewDesc("peerscore_resolver_validates", "1 if the resolver validates DNSSEC, 0 if not or unknown.", nil, nil)
 )
@@ -97,6 +98,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(desc, n, labels...)
 	}
 	flag(outage, q.Outage())
+	gauge(assessFrozen, len(c.assessor.Frozen()))
 	for _, test := range []string{"StartTLS", "DKIM"} {
 		flag(milterFrozen, slices.Contains(m.Frozen, test), test)
 	}

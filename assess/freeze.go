@@ -1,0 +1,185 @@
+package assess
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// freezer holds a Drift for each part of the facts: a resolver that lies, a middlebox that
+// takes STARTTLS out of every EHLO, a clock that is wrong or roots that are gone make every
+// domain lose what it had. Then the older results stand. The zero value is ready.
+type freezer struct {
+	mu     sync.Mutex
+	drifts map[string]*Drift
+}
+
+// driftParts are the parts in which a domain can lose something, how it stands there, and
+// whose loss counts once.
+var driftParts = []struct {
+	part         string
+	result       func(*Facts) Result
+	organisation func(*Facts) Domain
+	take         func(to, from *Facts, reason string)
+}{
+	{partMX, (*Facts).mxResult, ownOrganisation, takePart(partMX)},
+	{partSMTP(""), (*Facts).smtpResult, mxOrganisation, takeSessions},
+	{partSPF, func(f *Facts) Result { return f.spfRecord().Result }, ownOrganisation, takePart(partSPF)},
+	{partDKIM, func(f *Facts) Result { return f.dkimPresence().Result }, ownOrganisation, takePart(partDKIM)},
+	{partDMARC, func(f *Facts) Result { return f.dmarcRecord().Result }, ownOrganisation, takePart(partDMARC)},
+	{partDNSSEC, func(f *Facts) Result { return protectedZone("", "", f.DNSSEC.Zone, "").Result }, ownOrganisation, takePart(partDNSSEC)},
+	{partMTASTS, (*Facts).mtastsResult, ownOrganisation, takePart(partMTASTS)},
+	{partTLSRPT, func(f *Facts) Result { return f.tlsrptRecord().Result }, ownOrganisation, takePart(partTLSRPT)},
+}
+
+// settle holds what a run found against what an earlier one did. Where everybody lost a part at
+// once the older result stands in new facts; a domain without one has to be asked again, and
+// the error, which wraps ErrNothingMeasured, says so. Changed are the parts that froze or thawed.
+func (z *freezer) settle(facts, old *Facts) (changed []string, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.drifts == nil {
+		z.drifts = make(map[string]*Drift)
+	}
+	found := *facts // as the run had it, before anything is taken
+	found.Hosts.Hosts = slices.Clone(facts.Hosts.Hosts)
+	for _, p := range driftParts {
+		drift := z.drifts[p.part]
+		if drift == nil {
+			drift = &Drift{}
+			z.drifts[p.part] = drift
+		}
+		now, before := Unknown, Unknown
+		if !found.stands(p.part) {
+			now = p.result(&found)
+		}
+		if old != nil {
+			before = p.result(old)
+		}
+		failed := now == Fail || now == Bogus
+		if before == Pass && (failed || now == Pass) && drift.Add(p.organisation(old), failed, facts.At) {
+			changed = append(changed, strings.TrimSpace(p.part))
+		}
+		switch {
+		case !failed || !drift.Frozen():
+		case before == Pass:
+			p.take(facts, old, "everybody lost it at once, which looks like a fault on our side")
+		case old == nil:
+			err = fmt.Errorf("%w of %s that could be believed: everybody fails at once (%s), which looks like a fault on our side", ErrNothingMeasured, facts.Domain, strings.TrimSpace(p.part))
+		}
+	}
+	return changed, err
+}
+
+// frozen are the parts whose losses are not believed at present.
+func (z *freezer) frozen() []string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	var names []string
+	for _, p := range driftParts {
+		if drift := z.drifts[p.part]; drift != nil && drift.Frozen() {
+			names = append(names, strings.TrimSpace(p.part))
+		}
+	}
+	return names
+}
+
+// Frozen names the parts of probe results in which everybody fails of late, so that the fault
+// is likely our own and older results stand.
+func (a *Assessor) Frozen() []string { return a.freezer.frozen() }
+
+// freeze lets older results stand in new facts where everybody lost them at once.
+func (a *Assessor) freeze(ctx context.Context, facts, old *Facts) error {
+	changed, err := a.freezer.settle(facts, old)
+	if a.Logger != nil && len(changed) > 0 {
+		frozen := a.Frozen()
+		for _, part := range changed {
+			if slices.Contains(frozen, part) {
+				a.Logger.ErrorContext(ctx, "everybody loses the same at once: is the fault in our resolver, network, clock or roots? Older results stand", "part", part)
+			} else {
+				a.Logger.InfoContext(ctx, "losses count again", "part", part)
+			}
+		}
+	}
+	return err
+}
+
+// stands tells whether any of a part is of an earlier run.
+func (f *Facts) stands(part string) bool {
+	return slices.ContainsFunc(f.Kept, func(k Kept) bool {
+		return k.Part == part || part == partSMTP("") && (k.Part == partMX || strings.HasPrefix(k.Part, part))
+	})
+}
+
+func ownOrganisation(f *Facts) Domain { return f.Domain.Organisational() }
+
+// mxOrganisation is whose mail hosts they are: a thousand domains may be on the same.
+func mxOrganisation(f *Facts) Domain {
+	for _, h := range f.Hosts.Hosts {
+		if d, err := ParseDomain(h.Name); err == nil {
+			return d.Organisational()
+		}
+	}
+	return f.Domain.Organisational()
+}
+
+// mxResult tells whether mail hosts are named, or a null MX is.
+func (f *Facts) mxResult() Result {
+	switch {
+	case mxProblem(f) != "":
+		return Unknown
+	case f.Hosts.Null, len(f.Hosts.Hosts) > 0:
+		return Pass
+	}
+	return Fail
+}
+
+// smtpResult tells whether TLS with a certificate in order was had at any host.
+func (f *Facts) smtpResult() Result {
+	result := Unknown
+	for _, h := range f.Hosts.Hosts {
+		for _, s := range h.Sessions {
+			switch {
+			case s.Outcome.result() == Unknown:
+			case s.Outcome == TLSEstablished && s.TLS != nil && s.TLS.Certificate.Trusted.Result == Pass && s.TLS.Certificate.Dated.Result == Pass:
+				return Pass
+			default:
+				result = Fail
+			}
+		}
+	}
+	return result
+}
+
+// mtastsResult is that of the first test that does not pass.
+func (f *Facts) mtastsResult() Result {
+	tests := f.mtastsTests()
+	return tests[len(tests)-1].Result
+}
+
+// takePart takes a part from older facts, if it is not too old to stand.
+func takePart(name string) func(to, from *Facts, reason string) {
+	return func(to, from *Facts, reason string) {
+		for _, p := range parts {
+			if p.name == name && to.keep(name, from.measuredAt(name), reason) {
+				p.take(to, from)
+			}
+		}
+	}
+}
+
+// takeSessions takes the dialogues of each host from older facts.
+func takeSessions(to, from *Facts, reason string) {
+	for i := range to.Hosts.Hosts {
+		h := &to.Hosts.Hosts[i]
+		j := slices.IndexFunc(from.Hosts.Hosts, func(o MXHost) bool { return o.Name == h.Name })
+		if j < 0 {
+			continue
+		}
+		if known := from.Hosts.Hosts[j].stillKnown(*h); len(known) > 0 && to.keep(partSMTP(h.Name), known[0].At, reason) {
+			h.Sessions = known
+		}
+	}
+}
