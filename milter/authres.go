@@ -174,10 +174,14 @@ func (h *header) trustedResults(p *Policy) trusted {
 // trusted is what an earlier milter said about one message.
 type trusted []methodResult
 
-// spf is the result for the MAIL FROM domain; "" when it was not told.
+// spf is the result for the MAIL FROM domain; "" when it was not told. That of HELO may stand
+// beside it.
 func (t trusted) spf(domain string) string {
 	for _, m := range t {
 		_, mailFrom, _ := cutLast("@"+m.properties["smtp.mailfrom"], "@")
+		if mailFrom == "" && m.properties["smtp.helo"] != "" {
+			continue
+		}
 		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(strings.TrimSuffix(mailFrom, "."), domain)) {
 			return m.result
 		}

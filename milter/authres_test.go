@@ -16,6 +16,18 @@ func TestParseResults(t *testing.T) {
 		{` "mx.own.example"; spf/1=PASS reason="a; dkim=pass" smtp.mailfrom="a b"@example.org`, "spf=pass reason=a; dkim=pass smtp.mailfrom=a b@example.org"},
 		{" mx.own.example; dkim = pass header . d = example.org;", "dkim=pass header.d=example.org"},
 		{" mx.own.example", ""},
+		{" mx.own.example; none", ""},
+		{" mx.own.example 1 ;none ; ", ""},
+		{" mx.own.example; spf=pass; dkim=none; iprev=pass policy.iprev=192.0.2.1; x-own=y a.b=c body.d=e", "spf=pass, dkim=none, iprev=pass, x-own=y"},
+		{" mx.own.example;(a)spf(b)=(c)pass(d)smtp(e).(f)mailfrom(g)=(h)example.org(i)", "spf=pass smtp.mailfrom=example.org"},
+		{" mx.own.example;\r\n\tspf\r\n =\r\n pass (a \\) b)\r\n smtp.mailfrom=example.org\r\n", "spf=pass smtp.mailfrom=example.org"},
+		{` mx.own.example; dkim=fail reason="it said \"no\"" header.d="example.org"`, `dkim=fail header.d=example.org reason=it said "no"`},
+		{" mx.own.example; dkim=pass header.d=example.org; dkim=fail header.d=example.org", "dkim=pass header.d=example.org, dkim=fail header.d=example.org"},
+		{" mx.own.example one; spf=pass", "malformed"},
+		{" mx.own.example 1 1; spf=pass", "malformed"},
+		{" mx.own.example; none; none=", "malformed"},
+		{" mx.own.example; spf=pass =x", "malformed"},
+		{" mx.own.example; spf=pass smtp.=x", "spf=pass"}, // of no use, and harmless
 		{"", "malformed"},
 		{" ; spf=pass", "malformed"},
 		{" mx.own.example; spf", "malformed"},
@@ -80,12 +92,22 @@ func TestTrust(t *testing.T) {
 		{"DKIM fails", strings.Replace(earlier, "dkim=pass", "dkim=fail", 1), outbound, 2, assess.Fail, 1},
 		{"DKIM temperror", strings.Replace(earlier, "dkim=pass", "dkim=temperror", 1), outbound, 2, assess.Unknown, 1},
 		{"SPF fails, whatever we would find", strings.Replace(earlier, "spf=pass", "spf=fail", 1), outbound, 3, assess.Pass, 1},
+		{"SPF of HELO beside it", strings.Replace(earlier, "spf=pass", "spf=fail smtp.helo=x.example; spf=pass", 1), outbound, 1, assess.Pass, 1},
+		{"SPF of HELO alone", strings.ReplaceAll(earlier, "smtp.mailfrom=a@", "smtp.helo="), outbound, 3, assess.Pass, 1},
+		{"SPF of another MAIL FROM", strings.ReplaceAll(earlier, "smtp.mailfrom=a@example.org", "smtp.mailfrom=example.net"), outbound, 3, assess.Pass, 1},
+		{"SPF temperror", strings.Replace(earlier, "spf=pass", "spf=temperror", 1), outbound, 3, assess.Pass, 1},
+		{"another signature", strings.Replace(earlier, "header.s=ed", "header.b=AAAAAAAA", 1), outbound, 2, assess.Unknown, 1},
+		{"by its i=", strings.Replace(earlier, "header.d=", "header.i=@news.", 1), outbound, 2, assess.Unknown, 1},
+		{"by the i= of d=", strings.Replace(earlier, "header.d=", "header.i=@", 1), outbound, 1, assess.Pass, 1},
+		{"our own name is no more believed than others", strings.ReplaceAll(earlier, "mx.own", "score.own"), stranger, 12, assess.Unknown, 0},
+		{"copies everywhere", failed + earlier + "X-Y: z\r\n" + strings.ReplaceAll(earlier, "mx.own", "scan.own") + earlier + strings.ReplaceAll(earlier, "mx.own", "mx.other"), outbound, 3, assess.Pass, 3},
 		{"SPF passes, but not by what we find", earlier, stranger, 3, assess.Pass, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLab(t, world, func(c *Config) {
 				c.Policy.Authentication = Trust
+				c.Policy.AuthservID = "score.own.example"
 				c.Policy.TrustedAuthservIDs = []string{"mx.own.example", "scan.own.example", "keep.own.example"}
 			})
 			got := l.send(t, tt.peer, miltertest.Message{From: "a@example.org", Data: []byte(tt.fields + broken)})
@@ -100,5 +122,24 @@ func TestTrust(t *testing.T) {
 				t.Errorf("%d fields are left, want %d:\n%s", n, tt.left, got)
 			}
 		})
+	}
+}
+
+// What was believed of one message is not believed of the next in the session.
+func TestTrustEndsWithTheMessage(t *testing.T) {
+	l := newLab(t, world, func(c *Config) {
+		c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.own.example"}
+	})
+	c := l.dial(t)
+	if err := c.Connect(stranger); err != nil {
+		t.Fatal(err)
+	}
+	m := fromExample(t)
+	m.Data = append([]byte("Authentication-Results: mx.own.example; spf=fail; dkim=pass header.d=example.org\r\n"), m.Data...)
+	for _, next := range []miltertest.Message{m, fromExample(t), m} {
+		play(t, c, stranger, next)
+	}
+	if rows := l.server.Stats().Messages; rows[3] != 2 || rows[12] != 1 {
+		t.Errorf("rows %v", rows)
 	}
 }
