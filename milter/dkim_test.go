@@ -203,6 +203,21 @@ func TestWhichSignatures(t *testing.T) {
 	}
 }
 
+// A signature in a name that can be nobody's is not looked at, nor up.
+func TestSigningDomains(t *testing.T) {
+	for d, want := range map[string]int{
+		"example.co.uk": 1, "mail.example.co.uk": 1, "Example.CO.UK": 1,
+		"co.uk": 0, "uk": 0, "": 0, "192.0.2.1": 0, "mail.localhost": 0, "a.onion": 0, "2.0.192.in-addr.arpa": 0,
+		"example..co.uk": 0, "-.co.uk": 0, "exa mple.co.uk\x00": 0, "[example.co.uk]": 0, "victim.example(.example.co.uk": 0,
+	} {
+		h := header{}
+		h.add("DKIM-Signature", " v=1; a=rsa-sha256; s=k; h=from; bh=AAAA; b=AAAA; d="+d)
+		if chosen, _ := h.signatures("example.co.uk", true, time.Now()); len(chosen) != want {
+			t.Errorf("d=%q: %+v", d, chosen)
+		}
+	}
+}
+
 // Several signatures share one body; each sees the fields that it signs, another signature among them.
 func TestSignedSignature(t *testing.T) {
 	inner := signed(t, letter("a@example.org"), "example.org", "ed")

@@ -2,7 +2,15 @@ package milter
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"maps"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +34,17 @@ func (s slow) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	}
 }
 
+// deepSPF is world with an SPF record that takes ten look-ups, each after the other.
+func deepSPF() zone {
+	z := maps.Clone(world)
+	z["TXT example.org"] = []string{"v=spf1 include:1.example.org -all"}
+	for i := range 10 {
+		z[fmt.Sprintf("TXT %d.example.org", i+1)] = []string{fmt.Sprintf("v=spf1 include:%d.example.org -all", i+2)}
+	}
+	z["TXT 10.example.org"] = world["TXT example.org"]
+	return z
+}
+
 // hung is a store that holds whoever asks until their patience ends.
 type hung struct{ *ledger }
 
@@ -43,14 +62,17 @@ func (hung) Standing(ctx context.Context, _ assess.Domain) assess.Standing {
 func TestTimeLimits(t *testing.T) {
 	hang := func(names ...string) func(*Config) {
 		return func(c *Config) {
-			z := zone{}
-			for name, records := range world {
-				z[name] = records
-			}
+			z := maps.Clone(world)
 			for _, name := range names {
 				z[name] = []string{"HANG"}
 			}
 			c.Resolver = z
+		}
+	}
+	trust := func(change func(*Config)) func(*Config) {
+		return func(c *Config) {
+			change(c)
+			c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.earlier.example"}
 		}
 	}
 	const pending, unknown = "domain=example.org; status=pending", "domain=example.org; status=unknown"
@@ -69,6 +91,11 @@ func TestTimeLimits(t *testing.T) {
 		{"all of the DNS", hang("TXT example.org", "TXT _dmarc.example.org", "TXT ed._domainkey.example.org"), 0, dnsBudget + lateBudget, 12, unknown},
 		{"the DNS, while the body comes", hang("TXT example.org"), time.Minute, 0, 3, pending},
 		{"a slow resolver", func(c *Config) { c.Resolver = slow{world, 900 * time.Millisecond} }, 0, 3 * 900 * time.Millisecond, 1, pending},
+		{"trust: nothing hangs", trust(hang()), 0, 0, 1, pending},
+		{"trust: the key", trust(hang("TXT ed._domainkey.example.org")), 0, dnsBudget, 2, pending},
+		{"trust: the SPF record", trust(hang("TXT example.org")), 0, dnsBudget, 3, pending},
+		{"trust: the DMARC record", trust(hang("TXT _dmarc.example.org")), 0, dnsBudget + lateBudget, 1, pending},
+		{"an SPF record of many look-ups", func(c *Config) { c.Resolver = slow{deepSPF(), 600 * time.Millisecond} }, 0, dnsBudget + 600*time.Millisecond, 3, pending},
 		{"the store", func(c *Config) { c.Recorder = hung{} }, 0, endBudget, 1, pending},
 		{"the reputation", func(c *Config) { c.Reputation = hung{} }, 0, endBudget, 1, pending},
 	}
@@ -78,6 +105,7 @@ func TestTimeLimits(t *testing.T) {
 				s, ln := serveInMemory(t, tt.change)
 				c := miltertest.NewClient(ln.dial())
 				m := fromExample(t)
+				m.Data = append([]byte("Authentication-Results: mx.earlier.example; spf=pass; dkim=pass header.d=example.org\r\n"), m.Data...)
 				_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
 				for _, step := range []func() error{
 					func() error { return c.Negotiate(miltertest.AllActions, miltertest.AllSteps) },
@@ -112,4 +140,90 @@ func TestTimeLimits(t *testing.T) {
 			})
 		})
 	}
+}
+
+// faulty is a resolver with a bug.
+type faulty struct {
+	zone
+	at string
+}
+
+func (f faulty) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if name == f.at {
+		panic("a bug")
+	}
+	return f.zone.LookupTXT(ctx, name)
+}
+
+// A panic costs what it would have told, and neither the message nor the process.
+func TestPanic(t *testing.T) {
+	for at, row := range map[string]int64{"example.org": 3, "ed._domainkey.example.org": 2} {
+		l := newLab(t, world, func(c *Config) { c.Resolver = faulty{world, at} })
+		l.send(t, outbound, fromExample(t))
+		if s := l.server.Stats(); s.Messages[row] != 1 || s.Panics == 0 || !strings.Contains(l.logged.String(), "a bug") {
+			t.Errorf("%s: %+v\n%s", at, s, l.logged)
+		}
+	}
+}
+
+// What go-milter contains costs its session, and with it no more than the message's scores.
+func TestPanicAtTheEnd(t *testing.T) {
+	l := newLab(t, world, func(c *Config) { c.Reputation = nil })
+	log.SetOutput(StandardLog(slog.New(slog.NewTextHandler(l.logged, nil))))
+	defer log.SetOutput(os.Stderr)
+	for range 10 {
+		c := l.dial(t)
+		if err := c.Connect(outbound); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := c.Send(outbound, fromExample(t)); err != io.EOF {
+			t.Errorf("%+v, %v", answer, err)
+		}
+		c.Close()
+	}
+	if err := l.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(l.logged.String(), "panic handling command: "); n != 10 {
+		t.Errorf("%d panics in the log", n)
+	}
+	if s := l.server.Stats(); s.Sessions != 10 || s.Open > 0 || s.Aborted != 10 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// waiting is a resolver that never answers, and knows how many wait.
+type waiting struct {
+	zone
+	asked, ended *atomic.Int64
+}
+
+func (w waiting) LookupTXT(ctx context.Context, _ string) ([]string, error) {
+	w.asked.Add(1)
+	<-ctx.Done()
+	w.ended.Add(1)
+	return nil, ctx.Err()
+}
+
+// A message that is given up takes its look-ups along, at once.
+func TestAbortEndsLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := waiting{world, &atomic.Int64{}, &atomic.Int64{}}
+		_, ln := serveInMemory(t, func(c *Config) { c.Resolver = w })
+		c := miltertest.NewClient(ln.dial())
+		m := fromExample(t)
+		if err := errors.Join(c.Negotiate(miltertest.AllActions, miltertest.AllSteps), c.Connect(outbound), c.Envelope(outbound, m), c.Header(outbound, m), c.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := errors.Join(c.Abort(), c.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if asked, ended := w.asked.Load(), w.ended.Load(); asked < 2 || ended != asked || time.Since(began) > 0 {
+			t.Errorf("%d of %d look-ups ended after %v", ended, asked, time.Since(began))
+		}
+		c.Quit()
+	})
 }

@@ -139,9 +139,7 @@ func (c *Client) Read() (code byte, data []byte, err error) {
 	if timeout == 0 {
 		timeout = 30 * time.Second
 	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		return 0, nil, err
-	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout)) // what was sent before the connection was closed can be read
 	var head [4]byte
 	if _, err := io.ReadFull(c.r, head[:]); err != nil {
 		return 0, nil, err
