@@ -183,6 +183,7 @@ func (d *daemon) run(ctx context.Context) error {
 	workers.Go(func() { d.standings.Run(background) })
 	workers.Go(func() { d.daily(background) })
 	workers.Go(func() { d.learner.run(background) })
+	workers.Go(func() { d.noteFrozen(background) })
 	if d.config.Assess.Enabled {
 		workers.Go(func() { d.queue.Run(background) })
 	}
