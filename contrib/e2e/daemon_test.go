@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,18 +26,24 @@ type daemon struct {
 }
 
 // startDaemon runs peerscore with the laboratory's settings and those of the test, which are
-// TOML lines of dotted keys.
+// TOML lines of dotted keys and win.
 func (l *lab) startDaemon(settings ...string) *daemon {
 	l.t.Helper()
-	d := &daemon{l: l, program: []string{os.Getenv(binary)}, config: filepath.Join(l.dir, "peerscore.toml"), db: filepath.Join(l.subdir("state"), "peerscore.db")}
-	text := fmt.Sprintf("store.path = %q\nassess.allow_networks = [\"10.0.0.0/8\"]\nassess.ehlo = %q\n", d.db, ownHost) +
-		// The peers have private addresses, which are internal by default.
-		"milter.internal_hosts = [\"127.0.0.1\"]\n" + fmt.Sprintf("milter.own_domains = [%q]\n", ownDomain)
-	for _, s := range settings {
-		text += s + "\n"
-	}
-	l.write(l.dir, "peerscore.toml", text)
+	d := l.newDaemon(settings...)
 	d.start()
+	return d
+}
+
+func (l *lab) newDaemon(settings ...string) *daemon {
+	l.t.Helper()
+	d := &daemon{l: l, program: []string{os.Getenv(binary)}, config: filepath.Join(l.dir, "peerscore.toml"), db: filepath.Join(l.subdir("state"), "peerscore.db")}
+	l.write(l.dir, "peerscore.toml", strings.Join(overridden([]string{
+		fmt.Sprintf("store.path = %q", d.db),
+		"assess.allow_networks = [\"10.0.0.0/8\"]",
+		fmt.Sprintf("assess.ehlo = %q", ownHost),
+		"milter.internal_hosts = [\"127.0.0.1\"]", // the peers have private addresses, which are internal by default
+		fmt.Sprintf("milter.own_domains = [%q]", ownDomain),
+	}, settings), "\n")+"\n")
 	return d
 }
 
@@ -134,4 +142,44 @@ func (p peer) stars(category string) string {
 		out += "p"
 	}
 	return out
+}
+
+var (
+	receivedID = regexp.MustCompile(`(?m)^Received: (?:.*\n[ \t])*?.*\bid ([0-9A-Za-z]+)`)
+	messageLog = regexp.MustCompile(`msg=message queue=(\S+) (row=\S+) .*(client=\S+) (tls=\S+) `)
+)
+
+// passes are what the daemon logged of a delivered message, latest first: the queue ids are in
+// its Received fields.
+func (d *daemon) passes(text string) (said []string) {
+	d.l.t.Helper()
+	log := messageLog.FindAllStringSubmatch(d.l.read(d.l.dir, "peerscore.log"), -1)
+	for _, id := range receivedID.FindAllStringSubmatch(text, -1) {
+		for _, line := range log {
+			if line[1] == id[1] {
+				said = append(said, strings.Join(line[2:], " "))
+			}
+		}
+	}
+	return said
+}
+
+// checkScoreFields looks at the fields of ours that a delivered message carries: none where
+// score is empty, else one Peer-Score with these words in it, and bars beside stars only.
+func (l *lab) checkScoreFields(id, text, score string) {
+	l.t.Helper()
+	fields := scoreFields.FindAllString(text, -1)
+	for i, f := range fields {
+		fields[i] = strings.Join(strings.Fields(f), " ")
+	}
+	want := 0
+	switch {
+	case strings.Contains(score, "confidentiality="):
+		want = 4
+	case score != "":
+		want = 1
+	}
+	if len(fields) != want || want > 0 && !strings.Contains(fields[0], score) {
+		l.t.Errorf("%s carries %d score fields, want %d with %q:\n%s", id, len(fields), want, score, strings.Join(fields, "\n"))
+	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -90,3 +91,16 @@ func (c *client) mail(m message, text string, at func(stage string)) error {
 var stages = []string{"connect", "EHLO", "MAIL", "RCPT", "DATA", "body", "end"}
 
 func onwards(string) {}
+
+// startTLS and the second EHLO behind it.
+func (c *client) startTLS(helo string) error {
+	if err := c.command(220, "STARTTLS"); err != nil {
+		return err
+	}
+	secure := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true}) // it sends mail, it does not judge
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	c.conn, c.text = secure, textproto.NewConn(secure)
+	return c.command(250, "EHLO %s", helo)
+}
