@@ -206,6 +206,21 @@ func (st *Standings) Rejudge(ctx context.Context) (int, error) {
 	}
 }
 
+// Rescore judges every domain by the present rules, whatever it was judged by last, and tells
+// how many that were.
+func (st *Standings) Rescore(ctx context.Context) (int, error) {
+	if err := st.noteRules(ctx); err != nil {
+		return 0, err
+	}
+	if err := st.store.write(ctx, func(t *tx) error {
+		_, err := t.exec("UPDATE domain SET observed = observed + 1")
+		return err
+	}); err != nil {
+		return 0, err
+	}
+	return st.Rejudge(ctx)
+}
+
 // rejudged is an assessment of a stated evidence.
 type rejudged struct {
 	assess.Assessment

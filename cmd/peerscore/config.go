@@ -294,15 +294,7 @@ func (c *Config) profile() (assess.Profile, error) {
 	if !filepath.IsAbs(c.Score.Profile) {
 		return assess.LoadProfile(c.Score.Profile)
 	}
-	data, err := os.ReadFile(c.Score.Profile)
-	if err != nil {
-		return assess.Profile{}, err
-	}
-	p, err := assess.ParseProfile(data)
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", c.Score.Profile, err)
-	}
-	return p, nil
+	return readProfile(c.Score.Profile)
 }
 
 func validHostPort(s string) bool {

@@ -147,11 +147,7 @@ func (c console) writePeerTable(w io.Writer, peers []store.Peer, now time.Time) 
 }
 
 func (c console) peerTable(peers []store.Peer, now time.Time, head table.Row, cell func(store.Peer, assess.Category) string) string {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
-	t.SuppressTrailingSpaces()
+	t := plainTable()
 	t.AppendHeader(head)
 	for _, p := range peers {
 		row := table.Row{string(p.Domain)}
@@ -161,6 +157,16 @@ func (c console) peerTable(peers []store.Peer, now time.Time, head table.Row, ce
 		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now)))
 	}
 	return t.Render()
+}
+
+// plainTable has no lines and no colours.
+func plainTable() table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
+	t.SuppressTrailingSpaces()
+	return t
 }
 
 // cell is a score; the first of a domain without scores says why there are none.

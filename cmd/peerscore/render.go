@@ -115,9 +115,7 @@ func (r report) json(explain bool) domainJSON {
 	tally := r.Evidence.Tally
 	out := domainJSON{
 		Schema: schemaVersion, Domain: r.Domain, Profile: r.Profile, Status: r.Status, Basis: r.Evidence.Basis(),
-		Scores: scoresJSON{
-			scoreOf(r.Scores[assess.Confidentiality]), scoreOf(r.Scores[assess.Identity]), scoreOf(r.Scores[assess.Integrity]),
-		},
+		Scores:     allScores(r.Scores),
 		MinimumSet: yesOrNull(r.Scores.MinimumSet()),
 		Sessions: sessionsJSON{
 			Window: shortDuration(tally.Window), Credited: tally.Credited(),
@@ -147,6 +145,10 @@ func yesOrNull(s assess.Support) *bool {
 	return &yes
 }
 
+func allScores(s assess.Scores) scoresJSON {
+	return scoresJSON{scoreOf(s[assess.Confidentiality]), scoreOf(s[assess.Identity]), scoreOf(s[assess.Integrity])}
+}
+
 func scoreOf(s assess.Score) scoreJSON {
 	out := scoreJSON{Level: s.Level(), Partial: s.Partial, Missing: orEmpty(s.Missing)}
 	if s.Known {
@@ -157,16 +159,20 @@ func scoreOf(s assess.Score) scoreJSON {
 
 func standardOf(s assess.Standard, verdicts assess.Verdicts) standardJSON {
 	v := verdicts[s]
-	out := standardJSON{
+	return standardJSON{
 		name: s, Support: verdicts.Support(s), Passed: v.Passed, Failed: v.Failed, Unknown: v.Unknown,
-		Estimate: v.Estimate, Tests: []testJSON{}, Notes: v.Notes,
+		Estimate: v.Estimate, Tests: testsOf(v.Tests), Notes: v.Notes,
 	}
-	for _, t := range v.Tests {
+}
+
+func testsOf(tests []assess.Test) []testJSON {
+	out := []testJSON{}
+	for _, t := range tests {
 		test := testJSON{Subject: t.Subject, Direction: t.Direction, Test: t.Test, Result: t.Result, Detail: t.Detail, At: timeOrNull(t.At)}
 		if t.Address != "" {
 			test.Address = &t.Address
 		}
-		out.Tests = append(out.Tests, test)
+		out = append(out, test)
 	}
 	return out
 }

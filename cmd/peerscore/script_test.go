@@ -42,8 +42,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript tells one story a command. Each script has the world of the demo around it:
-// lab.toml configures a mail host in it, whose milter listens on milter.sock, and web.toml one
-// that serves HTTP too.
+// lab.toml configures a mail host in it, whose milter listens on milter.sock. So do web.toml,
+// which serves HTTP too, other.toml with another profile, and distrust.toml, which does not
+// know the world's certification authority.
 func TestScript(t *testing.T) {
 	world := startLab(t)
 	testscript.Run(t, testscript.Params{
@@ -85,18 +86,21 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	if err != nil {
 		return err
 	}
-	var plain, web bytes.Buffer
-	if err := (&app{console: console{out: &plain}}).writeConfig(config); err != nil {
-		return err
-	}
-	config.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
-	if err := (&app{console: console{out: &web}}).writeConfig(config); err != nil {
-		return err
-	}
-	for name, data := range map[string][]byte{"lab.toml": plain.Bytes(), "web.toml": web.Bytes(), "ca.pem": world.ca.RootPEM()} {
-		if err := os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o644); err != nil {
+	web, other, distrust := config, config, config
+	web.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+	other.Score.Profile = "mecsa-2020"
+	distrust.Assess.CAFile = ""
+	for name, config := range map[string]Config{"lab.toml": config, "web.toml": web, "other.toml": other, "distrust.toml": distrust} {
+		var text bytes.Buffer
+		if err := (&app{console: console{out: &text}}).writeConfig(config); err != nil {
 			return err
 		}
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name), text.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), world.ca.RootPEM(), 0o644); err != nil {
+		return err
 	}
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(env.WorkDir, "notify.sock")})
 	if err != nil {
@@ -106,7 +110,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	env.Defer(func() { socket.Close() })
 	env.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
 	env.Setenv(labPort, strconv.Itoa(int(world.port)))
-	env.Setenv("WEB", "http://"+config.HTTP.Listen)
+	env.Setenv("WEB", "http://"+web.HTTP.Listen)
 	return nil
 }
 

@@ -35,19 +35,21 @@ func printable(s string) string {
 }
 
 // paint colours only on a terminal.
-func (c console) paint(colors text.Colors, s string) string {
+func (c console) paint(colors colours, s string) string {
 	if !c.colours {
 		return s
 	}
 	return colors.EscapeSeq() + s + text.Reset.EscapeSeq()
 }
 
+type colours = text.Colors
+
 var (
-	bold   = text.Colors{text.Bold}
-	faint  = text.Colors{text.Faint}
-	green  = text.Colors{text.FgGreen}
-	yellow = text.Colors{text.FgYellow}
-	red    = text.Colors{text.FgRed}
+	bold   = colours{text.Bold}
+	faint  = colours{text.Faint}
+	green  = colours{text.FgGreen}
+	yellow = colours{text.FgYellow}
+	red    = colours{text.FgRed}
 )
 
 func (c console) paintLevel(level assess.Level, s string) string {
@@ -134,12 +136,16 @@ func (c console) writeSummary(w io.Writer, r report, now time.Time) {
 	c.writeBasis(w, r, now)
 }
 
-func (c console) writeTitle(w io.Writer, r report) {
-	title := string(r.Domain)
-	if u := r.Domain.Unicode(); u != title {
-		title += " (" + printable(u) + ")"
+// titleOf is a domain in both spellings.
+func titleOf(d assess.Domain) string {
+	if u := d.Unicode(); u != string(d) {
+		return string(d) + " (" + printable(u) + ")"
 	}
-	c.writeFinding(w, c.paint(bold, title)+" ", statusSentence(r))
+	return string(d)
+}
+
+func (c console) writeTitle(w io.Writer, r report) {
+	c.writeFinding(w, c.paint(bold, titleOf(r.Domain))+" ", statusSentence(r))
 	fmt.Fprintln(w)
 }
 
@@ -189,7 +195,7 @@ func (c console) writeScore(w io.Writer, category assess.Category, s assess.Scor
 
 func (c console) writeStandard(w io.Writer, s assess.Standard, verdicts assess.Verdicts) {
 	v, support := verdicts[s], verdicts.Support(s)
-	colors := map[assess.Support]text.Colors{assess.SupportYes: green, assess.SupportNo: red, assess.SupportUnknown: faint}[support]
+	colors := map[assess.Support]colours{assess.SupportYes: green, assess.SupportNo: red, assess.SupportUnknown: faint}[support]
 	c.writeFinding(w, fmt.Sprintf("  %-16s %s", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", support))), tests(v))
 }
 
@@ -246,7 +252,9 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 	for _, s := range assess.Standards {
 		fmt.Fprintln(w)
 		c.writeStandard(w, s, r.Verdicts)
-		c.writeTests(w, r.Verdicts[s].Tests, now)
+		for _, t := range advisedOnce(r.Verdicts[s].Tests) {
+			c.writeTest(w, t, now)
+		}
 		for _, note := range r.Verdicts[s].Notes {
 			c.writeFinding(w, "    "+c.paint(yellow, fmt.Sprintf("%-8s", "note")), printable(note))
 		}
@@ -255,34 +263,41 @@ func (c console) writeExplanation(w io.Writer, r report, now time.Time) {
 	c.writeBasis(w, r, now)
 }
 
-// writeTests gives each advice once: what follows the first semicolon of a failure says what
-// to do, and six tests of one zone would say it six times.
-func (c console) writeTests(w io.Writer, tests []assess.Test, now time.Time) {
+// advisedOnce drops advice that an earlier test gave: what follows the first semicolon of a
+// failure says what to do, and six tests of one zone would say it six times.
+func advisedOnce(tests []assess.Test) []assess.Test {
 	given := map[string]bool{}
+	var out []assess.Test
 	for _, t := range tests {
 		finding, advice, _ := strings.Cut(t.Detail, "; ")
 		if t.Result != assess.Pass && given[advice] {
 			t.Detail = finding
 		}
 		given[advice] = advice != ""
-		c.writeTest(w, t, now)
+		out = append(out, t)
 	}
+	return out
 }
 
-func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
-	colors := map[assess.Result]text.Colors{assess.Pass: green, assess.Fail: red, assess.Bogus: red}[t.Result]
+// paintResult is a result eight columns wide.
+func (c console) paintResult(r assess.Result) string {
+	colors := map[assess.Result]colours{assess.Pass: green, assess.Fail: red, assess.Bogus: red}[r]
 	if colors == nil {
 		colors = faint
 	}
-	result := t.Result.String()
-	if t.Result == assess.NotApplicable {
-		result = "n/a" // the token is too wide for the column
+	token := r.String()
+	if r == assess.NotApplicable {
+		token = "n/a" // the token is too wide for the column
 	}
+	return c.paint(colors, fmt.Sprintf("%-8s", token))
+}
+
+func (c console) writeTest(w io.Writer, t assess.Test, now time.Time) {
 	subject := printable(t.Subject)
 	if t.Address != "" && t.Address != t.Subject {
 		subject += " [" + printable(t.Address) + "]"
 	}
-	label := fmt.Sprintf("    %s %-12s", c.paint(colors, fmt.Sprintf("%-8s", result)), printable(t.Test))
+	label := fmt.Sprintf("    %s %-12s", c.paintResult(t.Result), printable(t.Test))
 	source := strings.ReplaceAll(fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now)), " ", unbroken)
 	c.writeFinding(w, label, subject+": "+printable(t.Detail)+" "+c.paint(faint, source))
 }

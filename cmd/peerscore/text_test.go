@@ -21,7 +21,7 @@ func TestTerminal(t *testing.T) {
 	colour := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	commands := [][]string{{"list"}}
 	for _, d := range domains {
-		commands = append(commands, []string{"show", d}, []string{"explain", d})
+		commands = append(commands, []string{"show", d}, []string{"explain", d}, []string{"history", d})
 	}
 	for _, width := range []int{60, 80, 120} {
 		for _, command := range commands {

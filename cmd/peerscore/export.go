@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"peerscore/assess"
+	"peerscore/store"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export postfix-tls-policy|csv|json",
+		Short: "Print all peers for other programs",
+		Long: `Print all peers for other programs: csv has one line a peer, json one object a line as
+show has it. postfix-tls-policy is a table for smtp_tls_policy_maps: dane-only for peers all of
+whose MX hosts match their protected TLSA records, secure for those that enforce MTA-STS,
+encrypt for those all of whose MX hosts speak STARTTLS. Whoever was assessed too long ago, or
+has a host that could not be measured, is left out: Postfix then does what it does for others.`,
+		Example: `  peerscore export csv >peers.csv
+  peerscore export postfix-tls-policy >/etc/postfix/tls_policy && postmap /etc/postfix/tls_policy`,
+		Args:      takes(1, 1, "FORMAT"),
+		ValidArgs: []string{"postfix-tls-policy", "csv", "json"},
+		RunE:      func(cmd *cobra.Command, args []string) error { return a.export(cmd.Context(), args[0]) },
+	}
+	return cmd
+}
+
+func (a *app) export(ctx context.Context, format string) error {
+	config, err := a.config()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(a.out)
+	table := csv.NewWriter(out)
+	formats := map[string]func(report) error{
+		"json": func(r report) error { return writeJSONLine(out, r.json(false)) },
+		"csv":  func(r report) error { return table.Write(csvRow(r)) },
+		"postfix-tls-policy": func(r report) error {
+			return writePolicy(out, r, time.Now().Add(-2*time.Duration(config.Assess.MaxAge)))
+		},
+	}
+	write, ok := formats[format]
+	if !ok {
+		return fail(exitUsage, "no format is called %q; write postfix-tls-policy, csv or json", format)
+	}
+	if format == "csv" {
+		if err := table.Write(csvHead()); err != nil {
+			return err
+		}
+	}
+	if err := a.eachReport(ctx, write); err != nil {
+		return err
+	}
+	table.Flush()
+	return errors.Join(table.Error(), out.Flush())
+}
+
+// eachReport judges all peers in the order of their names.
+func (a *app) eachReport(ctx context.Context, do func(report) error) error {
+	reader, err := a.openReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	peers, err := reader.Peers(ctx, store.Filter{})
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	for _, p := range peers {
+		r, err := reader.report(ctx, p.Domain)
+		if errors.Is(err, errUnknownDomain) {
+			continue // forgotten meanwhile
+		}
+		if err == nil {
+			err = do(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func csvHead() []string {
+	head := []string{"domain", "status"}
+	for _, c := range assess.Categories {
+		head = append(head, string(c))
+	}
+	head = append(head, "minimum_set")
+	for _, s := range assess.Standards {
+		head = append(head, string(s))
+	}
+	return append(head, "credited", "first_seen", "last_seen", "assessed")
+}
+
+func csvRow(r report) []string {
+	row := []string{string(r.Domain), string(r.Status)}
+	for _, c := range assess.Categories {
+		row = append(row, strings.TrimSuffix(number(r.Scores[c]), "-")) // empty where there is none
+	}
+	row = append(row, string(r.Scores.MinimumSet()))
+	for _, s := range assess.Standards {
+		row = append(row, string(r.Verdicts.Support(s)))
+	}
+	out := r.json(false)
+	row = append(row, strconv.Itoa(out.Sessions.Credited))
+	for _, t := range []*time.Time{out.FirstSeen, out.LastSeen, out.Assessed} {
+		text := ""
+		if t != nil {
+			text = t.Format(time.RFC3339)
+		}
+		row = append(row, text)
+	}
+	return row
+}
+
+// writePolicy writes the line of a peer in a table for smtp_tls_policy_maps(5), if mail to it
+// can be asked for more than Postfix asks by itself.
+func writePolicy(w io.Writer, r report, oldest time.Time) error {
+	facts := r.Evidence.Facts
+	if facts == nil || facts.At.Before(oldest) || !allInbound(r.Verdicts[assess.StartTLS]) {
+		return nil
+	}
+	policy := "encrypt"
+	switch {
+	case allInbound(r.Verdicts[assess.DANE]) && allInbound(r.Verdicts[assess.DNSSEC]):
+		policy = "dane-only"
+	case allInbound(r.Verdicts[assess.MTASTS]) && validPatterns(facts.MTASTS.MX):
+		// Postfix writes the wildcard of RFC 8461 section 4.1 with a dot alone.
+		policy = "secure match=" + strings.ReplaceAll(strings.Join(facts.MTASTS.MX, ":"), "*.", ".") + " servername=hostname"
+	}
+	_, err := fmt.Fprintf(w, "%s %s\n", r.Domain, policy)
+	return err
+}
+
+// allInbound tells whether the standard is supported and every test of how the domain
+// receives mail passed; what does not apply does not count.
+func allInbound(v assess.Verdict) bool {
+	passed := 0
+	for _, t := range v.Tests {
+		switch {
+		case t.Direction != assess.Inbound || t.Result == assess.NotApplicable:
+		case t.Result != assess.Pass:
+			return false
+		default:
+			passed++
+		}
+	}
+	return v.Support == assess.SupportYes && passed > 0
+}
+
+func validPatterns(patterns []string) bool {
+	for _, p := range patterns {
+		if _, err := assess.ParseDomain(strings.TrimPrefix(p, "*.")); err != nil {
+			return false
+		}
+	}
+	return len(patterns) > 0
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"peerscore/assess"
+)
+
+func (a *app) profilesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "profiles",
+		Short: "List, print or check scoring profiles",
+		Example: `  peerscore profiles
+  peerscore profiles show mecsa-2018
+  peerscore profiles show mecsa-2018 --json >own.json
+  peerscore profiles lint own.json`,
+		Args: knownCommand,
+		RunE: func(*cobra.Command, []string) error { return a.listProfiles() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "list",
+		Short: "List the scoring profiles with their sources",
+		Long:  "List the scoring profiles with their sources. A star marks the one that is in effect.",
+		Args:  takesNone,
+		RunE:  func(*cobra.Command, []string) error { return a.listProfiles() },
+	}, &cobra.Command{
+		Use:   "show NAME|FILE",
+		Short: "Print a scoring profile; with --json in the form of a file of your own",
+		Args:  takes(1, 1, "NAME"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := findProfile(args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return writeJSON(a.out, p)
+			}
+			a.writeProfile(a.out, p)
+			return nil
+		},
+	}, &cobra.Command{
+		Use:   "lint FILE",
+		Short: "Check a scoring profile of your own",
+		Args:  takes(1, 1, "FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := readProfile(args[0])
+			if err != nil {
+				return failure{exitUsage, err}
+			}
+			if a.json {
+				return writeJSON(a.out, map[string]any{"valid": true, "name": p.Name})
+			}
+			fmt.Fprintf(a.out, "The profile %s is valid.\n", p.Name)
+			return nil
+		},
+	})
+	return cmd
+}
+
+// findProfile is a built-in one by its name, or that of a file.
+func findProfile(name string) (assess.Profile, error) {
+	p, err := assess.LoadProfile(name)
+	if _, absent := os.Stat(name); err != nil && absent == nil {
+		p, err = readProfile(name)
+	}
+	if err != nil {
+		return p, failure{exitUsage, err}
+	}
+	return p, nil
+}
+
+func readProfile(path string) (assess.Profile, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return assess.Profile{}, err
+	}
+	p, err := assess.ParseProfile(data)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", filepath.Clean(path), err)
+	}
+	return p, nil
+}
+
+func (a *app) listProfiles() error {
+	config, err := a.config()
+	if err != nil {
+		return err
+	}
+	used, err := config.profile()
+	if err != nil {
+		return failure{exitUsage, err}
+	}
+	type line struct {
+		Name   string `json:"name"`
+		Used   bool   `json:"used"`
+		Date   string `json:"date"`
+		Source string `json:"source"`
+	}
+	var lines []line
+	own := true
+	for _, name := range assess.ProfileNames() {
+		p, err := assess.LoadProfile(name)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line{p.Name, p.Name == used.Name, p.Date, p.Source})
+		own = own && p.Name != used.Name
+	}
+	if own {
+		lines = append(lines, line{used.Name, true, used.Date, used.Source})
+	}
+	if a.json {
+		return writeJSON(a.out, lines)
+	}
+	for _, l := range lines {
+		mark := " "
+		if l.Used {
+			mark = "*"
+		}
+		a.writeFinding(a.out, fmt.Sprintf("%s %-12s %-7s", mark, printable(l.Name), printable(l.Date)), printable(l.Source))
+	}
+	return nil
+}
+
+func (c console) writeProfile(w io.Writer, p assess.Profile) {
+	c.writeFinding(w, c.paint(bold, printable(p.Name))+" ", printable(p.Source+" ("+p.Date+")"))
+	for _, category := range assess.Categories {
+		fmt.Fprintf(w, "\n%s\n", categoryNames[category])
+		for _, row := range p.Tables[category].Rows {
+			s := assess.Score{Known: true, Stars: row.Stars}
+			c.writeFinding(w, c.paintLevel(s.Level(), fmt.Sprintf("  %s %-4s", stars(s), number(s))), names(row.Met))
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"peerscore/store"
+)
+
+func (a *app) rescoreCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rescore",
+		Short: "Judge stored facts again with today's rules and profile",
+		Long: `Judge all stored facts and sessions again with the rules and the profile of the
+configuration, without the network. The daemon does so by itself when it starts with others
+than before; one that is running keeps its own until it is started again.`,
+		Args: takesNone,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := a.config()
+			if err != nil {
+				return err
+			}
+			profile, err := config.profile()
+			if err != nil {
+				return failure{exitUsage, err}
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				judge := store.Judge{Profile: profile, Rules: config.rules(), Window: time.Duration(config.Score.Window)}
+				n, err := store.NewStandings(s, judge).Rescore(cmd.Context())
+				if err != nil {
+					return failure{exitUnavailable, err}
+				}
+				if a.json {
+					return writeJSON(a.out, map[string]any{"schema": schemaVersion, "domains": n, "profile": profile.Name})
+				}
+				fmt.Fprintf(a.out, "Judged %d %s by %s.\n", n, plural(n, "domain", "domains"), profile.Name)
+				return nil
+			})
+		},
+	}
+}
