@@ -78,6 +78,7 @@ func TestDialogue(t *testing.T) {
 		{"TLS 1.0", only(tls.VersionTLS10), false, assess.TLSEstablished, "quit", "TLS 1.0 TLS_ECDHE_RSA_"},
 		{"3DES", only(tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA), false, assess.TLSEstablished, "quit", "TLS 1.0 TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
 		{"RC4", only(tls.VersionTLS12, tls.TLS_RSA_WITH_RC4_128_SHA), false, assess.TLSEstablished, "quit", "TLS 1.2 TLS_RSA_WITH_RC4_128_SHA"},
+		{"one that hangs up on a large ClientHello", steps{"STARTTLS": probetest.HandshakeWithin(576)}, false, assess.TLSEstablished, "quit", "TLS 1.3"},
 		{"greeting of several lines", refuse("greeting", "220-mx", "220-mx", "220 mx"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
 		{"code that changes on the way", refuse("greeting", "554-mx", "220 mx"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
 		{"bare LF", steps{"EHLO": say("250-mx\n250-SIZE\n250 STARTTLS\n")}, false, unknown, "starttls", "not an SMTP reply"},

@@ -35,6 +35,7 @@ func (d *dialogue) handshake(ctx context.Context) error {
 		VerifyPeerCertificate: d.presented,
 		MinVersion:            tls.VersionTLS10,
 		CipherSuites:          allSuites(),
+		CurvePreferences:      usualCurves,
 		Time:                  d.now,
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -45,6 +46,11 @@ func (d *dialogue) handshake(ctx context.Context) error {
 	d.facts.TLS = tlsFacts(conn.ConnectionState())
 	return nil
 }
+
+// usualCurves are those of the senders of mail. With a key share of ML-KEM the ClientHello
+// comes in two segments, which old servers and firewalls take for an attack: "no TLS" would
+// then be our fault.
+var usualCurves = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 
 // presented looks at the chain as the server sent it, in the middle of the handshake.
 func (d *dialogue) presented(chain [][]byte, _ [][]*x509.Certificate) error {

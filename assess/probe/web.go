@@ -103,7 +103,7 @@ func (w *web) transport(dns *resolver.Resolver, limit int64) *http.Transport {
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
-		TLSClientConfig:        &tls.Config{RootCAs: w.roots, Time: w.now, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{RootCAs: w.roots, Time: w.now, MinVersion: tls.VersionTLS12, CurvePreferences: usualCurves},
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			conn, err := w.dial(ctx, dns, address)
 			if err != nil {

@@ -1,7 +1,9 @@
 package probetest
 
 import (
+	"bufio"
 	"crypto/tls"
+	"net"
 	"strings"
 	"time"
 )
@@ -86,6 +88,29 @@ func SilentHandshake(c *SMTPConn) bool { return c.Say("220 go ahead") && Silence
 func HandshakeWith(config *tls.Config) Step {
 	return func(c *SMTPConn) bool { return c.Say("220 go ahead") && c.handshake(config) }
 }
+
+// HandshakeWithin hangs up on a ClientHello of more octets, as old servers and firewalls do.
+func HandshakeWithin(octets int) Step {
+	return func(c *SMTPConn) bool {
+		if !c.Say("220 go ahead") {
+			return false
+		}
+		record, err := c.r.Peek(5)
+		if err != nil || int(record[3])<<8|int(record[4]) > octets {
+			return false
+		}
+		c.Conn = peeked{c.Conn, c.r}
+		return c.handshake(c.server.tls)
+	}
+}
+
+// peeked is a connection of which something was looked at.
+type peeked struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (p peeked) Read(b []byte) (int, error) { return p.r.Read(b) }
 
 // After waits before a step.
 func After(pause time.Duration, step Step) Step {
