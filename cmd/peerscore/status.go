@@ -21,7 +21,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Tell whether the daemon is alive, and what it has done",
 		Long: `Tell whether the daemon answers at its milter sockets, how many peers it knows and how many
-of them are due to be probed. Where http.listen is on, its counters follow: sessions, messages
+of them are due to be probed, and what everybody fails at once, so that it is held against
+nobody: then the cause is on this side. Where http.listen is on, its counters follow: sessions, messages
 by row of the attribution table, probe runs and the queue.
 
 Exit status 3 means that no daemon answers.`,
@@ -37,6 +38,7 @@ type statusJSON struct {
 	Peers    int                `json:"peers"`
 	Due      int                `json:"due"` // to be probed now
 	LastSeen *time.Time         `json:"last_seen"`
+	Frozen   []string           `json:"frozen"`   // what everybody fails at once, and is held against nobody
 	Counters map[string]float64 `json:"counters"` // null where http.listen is off
 	names    []string           // of the counters, in their order
 }
@@ -81,7 +83,11 @@ func (a *app) countPeers(ctx context.Context, out *statusJSON) error {
 	if err != nil {
 		return failure{exitUnavailable, err}
 	}
-	out.Peers = len(peers)
+	frozen, err := reader.Frozen(ctx)
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	out.Peers, out.Frozen = len(peers), orEmpty(frozen)
 	for i, p := range peers {
 		if i == 0 {
 			out.LastSeen = timeOrNull(p.LastSeen)
@@ -130,6 +136,9 @@ func (c console) writeStatus(w io.Writer, s statusJSON) {
 	}
 	fmt.Fprintf(w, "%s\n%d %s, %d due to be probed; last session: %s\n", c.paint(green, "The daemon is alive."),
 		s.Peers, plural(s.Peers, "peer", "peers"), s.Due, seen)
+	for _, name := range s.Frozen {
+		c.writeFinding(w, c.paint(red, "frozen ")+printable(name)+":", "everybody fails it at once, which is held against nobody; look for the cause on this host")
+	}
 	if s.Counters == nil {
 		fmt.Fprintln(w, "Set http.listen to see its counters.")
 		return
