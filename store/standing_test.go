@@ -1,9 +1,11 @@
 package store
 
 import (
+	"database/sql"
 	"fmt"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -170,6 +172,37 @@ func TestCacheIsBoundedAndAges(t *testing.T) {
 	now.Time = now.Add(cacheFor)
 	if st.Standing(t.Context(), "d3.example").Known {
 		t.Error("a domain that another process erased stays in the cache")
+	}
+}
+
+// A row that may have been read before a change is not cached after it.
+func TestOvertakenReadIsNotCached(t *testing.T) {
+	s := open(t, Options{})
+	st := passive(s)
+	check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon)))
+	readers := s.read.Load()
+	var busy []*sql.Conn // all connections that a row could be read over
+	for range readers.Stats().MaxOpenConnections {
+		conn, err := readers.Conn(t.Context())
+		check(t, err)
+		busy = append(busy, conn)
+	}
+	waiting := readers.Stats().WaitCount
+	read := make(chan assess.Standing)
+	go func() { read <- st.Standing(t.Context(), "a.example") }()
+	for readers.Stats().WaitCount == waiting {
+		runtime.Gosched()
+	}
+	check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon.Add(time.Hour))))
+	for _, conn := range busy {
+		check(t, conn.Close())
+	}
+	<-read
+	if len(st.cached) > 0 {
+		t.Error("what was read across a change is cached")
+	}
+	if st.Standing(t.Context(), "a.example"); len(st.cached) != 1 {
+		t.Error("what was read after it is not")
 	}
 }
 
