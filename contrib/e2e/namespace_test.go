@@ -14,6 +14,7 @@ import (
 // programs are what the laboratory starts or calls.
 var programs = []string{
 	"ip", "mount", "nsd", "nsd-checkconf", "ldns-keygen", "ldns-signzone", "unbound", "postfix", "swaks", "dkimsign", "openssl", "saslpasswd2", "go",
+	"sieve-test", "spamassassin", "rspamd", "rspamc",
 }
 
 const (

@@ -49,9 +49,37 @@ func TestScores(t *testing.T) {
 	}
 	l.sendRound("second")
 	l.checkHeaders(p)
-	d.stop()
+	l.checkFilters(p.delivered())
+	l.guardHeaders(p, d)
 	if logs := tail(filepath.Join(l.dir, "peerscore.log"), 1<<20); strings.Contains(logs, "postmaster@") || strings.Contains(logs, "secret.sender") {
 		t.Error("the log holds a local part")
+	}
+}
+
+// guardHeaders has Postfix itself remove what senders write into our fields, by the header_checks
+// of contrib/postfix/main.cf: ours come through, and theirs do not while peerscore is down.
+func (l *lab) guardHeaders(p *postfix, d *daemon) {
+	l.t.Helper()
+	checks := regexp.MustCompile(`(?m)^#(header_checks = .*\n)`).FindStringSubmatch(l.read("../postfix", "main.cf"))
+	if checks == nil {
+		l.t.Fatal("contrib/postfix/main.cf shows no header_checks")
+	}
+	l.write(p.conf, "main.cf", l.read(p.conf, "main.cf")+checks[1])
+	l.run("", "postfix", "-c", p.conf, "reload")
+	n := providerNumber("gold.example")
+	forged := message{from: "ceo@gold.example", source: source(n), helo: "mail.gold.example", sign: selector + " gold.example",
+		header: "Peer-Score: " + ownHost + "; domain=gold.example; identity=1\npeer-SCORE-Identity :\t**\n"}
+	for _, c := range []struct{ id, want string }{{"up", "identity=5"}, {"down", ""}} {
+		forged.id = "guarded-" + c.id + ".gold.example"
+		l.send(forged)
+		l.waitFor("delivery", func() bool { return p.delivered()[forged.id] != "" })
+		fields := strings.Join(scoreFields.FindAllString(p.delivered()[forged.id], -1), "\n")
+		if (fields == "") != (c.want == "") || !strings.Contains(fields, c.want) || strings.Contains(fields, "identity=1") {
+			l.t.Errorf("with peerscore %s the message carries %q", c.id, fields)
+		}
+		if c.id == "up" {
+			d.stop()
+		}
 	}
 }
 
