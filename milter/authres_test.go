@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -122,6 +123,54 @@ func TestTrust(t *testing.T) {
 				t.Errorf("%d fields are left, want %d:\n%s", n, tt.left, got)
 			}
 		})
+	}
+}
+
+// An earlier milter does the arithmetic; whether the key may be used at all is for us to see.
+func TestTrustedKeys(t *testing.T) {
+	record := keyRecord(keys["ed"])
+	tests := []struct {
+		records []string
+		want    assess.Result
+	}{
+		{[]string{record}, assess.Pass},
+		{[]string{record + "; t=y"}, assess.Unknown},
+		{[]string{rsaRecord(512, 3)}, assess.Fail},
+		{[]string{rsaRecord(8192, 3)}, assess.Unknown},
+		{[]string{record, record}, assess.Fail},
+		{nil, assess.Fail},
+		{[]string{"SERVFAIL"}, assess.Unknown},
+	}
+	for _, tt := range tests {
+		z := maps.Clone(world)
+		z["TXT ed._domainkey.example.org"] = tt.records
+		l := newLab(t, z, func(c *Config) {
+			c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.own.example"}
+		})
+		m := fromExample(t)
+		m.Data = append([]byte("Authentication-Results: mx.own.example; spf=pass; dkim=pass header.d=example.org\r\n"), m.Data...)
+		l.send(t, outbound, m)
+		if o := l.ledger.observations; len(o) != 1 || o[0].DKIM != tt.want {
+			t.Errorf("%.60q: %+v, want %v", tt.records, o, tt.want)
+		}
+	}
+}
+
+// The DMARC result is the one for the author domain, and kept as it was told.
+func TestTrustedDMARC(t *testing.T) {
+	for value, want := range map[string]string{
+		"dmarc=fail header.from=example.org": "fail", "dmarc=pass": "pass", "dmarc=bestguesspass header.from=Example.ORG": "bestguesspass",
+		"dmarc=fail header.from=example.net; dmarc=pass header.from=example.org": "pass", "dmarc=pass header.from=example.net": "", "spf=pass": "",
+	} {
+		l := newLab(t, world, func(c *Config) {
+			c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.own.example"}
+		})
+		m := fromExample(t)
+		m.Data = append([]byte("Authentication-Results: mx.own.example; spf=pass; "+value+"\r\n"), m.Data...)
+		l.send(t, outbound, m)
+		if o := l.ledger.observations; len(o) != 1 || o[0].DMARCResult != want {
+			t.Errorf("%s: %+v, want %q", value, o, want)
+		}
 	}
 }
 

@@ -73,6 +73,12 @@ func TestDKIM(t *testing.T) {
 	key := "TXT ed._domainkey.example.org"
 	record := keyRecord(keys["ed"])
 	short := newRSA(1024)
+	unasked := zone{key: {"NEVER"}, "TXT rsa._domainkey.example.org": {"NEVER"}, "TXT e[d]._domainkey.example.org": {"NEVER"}}
+	names := func(n, length int) func(*dkim.SignOptions) {
+		return func(o *dkim.SignOptions) {
+			o.HeaderKeys = append(slices.Repeat([]string{"X-" + strings.Repeat("x", length)}, n-1), "From")
+		}
+	}
 	tests := []struct {
 		name    string
 		message string
@@ -84,25 +90,30 @@ func TestDKIM(t *testing.T) {
 		{"oversigned", signed(t, base, "example.org", "rsa", oversigned), nil, "pass pass"},
 		{"with q=", signed(t, base, "example.org", "ed", withQuery), nil, "pass pass"},
 		{"i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), nil, "pass pass"},
-		{"i= of somebody else", edit(ed, " d=example.org", " i=@example.net; d=example.org"), nil, "fail permerror"},
-		{"i= without at sign", edit(ed, " d=example.org", " i=example.org; d=example.org"), nil, "fail permerror"},
+		{"i= of somebody else", edit(ed, " d=example.org", " i=@example.net; d=example.org"), unasked, "fail permerror"},
+		{"i= without at sign", edit(ed, " d=example.org", " i=example.org; d=example.org"), unasked, "fail permerror"},
 		{"i= in another case", edit(ed, " d=example.org", " i=@Example.org; d=example.org"), nil, "unknown neutral"},
 		{"b= inside another tag", edit(ed, " d=example.org", " z=a b=c; d=example.org"), nil, "unknown neutral"},
 		{"body changed", edit(ed, "here they are", "here they were"), nil, "fail fail"},
 		{"header changed", edit(ed, "minutes", "hours"), nil, "fail fail"},
-		{"l=", edit(ed, " d=example.org", " l=10; d=example.org"), nil, "fail policy"},
-		{"rsa-sha1", edit(rsaSigned, "a=rsa-sha256", "a=rsa-sha1"), nil, "fail permerror"},
-		{"expired", signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) { o.Expiration = yesterday }), nil, "fail fail"},
-		{"x= is no number", edit(ed, " d=example.org", " x=soon; d=example.org"), nil, "fail fail"},
+		{"l=", edit(ed, " d=example.org", " l=10; d=example.org"), unasked, "fail policy"},
+		{"rsa-sha1", edit(rsaSigned, "a=rsa-sha256", "a=rsa-sha1"), unasked, "fail permerror"},
+		{"expired", signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) { o.Expiration = yesterday }), unasked, "fail fail"},
+		{"x= is no number", edit(ed, " d=example.org", " x=soon; d=example.org"), unasked, "fail fail"},
 		{"not yet expired", signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) { o.Expiration = time.Now().Add(time.Hour) }), nil, "pass pass"},
-		{"From not signed", edit(ed, "h=From:", "h="), nil, "fail permerror"},
-		{"no h=", edit(ed, "h=From", "hh=From"), nil, "fail permerror"},
-		{"version 2", edit(ed, "v=1", "v=2"), nil, "fail permerror"},
-		{"a tag twice", edit(ed, " d=example.org", " d=example.org; d=example.org"), nil, "fail permerror"},
-		{"d= is a suffix", edit(ed, "d=example.org", "d=org"), nil, ""},
-		{"d= is no name", edit(ed, "d=example.org", "d=example.org\x07"), nil, ""},
-		{"s= is no name", edit(ed, "s=ed", "s=e[d]"), nil, "fail permerror"},
+		{"From not signed", edit(ed, "h=From:", "h="), unasked, "fail permerror"},
+		{"no h=", edit(ed, "h=From", "hh=From"), unasked, "fail permerror"},
+		{"version 2", edit(ed, "v=1", "v=2"), unasked, "fail permerror"},
+		{"a tag twice", edit(ed, " d=example.org", " d=example.org; d=example.org"), unasked, "fail permerror"},
+		{"d= is a suffix", edit(ed, "d=example.org", "d=org"), unasked, ""},
+		{"d= is no name", edit(ed, "d=example.org", "d=example.org\x07"), unasked, ""},
+		{"s= is no name", edit(ed, "s=ed", "s=e[d]"), unasked, "fail permerror"},
 		{"s= is long", edit(ed, "s=ed", "s="+strings.Repeat("x.", 120)), nil, "fail permerror"},
+
+		{"100 names in h=", signed(t, base, "example.org", "ed", names(100, 10)), nil, "pass pass"},
+		{"101 names in h=", signed(t, base, "example.org", "ed", names(101, 10)), unasked, "unknown neutral"},
+		{"a field of 15 KiB", signed(t, base, "example.org", "ed", names(100, 145)), nil, "pass pass"},
+		{"a field of 17 KiB", signed(t, base, "example.org", "ed", names(100, 170)), unasked, "unknown neutral"},
 
 		{"no key", ed, zone{key: nil}, "fail permerror"},
 		{"key not available", ed, zone{key: {"SERVFAIL"}}, "unknown temperror"},
@@ -111,7 +122,7 @@ func TestDKIM(t *testing.T) {
 		{"another key", ed, zone{key: {edit(record, "p=", "p=AAA")}}, "fail permerror"},
 		{"another kind of key", ed, zone{key: {keyRecord(keys["rsa"])}}, "fail permerror"},
 		{"malformed record", ed, zone{key: {record + "; nonsense"}}, "fail permerror"},
-		{"blanks in p=", ed, zone{key: {edit(record, "p=", "p=\t \r\n ")}}, "pass pass"},
+		{"blanks in p=", ed, zone{key: {record[:40] + "\t \r\n " + record[40:]}}, "pass pass"},
 		{"test mode", ed, zone{key: {record + "; t=s:y"}}, "unknown policy"},
 		{"test mode, and broken", edit(ed, "here", "there"), zone{key: {record + "; t=y"}}, "fail fail"},
 		{"t=s and i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), zone{key: {record + "; t=s"}}, "fail permerror"},

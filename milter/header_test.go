@@ -134,6 +134,17 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
+// Past the limits nobody reads what Authentication-Results say, so none is handed on.
+func TestResultsPastTheLimits(t *testing.T) {
+	l := newLab(t, world, func(c *Config) { c.Policy.AuthenticationResults = true })
+	forged := "Authentication-Results: mx.own.example; dkim=pass header.d=bank.example"
+	text := letter("a@example.org", slices.Concat([]string{forged}, manyFields(maxFields), []string{forged, forged})...)
+	got := l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})
+	if strings.Contains(got, "bank.example") || strings.Count(got, "X: y") != maxFields {
+		t.Errorf("%d fields are left", strings.Count(got, "\n"))
+	}
+}
+
 func manyFields(n int) []string { return slices.Repeat([]string{"X: y"}, n) }
 
 // A line break in a value that is no fold would be another field, or the end of the header, to

@@ -27,7 +27,8 @@ import (
 )
 
 // zone is the DNS of a test: "TXT name", "ip4 name", "ip6 name", "MX name" or "PTR address" to
-// the records. The record SERVFAIL is a temporary failure, HANG an answer that never comes.
+// the records. The record SERVFAIL is a temporary failure, HANG an answer that never comes, and
+// NEVER a question that must not be asked.
 type zone map[string][]string
 
 func (z zone) lookup(ctx context.Context, kind, name string) ([]string, error) {
@@ -40,6 +41,8 @@ func (z zone) lookup(ctx context.Context, kind, name string) ([]string, error) {
 	case records[0] == "HANG":
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case records[0] == "NEVER":
+		panic("asked for " + name)
 	}
 	return records, nil
 }

@@ -340,7 +340,7 @@ func TestLog(t *testing.T) {
 	l := newLab(t, world)
 	m := fromExample(t)
 	m.From, m.To, m.QueueID = "l0cal@example.org", []string{"s3cret@own.example"}, "QUEUE\x1b[31m"
-	m.Data = []byte(letter("hidd3n@example.org"))
+	m.Data = []byte(edit(signed(t, letter("hidd3n@example.org"), "example.org", "ed"), " d=", " t=hidd3n; d="))
 	l.send(t, outbound, m)
 	line := l.logged.String()
 	if strings.Count(line, "\n") != 1 || !strings.Contains(line, `queue="QUEUE\x1b[31m" row=2 domain=example.org`) {

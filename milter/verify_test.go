@@ -45,6 +45,21 @@ func deepSPF() zone {
 	return z
 }
 
+// tired is a resolver that answers two questions for a name, and hangs from the third on.
+type tired struct {
+	zone
+	of    string
+	asked *atomic.Int64
+}
+
+func (r tired) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if name == r.of && r.asked.Add(1) > 2 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return r.zone.LookupTXT(ctx, name)
+}
+
 // hung is a store that holds whoever asks until their patience ends.
 type hung struct{ *ledger }
 
@@ -96,6 +111,11 @@ func TestTimeLimits(t *testing.T) {
 		{"trust: the SPF record", trust(hang("TXT example.org")), 0, dnsBudget, 3, pending},
 		{"trust: the DMARC record", trust(hang("TXT _dmarc.example.org")), 0, dnsBudget + lateBudget, 1, pending},
 		{"an SPF record of many look-ups", func(c *Config) { c.Resolver = slow{deepSPF(), 600 * time.Millisecond} }, 0, dnsBudget + 600*time.Millisecond, 3, pending},
+		{"P-HOST at the end", func(c *Config) {
+			z := maps.Clone(world)
+			delete(z, "TXT example.org")
+			c.Resolver = tired{z, "example.org", new(atomic.Int64)}
+		}, 0, lateBudget, 3, pending},
 		{"the store", func(c *Config) { c.Recorder = hung{} }, 0, endBudget, 1, pending},
 		{"the reputation", func(c *Config) { c.Reputation = hung{} }, 0, endBudget, 1, pending},
 	}
