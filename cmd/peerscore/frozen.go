@@ -22,10 +22,8 @@ func (d *daemon) frozen() []string {
 	return names
 }
 
-// noteFrozen keeps the note in the database that `status` reads true, until ctx ends.
-func (d *daemon) noteFrozen(ctx context.Context) {
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
+// noteFrozen keeps the note in the database that `status` reads true, at each tick until ctx ends.
+func (d *daemon) noteFrozen(ctx context.Context, tick <-chan time.Time) {
 	noted, known := []string(nil), false // what an earlier process noted
 	for {
 		if names := d.frozen(); !known || !slices.Equal(names, noted) {
@@ -36,7 +34,7 @@ func (d *daemon) noteFrozen(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

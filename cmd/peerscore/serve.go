@@ -183,7 +183,9 @@ func (d *daemon) run(ctx context.Context) error {
 	workers.Go(func() { d.standings.Run(background) })
 	workers.Go(func() { d.daily(background) })
 	workers.Go(func() { d.learner.run(background) })
-	workers.Go(func() { d.noteFrozen(background) })
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	workers.Go(func() { d.noteFrozen(background, tick.C) })
 	if d.config.Assess.Enabled {
 		workers.Go(func() { d.queue.Run(background) })
 	}
