@@ -4,7 +4,8 @@
 //
 // One file a subcommand. main parses and calls run; run never exits, so that tests call it.
 // What a command prints is in render.go (JSON) and text.go (for people); where it comes from
-// is package store. Only serve, assess and demo open a network connection.
+// is package store. Only serve, assess, doctor, status and demo open a network
+// connection.
 package main
 
 import (

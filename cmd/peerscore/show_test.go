@@ -3,6 +3,11 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"peerscore/store"
@@ -21,6 +26,53 @@ func TestOutOfReach(t *testing.T) {
 	} {
 		if got := outOfReach("p.db", tt.hidden, tt.err); got.Error() != tt.want {
 			t.Errorf("%v: %v, want %s", tt.err, got, tt.want)
+		}
+	}
+}
+
+// An ordinary user has a database of their own, and is told of one that they may not read.
+func TestOrdinaryUser(t *testing.T) {
+	folder := t.TempDir()
+	for _, path := range []string{filepath.Dir(folder), folder} {
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, database := filepath.Join(folder, "peerscore"), filepath.Join(folder, "peerscore.db")
+	if err := os.WriteFile(name, binary, 0o755); err != nil { // TestMain knows the command by its name
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), database, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(database, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args, env, want string
+	}{
+		{"config show", "XDG_STATE_HOME=/srv/state", `path = "/srv/state/peerscore/peerscore.db"`},
+		{"config show", "HOME=/home/anna", `path = "/home/anna/.local/state/peerscore/peerscore.db"`},
+		{"config show", "STATE_DIRECTORY=/var/lib/other", `path = "/var/lib/other/peerscore.db"`},
+		{"list --db " + database, "HOME=/home/anna", "peerscore: you may not read the database " + database},
+		{"serve --db /proc/peerscore.db", "HOME=/home/anna", "peerscore: cannot open the database: "},
+	} {
+		cmd := exec.CommandContext(t.Context(), name, strings.Fields(tt.args)...)
+		cmd.Env = []string{tt.env}
+		if os.Geteuid() == 0 {
+			const nobody = 65534
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		}
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), tt.want) { // some of them fail
+			t.Errorf("%s %s: %s, want %s", tt.env, tt.args, out, tt.want)
 		}
 	}
 }

@@ -139,20 +139,6 @@ func GzipBomb(octets int64) http.HandlerFunc {
 	}
 }
 
-// EndlessPage serves the same text until the client hangs up, with a pause before each.
-func EndlessPage(text string, pause time.Duration) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain")
-		flusher := http.NewResponseController(w)
-		for r.Context().Err() == nil {
-			time.Sleep(pause)
-			if _, err := io.WriteString(w, text); err != nil || flusher.Flush() != nil {
-				return
-			}
-		}
-	}
-}
-
 // HeaderBomb answers with so many octets of header.
 func HeaderBomb(octets int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
