@@ -117,6 +117,8 @@ func prepareNamespace() error {
 		{"mount", "-t", "proc", "proc", "/proc"},
 		{"ip", "link", "set", "lo", "up"},
 		{"ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo", "table", "local"}, // peers: 127.0.0.0/8 would be ourselves
+		{"ip", "address", "add", sendmailReceiver6 + "/128", "dev", "lo", "nodad"},
+		{"ip", "address", "add", source6 + "/128", "dev", "lo", "nodad"},
 		{"ip", "address", "add", benchSource + "/32", "dev", "lo"},
 	}
 	for path, content := range files {
@@ -132,4 +134,12 @@ func prepareNamespace() error {
 		}
 	}
 	return nil
+}
+
+// cover shows a file or folder of the laboratory in place of one of the system, until the test
+// ends and in this mount namespace only.
+func (l *lab) cover(system, own string) {
+	l.t.Helper()
+	l.run("", "mount", "--bind", own, system)
+	l.t.Cleanup(func() { l.run("", "umount", "--lazy", system) })
 }

@@ -148,10 +148,11 @@ func listens(address string) bool {
 
 // delivered returns the messages that arrived so far, each whole, by the value of their
 // Message-ID without the angle brackets.
-func (p *postfix) delivered() map[string]string {
-	p.l.t.Helper()
+func (p *postfix) delivered() map[string]string { return first(p.arrivals()) }
+
+func first(arrivals map[string][]string) map[string]string {
 	messages := map[string]string{}
-	for id, copies := range p.arrivals() {
+	for id, copies := range arrivals {
 		messages[id] = copies[0]
 	}
 	return messages
@@ -160,11 +161,16 @@ func (p *postfix) delivered() map[string]string {
 // arrivals are the delivered messages by Message-ID, each as often as it arrived.
 func (p *postfix) arrivals() map[string][]string {
 	p.l.t.Helper()
+	return p.l.arrivals(p.files())
+}
+
+func (l *lab) arrivals(files []string) map[string][]string {
+	l.t.Helper()
 	messages := map[string][]string{}
-	for _, file := range p.files() {
+	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			p.l.t.Fatal(err)
+			l.t.Fatal(err)
 		}
 		for _, line := range strings.Split(string(content), "\n") {
 			if id, ok := strings.CutPrefix(strings.ToLower(line), "message-id: <"); ok {
@@ -178,9 +184,15 @@ func (p *postfix) arrivals() map[string][]string {
 }
 
 func (p *postfix) files() []string {
-	files, err := filepath.Glob(filepath.Join(p.mail, "inbox/new/*"))
+	p.l.t.Helper()
+	return p.l.glob(filepath.Join(p.mail, "inbox/new/*"))
+}
+
+func (l *lab) glob(pattern string) []string {
+	l.t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil {
-		p.l.t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	return files
 }

@@ -25,8 +25,9 @@ type provider struct {
 	spf    bool
 	dkim   bool // it signs what it sends
 	dmarc  bool
-	plain  bool // it sends without TLS
-	silent bool // it sends nothing: `assess` makes it known
+	plain  bool   // it sends without TLS
+	silent bool   // it sends nothing: `assess` makes it known
+	ipv6   string // it may send from there too
 
 	stars    string // confidentiality/identity/integrity, "-" for none, "p" for partial
 	supports string // starttls x509 spf dkim dmarc dane dnssec: y, n, ? each
@@ -34,7 +35,7 @@ type provider struct {
 
 // providers is the truth, worked out by hand from methodology.md. SPF of a provider without a record is "n".
 var providers = []provider{
-	{domain: "gold.example", signed: true, mx: []string{"good"}, tlsa: "match", spf: true, dkim: true, dmarc: true,
+	{domain: "gold.example", signed: true, mx: []string{"good"}, tlsa: "match", spf: true, dkim: true, dmarc: true, ipv6: source6,
 		stars: "5/5/5", supports: "y y y y y y y"},
 	{domain: "silver.example", mx: []string{"good", "good"}, spf: true, dkim: true, dmarc: true,
 		stars: "4/4.5/5", supports: "y y y y y n n"},
@@ -102,7 +103,11 @@ func (l *lab) startProviders() {
 func (l *lab) recordsOf(ca *probetest.CA, n int, p provider, dkimKey string) string {
 	records := fmt.Sprintf("mail A %s\n", source(n))
 	if p.spf {
-		records += fmt.Sprintf("@ TXT \"v=spf1 ip4:%s -all\"\n", source(n))
+		also := ""
+		if p.ipv6 != "" {
+			also = " ip6:" + p.ipv6
+		}
+		records += fmt.Sprintf("@ TXT \"v=spf1 ip4:%s%s -all\"\n", source(n), also)
 	}
 	if p.dmarc {
 		records += fmt.Sprintf("_dmarc TXT \"v=DMARC1; p=reject; rua=mailto:dmarc@%s\"\n", p.domain)

@@ -141,7 +141,8 @@ func (l *lab) startChrooted() (*postfix, *daemon) {
 		l.t.Fatal(err)
 	}
 	l.writeCertificate("own.pem", cert)
-	l.addUser("postfix/etc/sasl") // where Debian's Postfix reads it
+	l.addUser("postfix/etc/sasl/smtpd.conf", "postfix/spool/etc/sasldb2")
+	l.chown(filepath.Join(l.dir, "postfix/spool/etc/sasldb2"), "postfix")
 	inside := []string{ownDomain}
 	for _, r := range routes {
 		if r.own {
@@ -172,17 +173,19 @@ func (l *lab) startChrooted() (*postfix, *daemon) {
 
 const userPassword = "correct horse" // of someone@own.example, who may submit
 
-// addUser makes the user known to Cyrus SASL, which reads its settings in dir.
-func (l *lab) addUser(dir string) {
+// addUser makes the user known to Cyrus SASL by a database. The file of settings tells a server
+// of it; it has more lines where the database is not where Debian has it.
+func (l *lab) addUser(settings, database string, more ...string) {
 	l.t.Helper()
-	database := filepath.Join(l.subdir("postfix/spool/etc"), "sasldb2")
-	cmd := exec.Command("saslpasswd2", "-p", "-c", "-f", database, "-u", ownDomain, "someone")
+	l.subdir(filepath.Dir(settings))
+	l.subdir(filepath.Dir(database))
+	cmd := exec.Command("saslpasswd2", "-p", "-c", "-f", filepath.Join(l.dir, database), "-u", ownDomain, "someone")
 	cmd.Stdin = strings.NewReader(userPassword)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		l.t.Fatalf("saslpasswd2: %v\n%s", err, out)
 	}
-	l.chown(database, "postfix")
-	l.write(l.subdir(dir), "smtpd.conf", "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN\n") // /etc/sasldb2 in the chroot
+	lines := append([]string{"pwcheck_method: auxprop", "auxprop_plugin: sasldb", "mech_list: PLAIN"}, more...)
+	l.write(l.dir, settings, strings.Join(lines, "\n")+"\n")
 }
 
 func (r route) message() message {
@@ -233,31 +236,16 @@ func (l *lab) sendOn(r route, p *postfix) {
 // after the first.
 func (l *lab) sendSession() (ids []string) {
 	l.t.Helper()
-	c, err := dial(routePeer, receiver+":25")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer c.close()
-	mail := func(name string) error {
-		m := route{name: name}.message()
+	const helo = "mail.peer.example"
+	mail := func(name string) func(*client) error {
 		ids = append(ids, name)
-		return c.mail(m, l.text(m), onwards)
+		return l.mail(route{name: name}.message())
 	}
-	for _, step := range []func() error{
-		func() error { return c.greet("mail.peer.example", onwards) },
-		func() error { return mail("first") },
-		func() error { return c.startTLS("mail.peer.example") },
-		func() error { return mail("second") },
-		func() error { return c.command(250, "MAIL FROM:<secret.sender@dropped.example>") },
-		func() error { return c.command(250, "RCPT TO:<user@%s>", ownDomain) },
-		func() error { return c.command(250, "RSET") },
-		func() error { return mail("third") },
-		func() error { return c.command(221, "QUIT") },
-	} {
-		if err := step(); err != nil {
-			l.t.Fatal(err)
-		}
-	}
+	l.converse(receiver+":25", routePeer, helo,
+		mail("first"), overTLS(helo), mail("second"),
+		says(250, "MAIL FROM:<secret.sender@dropped.example>"), says(250, "RCPT TO:<user@"+ownDomain+">"), says(250, "RSET"),
+		mail("third"),
+	)
 	return ids
 }
 

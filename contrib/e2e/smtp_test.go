@@ -104,3 +104,32 @@ func (c *client) startTLS(helo string) error {
 	c.conn, c.text = secure, textproto.NewConn(secure)
 	return c.command(250, "EHLO %s", helo)
 }
+
+// converse has a session of some steps, each of which must succeed.
+func (l *lab) converse(server, from, helo string, steps ...func(*client) error) {
+	l.t.Helper()
+	c, err := dial(from, server)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer c.close()
+	steps = append([]func(*client) error{func(c *client) error { return c.greet(helo, onwards) }}, append(steps, says(221, "QUIT"))...)
+	for _, step := range steps {
+		if err := step(c); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// The steps of a conversation.
+func overTLS(helo string) func(*client) error {
+	return func(c *client) error { return c.startTLS(helo) }
+}
+
+func says(code int, line string) func(*client) error {
+	return func(c *client) error { return c.command(code, "%s", line) }
+}
+
+func (l *lab) mail(m message) func(*client) error {
+	return func(c *client) error { return c.mail(m, l.text(m), onwards) }
+}
