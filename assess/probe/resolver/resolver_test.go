@@ -356,6 +356,23 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
+// A question holds its slot until it ends, however it ends.
+func TestSlotIsHeld(t *testing.T) {
+	silent := serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}})
+	r := newResolver(t, Config{Timeout: time.Second}, silent.Addr())
+	ended := make(chan Answer)
+	go func() { ended <- r.Query(ctx, "slow.example", TXT) }()
+	for silent.Queries()["slow.example TXT"] == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(r.slots); n != 1 {
+		t.Errorf("%d slots are taken", n)
+	}
+	if got := <-ended; got.Reason != ReasonTimeout || len(r.slots) != 0 {
+		t.Errorf("%+v, %d slots are taken", got, len(r.slots))
+	}
+}
+
 // A defect in the handling of a reply fails the question, not the process.
 func TestPanic(t *testing.T) {
 	r := newResolver(t, Config{}, "127.0.0.1")
