@@ -19,6 +19,24 @@ import (
 	"peerscore/milter/miltertest"
 )
 
+// What go-milter v0.5.0 leaves open, and the tests that fail when it is open here:
+//
+//	no deadlines                                TestDeadlines
+//	no limit on connections                     TestSessionLimit
+//	memory for a packet that has not come       TestHalfPackets, TestLargePacketIsNotKept
+//	an error of Accept ends the server          TestAcceptBackoff, TestShutdownWhileAcceptFails
+//	a final answer forgets the client           TestStateWithinOneSession
+//	fields outlive their message, no limit      TestGivenUp, TestStateWithinOneSession, TestHeaderLimits
+//	macros are gone at the next stage           TestStartTLSBetweenMessages, TestClient
+//	the MTA's offer is ignored                  TestCheckPacket
+//	unknown commands end the session            TestNegotiation
+//	no-reply steps are not kept                 TestNegotiation, TestStateWithinOneSession
+//	"IPv6:" addresses are lost                  TestAddressThatGoMilterLoses
+//	no draining                                 TestDrain, TestDrainEnds
+//	a log line for each bad connection          TestReadErrors, TestStandardLog, TestPanicAtTheEnd
+//	malformed packets are answered, forgotten   TestCheckPacket, TestMalformedPackets
+//	two reads a packet, a write a reply         TestBufferedPackets
+
 // pipeListener accepts what a test puts into it: connections in memory, or errors.
 type pipeListener struct {
 	accepts chan any // net.Conn or error
