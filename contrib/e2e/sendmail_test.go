@@ -122,7 +122,7 @@ func (s *sendmail) arrivals() map[string][]string {
 func TestSendmail(t *testing.T) {
 	l := newLab(t)
 	l.startProviders()
-	d := l.startDaemon(fmt.Sprintf("assess.ca_file = %q", filepath.Join(l.dir, "ca.pem")))
+	d := l.startDaemon(fmt.Sprintf("assess.ca_file = %q", filepath.Join(l.dir, "ca.pem")), `assess.deny_domains = ["plain.example", "selfsigned.example"]`)
 	if out, err := d.cli("assess", "gold.example"); err != nil {
 		t.Fatalf("assess: %v\n%s", err, out)
 	}
@@ -138,13 +138,13 @@ func TestSendmail(t *testing.T) {
 		score string // part of Peer-Score; "" for no such field
 	}{
 		{id: "tls", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
-		{id: "plain", said: "row=1 client=" + source(0) + " tls=none", score: stars},
+		{id: "plain", said: "row=1 client=" + source(6) + " tls=none", score: "domain=plain.example; status=pending"},
 		{id: "ipv6", said: "row=1 client=" + source6 + " tls=TLSv1.3", score: stars},
-		{id: "unsigned", said: "row=2 client=" + source(0) + " tls=TLSv1.3", score: stars},
+		{id: "unsigned", said: "row=2 client=" + source(2) + " tls=TLSv1.3", score: "domain=selfsigned.example; status=pending"},
 		// One session, the second message of which has nothing of the first but the client.
 		{id: "first", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
 		{id: "second", said: "row=7 client=" + source(0) + " tls=TLSv1.3", score: "domain=silver.example; status=unauthenticated"},
-		{id: "reset", said: "row=2 client=" + source(0) + " tls=TLSv1.3", score: stars},
+		{id: "reset", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
 		{id: "forged", said: "row=7 client=" + source(6) + " tls=none", score: "domain=gold.example; status=unauthenticated"},
 		{id: "internal", said: "row=10 client=127.0.0.1 tls=none"},
 		{id: "submitted", said: "row=10 client=" + source(0) + " tls=TLSv1.3"},
@@ -162,22 +162,26 @@ func TestSendmail(t *testing.T) {
 		}
 		l.checkScoreFields(c.id, text, c.score)
 	}
-	if got := d.show("gold.example").Sessions; got.Credited != 6 || got.Hosts != 2 || got.Unauthenticated != 1 {
-		t.Errorf("gold.example has %+v, want 6 sessions of 2 hosts, and 1 unauthenticated", got)
+	if got := d.show("gold.example").Sessions; got.Credited != 4 || got.Hosts != 2 || got.Unauthenticated != 1 {
+		t.Errorf("gold.example has %+v, want 4 sessions of 2 hosts, and 1 unauthenticated", got)
 	}
 	l.killDuringData(d, s)
+}
+
+// gold is a message that its provider may send and signs.
+func gold(id string) message {
+	return message{id: id, from: "someone@gold.example", sign: selector + " gold.example"}
 }
 
 // sendThroughSendmail sends what TestSendmail has in its table.
 func (l *lab) sendThroughSendmail() {
 	l.t.Helper()
-	const helo, sign = "mail.gold.example", selector + " gold.example"
-	gold := func(id string) message { return message{id: id, from: "someone@gold.example", sign: sign} }
+	const helo = "mail.gold.example"
 	v4, v6 := sendmailReceiver+":25", "["+sendmailReceiver6+"]:25"
 	l.converse(v4, source(0), helo, overTLS(helo), l.mail(gold("tls")))
-	l.converse(v4, source(0), helo, l.mail(gold("plain")))
+	l.converse(v4, source(6), helo, l.mail(message{id: "plain", from: "someone@plain.example", sign: selector + " plain.example"}))
 	l.converse(v6, source6, helo, overTLS(helo), l.mail(gold("ipv6")))
-	l.converse(v4, source(0), helo, overTLS(helo), l.mail(message{id: "unsigned", from: "someone@gold.example"}))
+	l.converse(v4, source(2), helo, overTLS(helo), l.mail(message{id: "unsigned", from: "someone@selfsigned.example"}))
 	l.converse(v4, "127.0.0.1", helo, l.mail(message{id: "internal", from: "someone@" + ownDomain}))
 	l.converse(v4, source(6), helo, l.mail(message{id: "forged", from: "someone@gold.example", mailFrom: "x@plain.example", header: strings.Repeat("Peer-Score: "+ownHost+
 		"; domain=gold.example; proof=dkim+spf; confidentiality=5\npeer-SCORE-Identity:\t**********\nPEER-SCORE-CONFIDENTIALITY:\n *****\n", 5)}))
@@ -185,7 +189,7 @@ func (l *lab) sendThroughSendmail() {
 		l.mail(gold("first")),
 		l.mail(message{id: "second", from: "someone@silver.example", mailFrom: "bounce@gold.example"}),
 		says(250, "MAIL FROM:<someone@gold.example>"), says(250, "RCPT TO:<user@"+ownDomain+">"), says(250, "RSET"),
-		l.mail(message{id: "reset", from: "someone@gold.example"}),
+		l.mail(gold("reset")),
 	)
 	secret := base64.StdEncoding.EncodeToString([]byte("\x00someone@" + ownDomain + "\x00" + userPassword))
 	l.converse(sendmailReceiver+":587", source(0), "laptop", overTLS("laptop"), says(235, "AUTH PLAIN "+secret), l.mail(message{id: "submitted", from: "someone@" + ownDomain}))
@@ -196,8 +200,7 @@ func (l *lab) sendThroughSendmail() {
 func (l *lab) killDuringData(d *daemon, s *sendmail) {
 	l.t.Helper()
 	const helo = "mail.gold.example"
-	message := func(id string) message { return message{id: id, from: "someone@gold.example"} }
-	interrupted := message("interrupted")
+	interrupted := gold("interrupted")
 	l.converse(s.address+":25", source(0), helo, overTLS(helo),
 		func(c *client) error {
 			return c.mail(interrupted, l.text(interrupted), func(stage string) {
@@ -205,11 +208,11 @@ func (l *lab) killDuringData(d *daemon, s *sendmail) {
 					d.kill()
 				}
 			})
-		}, l.mail(message("without")))
+		}, l.mail(gold("without")))
 	l.waitFor("delivery without the daemon", func() bool { return s.delivered()["interrupted"] != "" && s.delivered()["without"] != "" })
 
 	d.start()
-	l.converse(s.address+":25", source(0), helo, overTLS(helo), l.mail(message("again")))
+	l.converse(s.address+":25", source(0), helo, overTLS(helo), l.mail(gold("again")))
 	l.waitFor("delivery with the daemon", func() bool { return s.delivered()["again"] != "" })
 	mail := s.delivered()
 	l.checkScoreFields("interrupted", mail["interrupted"], "")
