@@ -163,7 +163,7 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 		a.dmarc = e.trusted.dmarc(e.message.author)
 	}
 	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && result.SPF.Relaxed == dmarc.Yes
-	a.incomplete = result.Err != nil || q.SPF.TempError || e.omitted > 0
+	a.incomplete = result.Err != nil || q.SPF.TempError && e.spfCouldAlign() || e.omitted > 0
 
 	a.dkim, a.dkimResult = assess.Fail, "none"
 	if e.omitted > 0 {
@@ -184,6 +184,14 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	if len(a.valid) > 0 {
 		a.dkim, a.dkimResult = assess.Pass, "pass"
 	}
+}
+
+// spfCouldAlign tells whether a pass of MAIL FROM could speak for the author. What is wrong with
+// the DNS of another domain, which is of the sender's choosing, leaves nothing open.
+func (e *evaluation) spfCouldAlign() bool {
+	_, domain, _ := cutLast(e.message.from, "@")
+	d, err := assess.ParseDomain(domain)
+	return err == nil && couldAlign(d, e.message.author)
 }
 
 // write gives a chunk to the signatures.

@@ -45,7 +45,7 @@ func proven(t testing.TB) []letter {
 }
 
 // lying are letters of an attacker who has a host, a domain and a key of his own, and proves
-// nothing of what he claims (rows 7, 8 and 11).
+// nothing of what he claims (rows 7, 8, 11 and 12).
 func lying(t testing.TB) []letter {
 	attacker := at("203.0.113.7", "attack.example")
 	const bought = "any@attack.example"
@@ -68,6 +68,8 @@ func lying(t testing.TB) []letter {
 		{bought, compose("victims: admin@victim.example;", 13)},
 		{bought, compose("any@attack.example", 14, "From: admin@victim.example")},
 		{bought, compose("broken", 15)},
+		{"a@dead.example", signedBy(t, "dead.example", compose("a@dead.example", 17))}, // its DNS does not answer
+		{"a@dead.example", signedBy(t, "dead.example", compose("admin@victim.example", 18))},
 		{"admin@attack.example@victim.example", compose(`<"any@attack.example"@victim.example>`, 16)},
 	} {
 		list = append(list, letter{fmt.Sprint("spoof ", i), attacker, miltertest.Message{From: s.sender, To: []string{"info@own.example"}, Data: []byte(s.text)}, ""})
@@ -93,7 +95,7 @@ func TestLetters(t *testing.T) {
 				}
 			}
 		}
-		want := []int{7, 8, 11}
+		want := []int{7, 8, 11, 12}
 		if n := 0; l.proves != "" {
 			want = []int{2} // the attacker's own
 			if read, _ := fmt.Sscanf(l.name, "row %d", &n); read == 1 {
@@ -192,6 +194,35 @@ func TestSpoofsAnywhereChangeNothing(t *testing.T) {
 		among.deliver(letters...)
 		if diff := differ(among.rows(), alone.rows()); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// What our own users and hosts write teaches to whom, whatever they say and however often: of
+// whom they say they are it changes nothing (row 10).
+func TestOwnMailTeachesRecipientsAlone(t *testing.T) {
+	dns, honest, lies := officeDNS(t), proven(t), lying(t)
+	submitted, inside := at("198.51.100.77", "home.example"), at("10.1.2.3", "desk.own.example")
+	submitted.Login = "anna@own.example"
+	loopback := at("127.0.0.1", "localhost")
+	properties(t, func(t *testing.T, r *rand.Rand) {
+		letters := sequence(r, honest, 10)
+		alone, among := openOffice(t, dns), openOffice(t, dns)
+		alone.deliver(letters...)
+		for _, l := range sequence(r, append(lies, honest...), 20) {
+			l.peer = []miltertest.Peer{submitted, inside, loopback}[r.Intn(3)]
+			l.message.To = []string{"b@friend.example", "c@victim.example"}
+			letters = slices.Insert(letters, r.Intn(len(letters)+1), l)
+		}
+		among.deliver(letters...)
+		diff := differ(among.rows(), alone.rows())
+		for line := range strings.Lines(diff) {
+			if !strings.HasPrefix(line, "+ domain: 'friend.example' ") && !strings.HasPrefix(line, "+ assessment: friend.example ") {
+				t.Error(line)
+			}
+		}
+		if diff == "" {
+			t.Error("nothing was learned")
 		}
 	})
 }

@@ -51,7 +51,8 @@ func officeDNS(t testing.TB) *resolver.Resolver {
 	t.Helper()
 	key := `k._domainkey TXT "v=DKIM1; k=ed25519; p=` + base64.StdEncoding.EncodeToString(officeKey.Public().(ed25519.PublicKey)) + "\"\n"
 	const policy = "_dmarc TXT \"v=DMARC1; p=reject\"\n"
-	server, err := probetest.NewDNS(probetest.DNSConfig{Zones: []probetest.Zone{
+	failures := map[string]probetest.Failure{"dead.example *": probetest.ServFail, "_dmarc.dead.example *": probetest.ServFail, "k._domainkey.dead.example *": probetest.ServFail}
+	server, err := probetest.NewDNS(probetest.DNSConfig{Failures: failures, Zones: []probetest.Zone{
 		{Name: "victim.example", Records: "@ TXT \"v=spf1 ip4:192.0.2.10 ip4:192.0.2.11 -all\"\n" + key + policy},
 		{Name: "attack.example", Records: "@ TXT \"v=spf1 ip4:203.0.113.7 -all\"\nevil TXT \"v=spf1 ip4:203.0.113.7 -all\"\n" + policy},
 		{Name: "wide.example", Records: "@ TXT \"v=spf1 +all\"\n" + key},
