@@ -186,7 +186,7 @@ func TestJudgeSPF(t *testing.T) {
 	lost := factsOf().with(func(f *Facts) { f.SPF.Lookup = failed() })
 	authorised, not, silent := sender("198.51.100.1", none, good, none), sender("198.51.100.2", none, bad, none), sender("198.51.100.3", good, none, none)
 	judgeCases(t, SPF, Rules{}, []verdictCase{
-		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS look-ups of 10, 0 void of 2`},
+		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS look-ups of 10, 0 void of 2, ends in -all`},
 		{"record and host", ok, tallyOf(authorised), SupportYes, 2, 0, 0, "authorises it for MAIL FROM in 10 of 10 sessions"},
 		{"record and a bad host", ok, tallyOf(not), SupportNo, 1, 1, 0, ""},
 		{"the record does not make up for hosts", ok, tallyOf(authorised, authorised, authorised, not), SupportNo, 4, 1, 0, ""},

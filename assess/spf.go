@@ -59,6 +59,9 @@ func (f *Facts) spfRecord() Test {
 		t.Result, t.Detail = Fail, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5): join them into one", spf.Count)
 	case spf.Valid.Result == Pass:
 		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups)
+		if spf.Policy != "" {
+			t.Detail += ", ends in " + told(spf.Policy)
+		}
 	default:
 		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record is not valid")+": "+quoted(spf.Record)
 		if t.Result == Fail {
