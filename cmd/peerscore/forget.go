@@ -65,7 +65,7 @@ func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error 
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, config.Store.Path, config.storeOptions(a.logger(config)))
+	s, err := store.Open(ctx, config.Store.Path, config.storeOptions(nil)) // its errors are ours to tell
 	if err != nil {
 		return fail(exitUnavailable, "cannot write the database: %w", err)
 	}

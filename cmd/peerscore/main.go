@@ -81,9 +81,14 @@ type app struct {
 // run executes one command line and returns its exit status. An error is one line on standard
 // error that says what to do.
 func run(ctx context.Context, args []string, a *app) int {
+	out := &keeper{w: a.out}
+	a.out = out
 	root := a.command()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if out.err != nil { // a full disk behind `peerscore list >file`
+		err = fail(exitUnavailable, "cannot write the output: %w", out.err)
+	}
 	if err == nil {
 		return exitAnswered
 	}
@@ -96,6 +101,20 @@ func run(ctx context.Context, args []string, a *app) int {
 		fmt.Fprintf(a.err, "peerscore: %s\n", printable(f.Error()))
 	}
 	return f.status
+}
+
+// keeper keeps the first error of a writer, so that not every line has to look for it.
+type keeper struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	n, err := k.w.Write(p)
+	if k.err == nil {
+		k.err = err
+	}
+	return n, err
 }
 
 // errSilent ends a command whose output has said it all already.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -32,6 +34,9 @@ func TestOutOfReach(t *testing.T) {
 
 // An ordinary user has a database of their own, and is told of one that they may not read.
 func TestOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 && readable(systemStore) {
+		t.Skip("this user may read the database of the daemon")
+	}
 	folder := t.TempDir()
 	for _, path := range []string{filepath.Dir(folder), folder} {
 		if err := os.Chmod(path, 0o755); err != nil {
@@ -74,5 +79,33 @@ func TestOrdinaryUser(t *testing.T) {
 		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), tt.want) { // some of them fail
 			t.Errorf("%s %s: %s, want %s", tt.env, tt.args, out, tt.want)
 		}
+	}
+}
+
+// A database that another process keeps to itself costs one line, and the status that says so.
+func TestLocked(t *testing.T) {
+	t.Parallel() // it waits for the other process, for seconds
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s, err := store.Open(t.Context(), path, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Learn(t.Context(), "bank.example"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite3", path+"?_txlock=exclusive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx, err := other.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var out strings.Builder
+	status := run(t.Context(), []string{"--db", path, "forget", "bank.example"}, &app{console: console{out: &out, err: &out}})
+	if want := "peerscore: writing the database: database is locked\n"; status != exitUnavailable || out.String() != want {
+		t.Errorf("status %d, %q; want %q", status, out.String(), want)
 	}
 }

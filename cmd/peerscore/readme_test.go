@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What README.md tells people to type is understood, and the files that it names are there.
+func TestREADME(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("(?m)^    peerscore (.*)$|`peerscore ([^`]*)`").FindAllStringSubmatch(string(text), -1)
+	if len(commands) < 10 {
+		t.Errorf("only %d commands were found", len(commands))
+	}
+	for _, m := range commands {
+		line, _, _ := strings.Cut(m[1]+m[2], "#")
+		cmd, rest, err := (&app{}).command().Find(strings.Fields(line))
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err != nil {
+			t.Errorf("peerscore %s: %v", line, err)
+		}
+	}
+	for _, path := range regexp.MustCompile(`\bcontrib/[a-z0-9/.]*[a-z0-9]`).FindAllString(string(text), -1) {
+		if _, err := os.Stat("../../" + path); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, key := range regexp.MustCompile("`((?:milter|header|assess|dns|score|store|http|log)\\.[a-z_]+)").FindAllStringSubmatch(string(text), -1) {
+		if _, known := defaults[key[1]]; !known {
+			t.Errorf("there is no key %s", key[1])
+		}
+	}
+}
