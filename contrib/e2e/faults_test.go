@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -37,14 +38,19 @@ const (
 )
 
 var processFaults = []fault{
-
 	{"killed", killed, answerTime, some},
 	{"stopped", stopped, answerTime, most},
 	{"hung", hung, connectTimeout + commandTimeout + contentTimeout, some},
 	{"restarted", restarted, answerTime, some},
 	{"upgraded", upgraded, answerTime, some},
+}
+
+var storeFaults = []fault{
 	{"disk-full", diskFull, answerTime, lost},
 	{"locked", locked, answerTime, lost},
+	{"io-error", ioError, answerTime, lost},
+	{"read-only", readOnly, answerTime, lost},
+	{"corrupt", corrupt, answerTime, some},
 }
 
 var resolverFaults = []fault{
@@ -57,7 +63,7 @@ var resolverFaults = []fault{
 // TestFaults breaks peerscore and what it depends on in every way of security.md ("What must
 // survive") while 1,000 messages arrive, with further sessions held at each stage. The MTA
 // accepts and delivers every message once and in time, what peerscore acknowledged is stored,
-// and afterwards it writes again by itself. Two laboratories share the waiting.
+// and afterwards it writes again by itself. The laboratories share the waiting.
 func TestFaults(t *testing.T) {
 	names := newLab(t)
 	names.startDNS(faultZones())
@@ -66,6 +72,7 @@ func TestFaults(t *testing.T) {
 		faults               []fault
 	}{
 		{"process", "127.0.0.25", "8894", processFaults},
+		{"store", "127.0.0.29", "8897", storeFaults},
 		{"resolver", "127.0.0.28", "8896", resolverFaults},
 	} {
 		t.Run(lab.name, func(t *testing.T) {
@@ -91,22 +98,27 @@ func TestFaults(t *testing.T) {
 // faultZones give each fault a domain of its own, with any number of names below it.
 func faultZones() []zone {
 	zones := []zone{{name: ownDomain, records: "mx A " + receiver + "\n"}}
-	for _, f := range append(processFaults, resolverFaults...) {
+	for _, f := range slices.Concat(processFaults, storeFaults, resolverFaults) {
 		spf := fmt.Sprintf("TXT \"v=spf1 ip4:%s -all\"\n", trialSource)
 		zones = append(zones, zone{name: f.name + ".example", records: "@ " + spf + "* " + spf + "*.tarpit " + spf})
 	}
 	return append(zones, zone{name: "10.in-addr.arpa"})
 }
 
-// startFragile runs a daemon that can be broken: its database has a small disk of its own, its
-// program can be replaced, its name server is ours.
+// startFragile runs a daemon that can be broken: its database has a small disk of its own and
+// writes through iofault.c, its program can be replaced, its name server is ours.
 func (l *lab) startFragile(port string, n *nameServer) *daemon {
 	l.t.Helper()
 	l.run("", "mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", l.subdir("state"))
 	l.t.Cleanup(func() { l.run("", "umount", "-l", filepath.Join(l.dir, "state")) })
 	l.run("", "cp", os.Getenv(binary), filepath.Join(l.dir, "peerscore"))
-	return l.startDaemon("milter.listen = \"inet:"+port+"@127.0.0.1\"", "http.listen = \""+n.address+":8895\"",
+	shim := filepath.Join(l.dir, "iofault.so")
+	l.run("testdata", "gcc", "-shared", "-fPIC", "-o", shim, "iofault.c")
+	d := l.newDaemon("milter.listen = \"inet:"+port+"@127.0.0.1\"", "http.listen = \""+n.address+":8895\"",
 		"assess.enabled = false", fmt.Sprintf("dns.servers = [%q]", n.address))
+	d.program = []string{"env", "LD_PRELOAD=" + shim, "IOFAULT=" + filepath.Join(l.dir, "iofault"), filepath.Join(l.dir, "peerscore")}
+	d.start()
+	return d
 }
 
 func killed(r *trial) {
@@ -208,6 +220,39 @@ func locked(r *trial) {
 	unlock()
 	r.mail.Wait()
 	r.lost = r.notRecorded() - before
+}
+
+func ioError(r *trial)  { r.writesFail(syscall.EIO) }
+func readOnly(r *trial) { r.writesFail(syscall.EROFS) }
+
+func (r *trial) writesFail(reason syscall.Errno) {
+	before := r.notRecorded()
+	r.start()
+	r.after(200)
+	r.l.write(r.l.dir, "iofault", fmt.Sprint(int(reason)))
+	r.release()
+	r.after(700)
+	if err := os.Remove(filepath.Join(r.l.dir, "iofault")); err != nil {
+		r.l.t.Fatal(err)
+	}
+	r.mail.Wait()
+	r.lost = r.notRecorded() - before
+}
+
+// corrupt loses all that was stored, but not the file: it is set aside.
+func corrupt(r *trial) {
+	r.start()
+	r.after(200)
+	r.d.kill()
+	r.release()
+	r.lost = r.credited()
+	r.d.intrude("PRAGMA wal_checkpoint(TRUNCATE)")()
+	r.l.run("", "dd", "if=/dev/zero", "of="+r.d.db, "bs=4k", "seek=1", "count=8", "conv=notrunc")
+	r.after(500)
+	r.d.start()
+	if aside, _ := filepath.Glob(r.d.db + ".corrupt-*Z"); len(aside) != 1 {
+		r.errorf("set aside: %q", aside)
+	}
 }
 
 // silentResolver opens the breaker, for half a minute.
