@@ -16,18 +16,19 @@ import (
 // provider is one peer of the laboratory, with the truth about it. Number n has its MX hosts at
 // 10.1.n.1, 10.1.n.2, ... and sends from 10.2.n.1.
 type provider struct {
-	domain string
-	signed bool // its zone
-	bogus  bool
-	mx     []string // how each MX host is: good, self-signed, wrong-name, expired, revoked, plain, dead, postfix
-	null   bool     // null MX
-	tlsa   string   // match, mismatch, or none
-	spf    bool
-	dkim   bool // it signs what it sends
-	dmarc  bool
-	plain  bool   // it sends without TLS
-	silent bool   // it sends nothing: `assess` makes it known
-	ipv6   string // it may send from there too
+	domain  string
+	signed  bool // its zone
+	bogus   bool
+	mx      []string // how each MX host is: good, self-signed, wrong-name, expired, revoked, plain, dead, postfix
+	null    bool     // null MX
+	tlsa    string   // match, mismatch, or none
+	spf     bool
+	dkim    bool // it signs what it sends
+	dmarc   bool
+	plain   bool   // it sends without TLS
+	silent  bool   // it sends nothing: `assess` makes it known,
+	written bool   // or mail to it
+	ipv6    string // it may send from there too
 
 	stars    string // confidentiality/identity/integrity, "-" for none, "p" for partial
 	supports string // starttls x509 spf dkim dmarc dane dnssec: y, n, ? each
@@ -59,6 +60,8 @@ var providers = []provider{
 		stars: "0/3/0", supports: "n y y n n n n"},
 	{domain: "postfix.example", mx: []string{"postfix"}, spf: true, dkim: true, dmarc: true,
 		stars: "4/4.5/5", supports: "y y y y y n n"},
+	{domain: "written.example", mx: []string{"good"}, spf: true, dmarc: true, silent: true, written: true,
+		stars: "4/4/3", supports: "y y y n y n n"},
 	{domain: "nullmx.example", null: true, spf: true, dmarc: true, silent: true,
 		stars: "-p/4/2.5p", supports: "? ? y n y ? n"},
 	{domain: "bogus.example", signed: true, bogus: true, mx: []string{"good"}, spf: true, dmarc: true, silent: true,

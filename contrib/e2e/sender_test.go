@@ -74,6 +74,9 @@ func (l *lab) text(m message) string {
 	}
 	sel, domain, _ := strings.Cut(m.sign, " ")
 	signed := l.run("", "sh", "-c", fmt.Sprintf("dkimsign --hcanon %[1]s --bcanon %[1]s %[2]s %[3]s %[4]s < %[5]s", cmp.Or(m.canon, "simple"), sel, domain, filepath.Join(l.dir, "dkim/key.pem"), file))
+	if !strings.Contains(signed, "DKIM-Signature:") {
+		l.t.Fatalf("dkimpy does not sign %s: %s", m.id, signed)
+	}
 	return strings.ReplaceAll(signed, "\r\n", "\n")
 }
 
@@ -101,7 +104,7 @@ func (l *lab) trySend(m message) (string, error) {
 	}
 	args := []string{
 		"--server", server, "--port", "25", "--local-interface", m.source, "--helo", m.helo, "--timeout", "30",
-		"--from", reversePath, "--to", "user@" + ownDomain, "--data", "@" + file, "--suppress-data",
+		"--from", reversePath, "--to", m.recipient(), "--data", "@" + file, "--suppress-data",
 	}
 	if !m.plain {
 		args = append(args, "--tls")
