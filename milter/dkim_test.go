@@ -123,9 +123,9 @@ func TestDKIM(t *testing.T) {
 		{"s= is long", edit(ed, "s=ed", "s="+strings.Repeat("x.", 120)), nil, "fail permerror"},
 
 		{"100 names in h=", signed(t, base, "example.org", "ed", names(100, 10)), nil, "pass pass"},
-		{"101 names in h=", signed(t, base, "example.org", "ed", names(101, 10)), unasked, "unknown neutral"},
+		{"101 names in h=", signed(t, base, "example.org", "ed", names(101, 10)), nil, "unknown neutral"},
 		{"a field of 15 KiB", signed(t, base, "example.org", "ed", names(100, 145)), nil, "pass pass"},
-		{"a field of 17 KiB", signed(t, base, "example.org", "ed", names(100, 170)), unasked, "unknown neutral"},
+		{"a field of 17 KiB", signed(t, base, "example.org", "ed", names(100, 170)), nil, "unknown neutral"},
 
 		{"no key", ed, zone{key: nil}, "fail permerror"},
 		{"key not available", ed, zone{key: {"SERVFAIL"}}, "unknown temperror"},
