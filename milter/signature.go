@@ -139,12 +139,12 @@ func (s *signature) signedNames() []string {
 
 // ownsIdentity tells whether i= lies within the domain, in whatever case it is written.
 func (s *signature) ownsIdentity(domain string) bool {
-	_, host, found := cutLast(s.tags.compact("i"), "@")
 	if _, given := s.tags["i"]; !given {
 		return true
 	}
+	_, host, _ := cutLast(s.tags.compact("i"), "@") // without an at sign it is no identity
 	host = strings.ToLower(host)
-	return found && (host == domain || strings.HasSuffix(host, "."+domain))
+	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
 // id tells signatures apart, so that the replay of a message counts once. b= is not signed,
