@@ -164,22 +164,19 @@ func (d *daemon) passes(text string) (said []string) {
 	return said
 }
 
+var shownStars = regexp.MustCompile(`\b(?:confidentiality|identity|integrity)=[\d.]*[1-9]`)
+
 // checkScoreFields looks at the fields of ours that a delivered message carries: none where
-// score is empty, else one Peer-Score with these words in it, and bars beside stars only.
+// score is empty, else one Peer-Score with these words in it, and a bar for each of its stars.
 func (l *lab) checkScoreFields(id, text, score string) {
 	l.t.Helper()
 	fields := scoreFields.FindAllString(text, -1)
 	for i, f := range fields {
 		fields[i] = strings.Join(strings.Fields(f), " ")
 	}
-	want := 0
 	switch {
-	case strings.Contains(score, "confidentiality="):
-		want = 4
-	case score != "":
-		want = 1
-	}
-	if len(fields) != want || want > 0 && !strings.Contains(fields[0], score) {
-		l.t.Errorf("%s carries %d score fields, want %d with %q:\n%s", id, len(fields), want, score, strings.Join(fields, "\n"))
+	case score == "" && len(fields) == 0:
+	case score == "" || len(fields) == 0 || !strings.Contains(fields[0], score) || len(fields) != 1+len(shownStars.FindAllString(fields[0], -1)):
+		l.t.Errorf("%s carries %d score fields, want %q and its bars:\n%s", id, len(fields), score, strings.Join(fields, "\n"))
 	}
 }

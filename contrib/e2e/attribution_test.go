@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Where the peers of TestAttribution send from.
+const (
+	victimHost   = "10.5.0.1"
+	secondHost   = "10.5.0.2" // bücher.example, and client.example through its provider
+	exchangeHost = "10.5.0.3" // the MX host of exchange.example, which its SPF leaves out
+	namedHost    = "10.5.0.4" // mail.named.example, without SPF or DKIM
+	forwardHost  = "10.5.0.5"
+	attackHost   = "10.5.0.6"
+)
+
+// attributionZones are the peers. All signatures are made with one key.
+func attributionZones(key string) []zone {
+	spf := func(terms string) string { return "@ TXT \"v=spf1 " + terms + "\"\n" }
+	return []zone{
+		{name: ownDomain, records: "mx A " + receiver + "\n" + key},
+		{name: "victim.example", records: key + spf("ip4:"+victimHost+" -all") + "_dmarc TXT \"v=DMARC1; p=reject\"\n"},
+		{name: "xn--bcher-kva.example", records: key + spf("ip4:"+secondHost+" -all")},
+		{name: "client.example", records: key + spf("include:esp.example -all")},
+		{name: "esp.example", records: key + spf("ip4:"+secondHost+" -all")},
+		{name: "exchange.example", records: spf("-all") + "@ MX 10 mx\nmx A " + exchangeHost + "\n"},
+		{name: "named.example", records: "mail A " + namedHost + "\n"},
+		{name: "forwarder.example", records: key + spf("ip4:"+forwardHost+" -all")},
+		{name: "attack.example", records: key + spf("ip4:"+attackHost+" -all")},
+		{name: "everybody.example", records: key + spf("+all")},
+		{name: "10.in-addr.arpa", records: "4.0.5 PTR mail.named.example.\n"},
+	}
+}
+
+// letter is one message of TestAttribution.
+type letter struct {
+	id     string
+	source string
+	m      message
+	change func(string) string // on its way here, once it is signed
+	row    string
+	score  string // part of Peer-Score; "" for no such field
+}
+
+func attributionLetters() []letter {
+	signed := func(from, mailFrom string) message {
+		_, domain, _ := strings.Cut(from, "@")
+		return message{from: from, mailFrom: mailFrom, sign: selector + " " + domain}
+	}
+	by := func(signer string, m message) message { m.sign = selector + " " + signer; return m }
+	add := func(header string, m message) message { m.header += header; return m }
+	footer := func(text string) string { return text + "-- \nto unsubscribe, see below\n" }
+	subject := func(text string) string { return strings.Replace(text, "Subject: ", "Subject: [list]", 1) }
+	const (
+		victim = "ceo@victim.example"
+		bounce = "bounce@attack.example"
+		spoof  = "domain=victim.example; status=unauthenticated"
+		nobody = "status=no-identity"
+		list   = "List-Id: <list.forwarder.example>\n"
+	)
+	return []letter{
+		{"signed", victimHost, signed(victim, ""), nil, "1", "domain=victim.example; status=pending"},
+		{"unsigned", victimHost, message{from: victim}, nil, "2", "domain=victim.example"},
+		{"idn-a-label", secondHost, signed("info@xn--bcher-kva.example", ""), nil, "1", "domain=xn--bcher-kva.example"},
+		{"idn-u-label", secondHost, by("xn--bcher-kva.example", message{from: "info@bücher.example", mailFrom: "info@xn--bcher-kva.example"}), nil, "1", "domain=xn--bcher-kva.example"},
+		{"forwarded", forwardHost, signed(victim, ""), nil, "3", "domain=victim.example"},
+		{"srs", forwardHost, signed(victim, "SRS0=HHH=TT=victim.example=ceo@forwarder.example"), nil, "3", "domain=victim.example"},
+		{"list-intact", forwardHost, add(list, signed(victim, "list-bounces@forwarder.example")), nil, "3", "domain=victim.example"},
+		{"list-broken", forwardHost, add(list, signed(victim, "list-bounces@forwarder.example")), footer, "7", spoof},
+		{"list-subject", forwardHost, add(list, signed(victim, "list-bounces@forwarder.example")), subject, "7", spoof},
+		{"list-of-its-own", forwardHost, add(list, signed("list@forwarder.example", "list-bounces@forwarder.example")), nil, "1", "domain=forwarder.example"},
+		{"esp-spf", secondHost, message{from: "news@client.example"}, nil, "2", "domain=client.example"},
+		{"esp-own-path", secondHost, signed("news@client.example", "bounce@esp.example"), nil, "3", "domain=client.example"},
+		{"esp-signs-for-itself", secondHost, by("esp.example", message{from: "news@victim.example", mailFrom: "bounce@esp.example"}), nil, "7", spoof},
+		{"replayed", attackHost, signed(victim, bounce), nil, "3", "domain=victim.example"},
+		{"bounce-signed", victimHost, signed(victim, "<>"), nil, "9", "domain=victim.example"},
+		{"bounce-bare", victimHost, message{from: victim, mailFrom: "<>"}, nil, "7", spoof},
+		{"exchange", exchangeHost, message{from: "info@exchange.example"}, nil, "5", "domain=exchange.example; proof=mx; confidentiality=unknown; identity=3"},
+		{"named", namedHost, message{from: "info@named.example", helo: "mail.named.example"}, nil, "6", "domain=named.example"},
+		{"named-elsewhere", attackHost, message{from: "info@named.example", helo: "mail.named.example", mailFrom: "<>"}, nil, "7", "domain=named.example; status=unauthenticated"},
+		{"everybody", attackHost, message{from: "info@everybody.example"}, nil, "7", "domain=everybody.example; status=unauthenticated"},
+		{"everybody-signed", attackHost, signed("info@everybody.example", ""), nil, "14", "domain=everybody.example"},
+		{"own-from-outside", attackHost, message{from: "boss@" + ownDomain, mailFrom: bounce}, nil, "11", "domain=" + ownDomain + "; status=unauthenticated"},
+		{"own-proven", attackHost, signed("boss@"+ownDomain, bounce), nil, "11", "domain=" + ownDomain + "; status=unknown"},
+		{"own-from-inside", "127.0.0.1", message{from: "boss@" + ownDomain}, nil, "10", ""},
+
+		{"spoof", attackHost, message{from: victim}, nil, "7", spoof},
+		{"spoof-own-path", attackHost, message{from: victim, mailFrom: bounce}, nil, "7", spoof},
+		{"spoof-signed", attackHost, by("attack.example", message{from: victim, mailFrom: bounce}), nil, "7", spoof},
+		{"spoof-subdomain", attackHost, message{from: victim, mailFrom: "x@nowhere.victim.example"}, nil, "7", spoof},
+		{"tampered", attackHost, signed(victim, bounce), footer, "7", spoof},
+		{"quoted", attackHost, message{from: `<"admin@victim.example"@attack.example>`, mailFrom: bounce}, nil, "2", "domain=attack.example"},
+		{"display-name", attackHost, message{from: `"ceo@victim.example" <x@attack.example>`, mailFrom: bounce}, nil, "2", "domain=attack.example"},
+		{"two-from", attackHost, add("From: "+victim+"\n", message{from: "x@attack.example", mailFrom: bounce}), nil, "8", nobody},
+		{"two-mailboxes", attackHost, message{from: "x@attack.example, " + victim, mailFrom: bounce}, nil, "8", nobody},
+		{"group", attackHost, message{from: "victims: " + victim + ";", mailFrom: bounce}, nil, "8", nobody},
+		{"route", attackHost, message{from: "<@attack.example:" + victim + ">", mailFrom: bounce}, nil, "8", nobody},
+		{"behind", attackHost, message{from: "<x@attack.example>" + victim, mailFrom: bounce}, nil, "8", nobody},
+		{"literal", attackHost, message{from: "ceo@[10.5.0.1]", mailFrom: bounce}, nil, "8", nobody},
+	}
+}
+
+// TestAttribution sends what attribution.md tells apart through a real Postfix: spoofs,
+// forwarders, SRS, lists, providers that send for others, bounces, replays, our own domain from
+// outside. What each message is worth is in the log and on the message; what all of them left
+// is in the record. The unit and property tests of milter and cmd/peerscore have more spellings.
+func TestAttribution(t *testing.T) {
+	l := newLab(t)
+	zones := attributionZones(l.newDKIMKey())
+	l.startDNS(zones)
+	var names []string
+	for _, z := range zones {
+		names = append(names, fmt.Sprintf("%q", z.name))
+	}
+	// The daemon probes nobody, so that no score comes in between; the operator has one probed.
+	d := l.startDaemon("assess.deny_domains = [" + strings.Join(names, ", ") + "]")
+	l.write(l.dir, "probe.toml", fmt.Sprintf("store.path = %q\nassess.allow_networks = [\"10.0.0.0/8\"]\n", d.db))
+	if out, err := l.try("", d.program[0], "assess", "--config", l.dir+"/probe.toml", "exchange.example"); err != nil {
+		t.Fatalf("assess exchange.example: %v\n%s", err, out)
+	}
+	p := l.startPostfix("postfix", receiver, []string{l.documented(milterInet), "smtputf8_enable = no", "strict_rfc821_envelopes = no"})
+	letters := attributionLetters()
+	for _, x := range letters {
+		x.m.id, x.m.source = x.id, x.source
+		helo := x.m.helo
+		if helo == "" {
+			helo = "mail.of." + x.id + ".example"
+		}
+		text := l.text(x.m)
+		if x.change != nil {
+			text = x.change(text)
+		}
+		l.converse(receiver+":25", x.source, helo, func(c *client) error { return c.mail(x.m, text, onwards) })
+	}
+	l.waitFor("delivery", func() bool { return len(p.arrivals()) == len(letters) })
+	mail := p.delivered()
+	for _, x := range letters {
+		if got, want := d.passes(mail[x.id]), "row="+x.row+" client="+x.source+" tls=none"; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: the daemon saw %q, want %q", x.id, got, want)
+		}
+		l.checkScoreFields(x.id, mail[x.id], x.score)
+	}
+	l.checkCredits(d)
+}
+
+// checkCredits holds what all letters left against what they entitle to, test by test.
+func (l *lab) checkCredits(d *daemon) {
+	l.t.Helper()
+	want := map[string]string{
+		// signed, unsigned; forwarded, srs, list-intact, replayed and bounce-signed are relayed
+		"victim.example":        "7 sessions, 9 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail",
+		"xn--bcher-kva.example": "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim 10.5.0.2 pass",
+		"client.example":        "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim relayed pass, 10.5.0.2 fail",
+		"exchange.example":      "1 sessions, 0 unauthenticated; starttls 10.5.0.3 fail; spf 10.5.0.3 fail; dkim 10.5.0.3 fail",
+		"named.example":         "1 sessions, 1 unauthenticated; starttls 10.5.0.4 unknown; spf 10.5.0.4 unknown; dkim 10.5.0.4 unknown",
+		"forwarder.example":     "1 sessions, 0 unauthenticated; starttls 10.5.0.5 fail; spf 10.5.0.5 pass; dkim 10.5.0.5 pass",
+		"attack.example":        "2 sessions, 0 unauthenticated; starttls 10.5.0.6 fail; spf 10.5.0.6 pass; dkim 10.5.0.6 fail",
+		"everybody.example":     "1 sessions, 0 unauthenticated; dkim relayed pass",
+	}
+	for domain, want := range want {
+		var got string
+		for range 20 { // the counter of the unauthenticated is written a while later
+			if got = l.credits(d, domain); got == want {
+				break
+			}
+			l.run("", "sleep", "0.5")
+		}
+		if got != want {
+			l.t.Errorf("%s: %s\nwant %s", domain, got, want)
+		}
+	}
+	for _, domain := range []string{ownDomain, "esp.example"} {
+		if _, err := d.tryShow(domain); err == nil {
+			l.t.Errorf("%s is known", domain)
+		}
+	}
+}
+
+// credits is what the sessions of a domain show, from its JSON.
+func (l *lab) credits(d *daemon, domain string) string {
+	l.t.Helper()
+	out, err := d.cli("show", "--json", domain)
+	if err != nil {
+		return err.Error()
+	}
+	var shown struct {
+		Standards map[string]struct {
+			Tests []struct{ Subject, Direction, Result string }
+		}
+		Sessions struct{ Credited, Unauthenticated int }
+	}
+	if err := json.Unmarshal([]byte(out), &shown); err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("%d sessions, %d unauthenticated", shown.Sessions.Credited, shown.Sessions.Unauthenticated)
+	for _, standard := range []string{"starttls", "spf", "dkim"} {
+		var results []string
+		for _, t := range shown.Standards[standard].Tests {
+			if t.Direction == "outbound" {
+				results = append(results, t.Subject+" "+t.Result)
+			}
+		}
+		if results != nil {
+			text += "; " + standard + " " + strings.Join(results, ", ")
+		}
+	}
+	return text
+}
