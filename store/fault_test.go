@@ -49,6 +49,7 @@ func TestFaults(t *testing.T) {
 		{"disk full", diskFull, sqlite3.ErrFull},
 		{"I/O error", ioError, sqlite3.ErrIoErr},
 		{"locked by another process", locked, sqlite3.ErrBusy},
+		{"read-only", readOnly, sqlite3.ErrReadonly},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -98,6 +99,15 @@ func ioError(t *testing.T, s *Store) (end func()) {
 	limit.Cur = 300_000
 	check(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 	return end
+}
+
+func readOnly(t *testing.T, s *Store) (end func()) {
+	set := func(value string) {
+		_, err := s.writer.file.conn.ExecContext(t.Context(), "PRAGMA query_only = "+value) // in no transaction: none can begin
+		check(t, err)
+	}
+	set("on")
+	return func() { set("off") }
 }
 
 func locked(t *testing.T, s *Store) (end func()) {

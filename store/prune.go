@@ -17,6 +17,8 @@ const (
 	dialogueAge  = 30 * day // dialogues with MX addresses; their results serve for 7 days
 	runAge       = 7 * day  // runs of organisations; the budget asks for one day
 	pruneDomains = 1000     // in one transaction, so that observations do not wait long
+
+	clockLeap = 7 // days since the last pruning after which the clock may be wrong
 )
 
 // Prune applies the retention rules as of now: sessions, selectors and counts of messages
@@ -56,6 +58,8 @@ func (t *tx) prune(from, to int64, now time.Time, window, keep time.Duration) er
 		{"DELETE FROM signature WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", sinceDay},
 		{"DELETE FROM unauthenticated WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", sinceDay},
 		{"DELETE FROM selector WHERE domain_id BETWEEN ?1 AND ?2 AND last_seen < ?3", since},
+		// A clock that was ahead put the next run off for as long.
+		{"UPDATE domain SET due = ?3 WHERE id BETWEEN ?1 AND ?2 AND assessed > ?3 AND due > assessed", stamp(now)},
 		{`DELETE FROM assessment WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3
 			AND id < (SELECT max(id) FROM assessment later WHERE later.domain_id = assessment.domain_id)`, stamp(now.Add(-keep))},
 		{`DELETE FROM facts WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3 AND NOT EXISTS (SELECT 1 FROM assessment WHERE facts_id = facts.id)
@@ -76,23 +80,44 @@ func (t *tx) pruneRest(now time.Time) error {
 		{"DELETE FROM mx_address WHERE at < ?", stamp(now.Add(-dialogueAge))},
 		{"DELETE FROM run WHERE begun < ?", stamp(now.Add(-runAge))},
 		{"DELETE FROM network WHERE day < ?", now.Add(-2 * day).UTC().Format(time.DateOnly)}, // the day may be a local one
-		{"INSERT INTO memo (name, value) VALUES ('pruned', ?) ON CONFLICT DO UPDATE SET value = excluded.value", dayOf(now)},
 	} {
 		if _, err := t.exec(step.query, step.limit); err != nil {
 			return err
 		}
 	}
 	t.domains, t.grown = -1, true // another process may have added some
-	return nil
+	return t.note("pruned", dayOf(now))
 }
 
-// pruneDaily prunes unless that was done today.
+// pruneDaily prunes unless that was done today. Where the last time is more than a week ago
+// the clock may have leapt, and what is pruned does not come back: that waits for another day.
 func (s *Store) pruneDaily(ctx context.Context) error {
-	var pruned int64
-	err := s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(value), 0) FROM memo WHERE name = 'pruned'").Scan(&pruned)
-	if now := s.now(); err == nil && pruned != dayOf(now) {
-		err = s.Prune(ctx, now)
+	now := s.now()
+	pruned, err := s.memoDay(ctx, "pruned")
+	if err != nil || pruned == dayOf(now) {
+		return err
 	}
+	if pruned > 0 && dayOf(now)-pruned > clockLeap {
+		leapt, err := s.memoDay(ctx, "leapt")
+		if err != nil || leapt == dayOf(now) {
+			return err
+		}
+		if since := dayOf(now) - leapt; since < 0 || since > clockLeap {
+			s.log.Warn("nothing was pruned for long; unless the clock is set back that is done tomorrow", "days", dayOf(now)-pruned, "clock", now)
+			return s.write(ctx, func(t *tx) error { return t.note("leapt", dayOf(now)) })
+		}
+	}
+	return s.Prune(ctx, now)
+}
+
+// memoDay is a day that was noted, 0 where none was.
+func (s *Store) memoDay(ctx context.Context, name string) (noted int64, err error) {
+	err = s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(value), 0) FROM memo WHERE name = ?", name).Scan(&noted)
+	return noted, err
+}
+
+func (t *tx) note(name string, value int64) error {
+	_, err := t.exec("INSERT INTO memo (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 	return err
 }
 

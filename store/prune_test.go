@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -134,5 +136,46 @@ func TestPruneDaily(t *testing.T) {
 		if got := s.Counters().Commits; got != c.commits {
 			t.Errorf("after %s: %d commits, want %d", c.after, got, c.commits)
 		}
+	}
+}
+
+// A clock that leaps ahead by years, and is set right within the day, loses nothing that was
+// acknowledged, and puts no probe off.
+func TestClockLeaps(t *testing.T) {
+	var log bytes.Buffer
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	addAll(t, s, observe("a.example", "192.0.2.1"), observe("a.example", "", relayed("one")))
+	check(t, s.pruneDaily(t.Context()))
+
+	leap := noon.AddDate(12, 0, 0)
+	for _, after := range []time.Duration{0, time.Hour, 11 * time.Hour} {
+		now.Time = leap.Add(after)
+		check(t, s.pruneDaily(t.Context()))
+		addAll(t, s, observe("a.example", "192.0.2.2", at(now.Time)))
+		check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.Time)))
+		check(t, s.Postpone(t.Context(), "a.example", now.Add(7*day)))
+	}
+	if text := log.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "nothing was pruned for long") {
+		t.Errorf("log:\n%s", text)
+	}
+	now.Time = noon.Add(12 * time.Hour)
+	check(t, s.pruneDaily(t.Context()))
+	if got := tally(t, s, "a.example").Credited(); got != 5 {
+		t.Errorf("%d sessions", got)
+	}
+	if got := due(t, s, now.Time, 10); len(got) != 1 {
+		t.Errorf("due: %v", got)
+	}
+
+	now.Time = noon.AddDate(1, 0, 0) // the daemon was off for a year
+	for _, want := range []int{5, 3} {
+		check(t, s.pruneDaily(t.Context()))
+		var sessions int
+		check(t, s.read.Load().QueryRow("SELECT sum(sessions) FROM tally").Scan(&sessions))
+		if sessions != want {
+			t.Errorf("%d sessions are stored, want %d", sessions, want)
+		}
+		now.Time = now.Add(day)
 	}
 }

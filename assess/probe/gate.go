@@ -136,7 +136,11 @@ func (g *gate) dayIsFull(network netip.Prefix, until time.Time) string {
 func (g *gate) remembered(records []assess.HostRecord, name string) (assess.SMTPFacts, bool) {
 	for _, own := range []bool{true, false} {
 		for _, r := range records {
-			if own != (r.Session.ServerName == name) || !g.now().Before(r.NotBefore) || !own && !speaksFor(r.Session, name) {
+			rest := r.NotBefore.Sub(g.now())
+			if rest > sessionKeep+time.Hour { // a clock that was ahead wrote it
+				continue
+			}
+			if own != (r.Session.ServerName == name) || rest <= 0 || !own && !speaksFor(r.Session, name) {
 				continue
 			}
 			if r.Session.Outcome == assess.TLSUnknown {

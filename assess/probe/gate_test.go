@@ -60,6 +60,7 @@ func TestGateIntervals(t *testing.T) {
 	const h = time.Hour
 	good, alone, silent := answered(both), answered(only), stuck(stageGreeting, problemTimeout)
 	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = stageEHLO, assess.TLSNotOffered }
+	ahead := func(f *assess.SMTPFacts) { good(f); f.At = f.At.AddDate(12, 0, 0) }
 	type visit struct {
 		after time.Duration
 		name  string
@@ -81,6 +82,7 @@ func TestGateIntervals(t *testing.T) {
 		{"under any name", []visit{{0, "a", silent, true}, {h, "b", silent, false}, {5 * h, "b", silent, true}, {6 * h, "a", silent, false}, {18*h - 1, "c", silent, false}}},
 		{"also in the handshake", []visit{{0, "a", stuck(stageHandshake, problemTimeout), true}, {h, "b", good, false}}},
 		{"a success ends the row", []visit{{0, "a", silent, true}, {6 * h, "a", good, true}, {168 * h, "a", silent, true}, {6 * h, "a", silent, true}}},
+		{"a clock that was ahead", []visit{{0, "a", ahead, true}, {h, "a", good, true}, {h, "a", good, false}}},
 		{"a chain past our limits is that name's", []visit{{0, "a", stuck(stageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
