@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,5 +211,68 @@ func TestAFailingJobUndoesItselfOnly(t *testing.T) {
 	}
 	if c := s.Counters(); c.Commits != 1 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// resumeAsChild opens a file that may only be read, and tells how writing goes before and after
+// that changes.
+func resumeAsChild(args []string) error {
+	if os.Geteuid() == 0 {
+		return errors.New("root can write everywhere")
+	}
+	path, now, ctx := args[0], &clock{noon}, context.Background()
+	allow := func(mode os.FileMode) error {
+		var errs []error
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			errs = append(errs, os.Chmod(path+suffix, mode))
+		}
+		return errors.Join(errs...)
+	}
+	s, err := Open(ctx, path, Options{})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.AddObservation(ctx, observe("a.example", "192.0.2.1")), s.Close(), allow(0o444)); err != nil {
+		return err
+	}
+	if s, err = Open(ctx, path, Options{Now: now.now, SetAside: true, Logger: slog.New(slog.NewTextHandler(os.Stdout, nil))}); err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, mode := range []os.FileMode{0o444, 0o644, 0o644} {
+		if err := allow(mode); err != nil {
+			return err
+		}
+		now.Time = now.Add(reopenEvery)
+		err := s.AddObservation(ctx, observe("a.example", "192.0.2.1"))
+		e, readError := s.Evidence(ctx, "a.example", noon, assess.DefaultWindow)
+		fmt.Println(e.Tally.Credited(), readError, err)
+	}
+	return nil
+}
+
+// A file system that was read-only when the daemon started is written once it no longer is.
+func TestWritingResumesByItself(t *testing.T) {
+	const nobody = 65534
+	folder := publicFolder(t)
+	cmd := exec.Command(copyOf(t, os.Args[0], 0o755), filepath.Join(folder, "peerscore.db"))
+	cmd.Env = append(os.Environ(), "PEERSCORE_STORE_CHILD=resume")
+	if os.Geteuid() == 0 {
+		check(t, os.Chown(folder, nobody, nobody))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := cmd.CombinedOutput()
+	check(t, err)
+	var got []string
+	for line := range strings.Lines(string(out)) {
+		if _, message, found := strings.Cut(line, "msg="); found {
+			line = strings.SplitN(message, " file=", 2)[0] + "\n"
+		}
+		got = append(got, line)
+	}
+	const lost = "1 <nil> writing the database: attempt to write a readonly database\n"
+	want := []string{"\"the database cannot be written; observations are lost until it can\"\n", lost, lost, "\"the database is written again\"\n", "2 <nil> <nil>\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
 	}
 }

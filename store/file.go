@@ -207,6 +207,12 @@ func isCorrupt(err error) bool {
 		errors.As(err, &failure) && (failure.Code == sqlite3.ErrCorrupt || failure.Code == sqlite3.ErrNotADB)
 }
 
+// isReadOnly also holds for a file that was closed and could not be opened again.
+func isReadOnly(err error) bool {
+	var failure sqlite3.Error
+	return errors.Is(err, sql.ErrConnDone) || errors.As(err, &failure) && failure.Code == sqlite3.ErrReadonly
+}
+
 // setAside renames the file, if it is there, and what SQLite keeps beside it, never over another file.
 func (s *Store) setAside(cause error) error {
 	if _, err := os.Lstat(s.path); errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,8 @@ import (
 const (
 	maxPending = 1024            // jobs that wait for the writer; the milter has 500 sessions
 	flushEvery = 5 * time.Second // counts of messages without proof wait so long at most
+
+	reopenEvery = 10 * time.Second // a file that was opened for reading only is tried again
 )
 
 // writer owns the connection that writes. Whatever is pending when one transaction ends goes
@@ -26,6 +28,8 @@ type writer struct {
 
 	domains int   // rows in table domain; -1: not counted
 	failing error // why the last transaction failed, nil if it did not
+
+	reopened time.Time // when reopen tried last
 }
 
 // job is one observation, or else one function of the transaction.
@@ -130,6 +134,9 @@ func (w *writer) commit(jobs []job) {
 		err = fmt.Errorf("writing the database: %w", err)
 	}
 	w.account(jobs, err)
+	if isReadOnly(err) {
+		w.reopen()
+	}
 	for i, j := range jobs {
 		if err != nil {
 			j.done <- err
@@ -204,8 +211,28 @@ func (w *writer) replace(cause error) {
 		w.log.Error("no new database could be begun", "file", w.path, "error", err.Error())
 		return
 	}
+	w.change(f)
+}
+
+// reopen takes the file again: what SQLite could only open for reading, on a file system that
+// was read-only then, it never writes. The old connections go first, for they share that
+// knowledge with new ones.
+func (w *writer) reopen() {
+	now := w.now()
+	if now.Sub(w.reopened) < reopenEvery {
+		return
+	}
+	w.reopened = now
+	_ = w.file.close()
+	if f, err := openFile(context.Background(), w.path); err == nil {
+		w.change(f)
+	}
+}
+
+// change goes on with another file; how the old one closes tells nothing any more.
+func (w *writer) change(f *file) {
 	old := w.file
 	w.file, w.domains = f, -1
 	w.read.Store(f.read)
-	_ = old.close() // it is corrupt: there is nothing to learn from how it closes
+	_ = old.close()
 }
