@@ -100,7 +100,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	grouped.Milter.SocketMode, grouped.Milter.SocketGroup = 0o620, group.Name
 	for name, config := range map[string]Config{
 		"lab.toml": config, "web.toml": web, "other.toml": other, "distrust.toml": distrust,
-		"passive.toml": passive, "deny.toml": deny, "group.toml": grouped,
+		"passive.toml": passive, "deny.toml": deny, "grouped.toml": grouped,
 	} {
 		var text bytes.Buffer
 		if err := (&app{console: console{out: &text}}).writeConfig(config); err != nil {
