@@ -2,13 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"peerscore/milter/miltertest"
+	"peerscore/store"
 )
 
 // planted is in everything that must not be kept: local parts, names of people, logins,
@@ -65,14 +71,54 @@ func TestNothingPersonalIsKept(t *testing.T) {
 	if text := fmt.Sprint(fields); strings.Contains(text, planted) || !strings.Contains(text, "smtp.mailfrom=victim.example") {
 		t.Error(text)
 	}
-	log := o.log.String()
+	text := o.log.String()
 	for _, needed := range []string{`"row":1,`, `"row":2,`, `"row":3,`, `"row":7,`, `"row":8,`, `"row":10,`, "an observation is lost"} {
-		if !strings.Contains(log, needed) {
+		if !strings.Contains(text, needed) {
 			t.Errorf("the log lacks %s", needed)
 		}
 	}
-	if strings.Contains(log, planted) {
-		t.Error(log)
+	if strings.Contains(text, planted) {
+		t.Error(text)
+	}
+}
+
+// The same of the daemon as it is started, down to what go-milter says on the standard logger.
+func TestDaemonKeepsNothingPersonal(t *testing.T) {
+	dir := t.TempDir()
+	o := &office{t: t, path: filepath.Join(dir, "peerscore.db"), socket: filepath.Join(dir, "milter"), log: &bytes.Buffer{}}
+	config := defaultConfig()
+	if err := config.parse(fmt.Sprintf("[milter]\nlisten = \"unix:%s\"\nown_domains = [\"own.example\"]\n[header]\nauthentication_results = true\n"+
+		"[assess]\nenabled = false\n[store]\npath = %q\n[dns]\nservers = [%q]\n", o.socket, o.path, officeDNS(t).Servers()[0])); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	d, err := newDaemon(ctx, config, newLogger(&oneAtATime{w: o.log}, config.Log, &slog.LevelVar{}), surroundings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.SetOutput(os.Stderr)
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.run(ctx) }()
+	fields := fmt.Sprint(o.deliver(secrets(t)...))
+	for _, err := d.store.Peer(ctx, "friend.example"); err != nil; _, err = d.store.Peer(ctx, "friend.example") {
+		if !errors.Is(err, store.ErrUnknownDomain) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	log.Print("panic handling command")
+	stop()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	look(t, o, "afterwards")
+	text := o.log.String()
+	if strings.Contains(text+fields, planted) {
+		t.Error(text, fields)
+	}
+	if !strings.Contains(text, "row=10") || !strings.Contains(text, `msg=go-milter text="panic handling command"`) {
+		t.Error(text)
 	}
 }
 
