@@ -57,6 +57,7 @@ func TestParse(t *testing.T) {
 		{"v=DMARC1; p=reject; psd=maybe", Applied, `psd="maybe": not y, n or u`, ok},
 		{"v=DMARC1; p=reject; fo=0:x", Applied, `fo="0:x": not 0 or 1, d and s`, ok},
 		{"v=DMARC1; p=reject; rua=bogus", Applied, `rua: "bogus": not a URI`, ok},
+		{"v=DMARC1; p=reject; rua=a@example.com", Applied, `rua: "a@example.com": not a URI: it lacks the mailto: in front`, ok},
 		{"v=DMARC1; p=reject; rua=mailto:a@example.com,", Applied, `rua: "": not a URI`, ok},
 		{"v=DMARC1; p=reject; ruf=", Applied, `ruf: "": not a URI`, ok},
 		// No valid p, or an invalid sp or np (section 4.10.1).

@@ -21,8 +21,9 @@ func (u ReportURI) Host() string {
 }
 
 var (
-	errURI  = errors.New("not a URI")
-	errSize = errors.New("not a size")
+	errURI    = errors.New("not a URI")
+	errScheme = fmt.Errorf("%w: it lacks the mailto: in front", errURI)
+	errSize   = errors.New("not a size")
 )
 
 // parseReportURI reads one element of a dmarc-urilist:
@@ -33,7 +34,11 @@ var (
 func parseReportURI(s string) (ReportURI, error) {
 	var u ReportURI
 	uri, size, sized := strings.Cut(s, "!")
-	if !validURI(uri) {
+	switch {
+	case validURI(uri):
+	case strings.Contains(uri, "@") && !strings.Contains(uri, ":") && validURI("mailto:"+uri):
+		return u, fmt.Errorf("%+.*q: %w", maxQuoted, s, errScheme)
+	default:
 		return u, fmt.Errorf("%+.*q: %w", maxQuoted, s, errURI)
 	}
 	u.URI = uri

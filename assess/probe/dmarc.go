@@ -3,6 +3,8 @@ package probe
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"peerscore/assess"
 	"peerscore/assess/dmarc"
@@ -23,6 +25,9 @@ func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
 		if step.Records > 1 {
 			f.DMARC.Warnings = append(f.DMARC.Warnings, fmt.Sprintf("%d DMARC records at %s: all of them are ignored", step.Records, name(step.Domain)))
 		}
+		if i := slices.IndexFunc(step.TXT, looksLikeDMARC); i >= 0 && step.Records == 0 {
+			f.DMARC.Warnings = append(f.DMARC.Warnings, fmt.Sprintf("%+.80q at %s is no DMARC record: one begins with v=DMARC1;", step.TXT[i], name(step.Domain)))
+		}
 	}
 	f.DMARC.Organisational = found.Organisational
 	f.DMARC.Valid = dmarcCheck(found)
@@ -38,6 +43,11 @@ func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
 			f.DMARC.Reports = append(f.DMARC.Reports, uri.URI)
 		}
 	}
+}
+
+// looksLikeDMARC tells whether a TXT record was surely meant to be a DMARC record.
+func looksLikeDMARC(txt string) bool {
+	return strings.Contains(strings.ToLower(txt[:min(len(txt), 40)]), "dmarc1")
 }
 
 // exists tells whether the domain exists (RFC 9989 §3.2.13), as its MX look-up has it.

@@ -28,6 +28,7 @@ func TestDMARC(t *testing.T) {
 	zone("two.example", `_dmarc TXT "v=DMARC1; p=reject"`, `_dmarc TXT "v=DMARC1; p=none"`)
 	zone("other.example", `_dmarc TXT "hello"`, `_dmarc TXT "v=DMARC1; p=reject`+rua+`"`)
 	zone("empty.example", "@ A 192.0.2.1")
+	zone("version.example", `_dmarc TXT "v=dmarc1; p=reject"`)
 	zone("alias.example", "_dmarc CNAME _dmarc.plain.example.")
 	zone("org.example", `_dmarc TXT "v=DMARC1; p=reject; sp=quarantine; np=none`+rua+`"`, "a.b.c.d.e.f.g.h.i A 192.0.2.1", "z.a.b.c.d.e.f.g A 192.0.2.1", "sub A 192.0.2.1",
 		`own TXT x`, `_dmarc.own TXT "v=DMARC1; p=none"`, `_dmarc.own2 TXT "v=DMARC1; p=quarantine; psd=n"`, "x.own2 A 192.0.2.1")
@@ -59,6 +60,7 @@ func TestDMARC(t *testing.T) {
 		{"two.example", no, no, "", "", "two.example", "2 DMARC records at _dmarc.two.example, none of which counts"},
 		{"other.example", yes, yes, "other.example", "reject", "other.example", ""},
 		{"empty.example", no, no, "", "", "empty.example", "there is no DMARC record, here or at a parent: publish one"},
+		{"version.example", no, no, "", "", "version.example", `"v=dmarc1; p=reject" at _dmarc.version.example is no DMARC record: one begins with v=DMARC1;`},
 		{"sub.org.example", yes, yes, "org.example", "quarantine", "org.example", "_dmarc.org.example [] record: pass"},
 		{"nowhere.org.example", yes, no, "org.example", "none", "org.example", ""},              // np
 		{"a.b.c.d.e.f.g.org.example", yes, yes, "org.example", "quarantine", "org.example", ""}, // exists: a name lies below

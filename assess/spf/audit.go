@@ -144,6 +144,9 @@ func (a *auditor) fetch(v *Visit) (Record, bool) {
 		v.Problem, list = reason(err), &a.report.Unresolved
 	case len(texts) == 0:
 		v.Problem = noRecord
+		if a.lookalike != "" {
+			a.warn(v.Domain, fmt.Sprintf("%+.80q is no SPF record: one begins with v=spf1 and a blank", a.lookalike))
+		}
 		if v.Depth == 0 {
 			return Record{}, false // absent, which is no error
 		}

@@ -107,11 +107,16 @@ func TestAuditRecordCount(t *testing.T) {
 	}{
 		{nil, Absent, 0, true},
 		{[]string{"TXT something", "TXT v=spf10 -all"}, Absent, 0, true},
+		{[]string{"TXT  v=spf1 -all"}, Absent, 0, true},
+		{[]string{"TXT \"v = SPF1, mx -all\""}, Absent, 0, true},
 		{[]string{"TXT v=spf1 -all", "TXT something"}, Valid, 1, true},
 		{[]string{"TXT v=spf1 -all", "TXT v=spf1 -all"}, Invalid, 2, false},
 		{[]string{"FAIL"}, Unknown, 0, false},
 	} {
 		r := Audit(t.Context(), zone{"example.com": c.lines}, "example.com.")
+		if lookalike := strings.Contains(strings.Join(r.Warnings, ""), "is no SPF record"); lookalike != (c.state == Absent && len(c.lines) > 0) {
+			t.Errorf("%q: warnings %q", c.lines, r.Warnings)
+		}
 		if r.State != c.state || len(r.Records) != c.count || r.PolicyKnown != c.policy || len(r.Visits) != 1 {
 			t.Errorf("%q: got %+v", c.lines, r)
 		}

@@ -21,6 +21,7 @@ type evaluation struct {
 	now          time.Time
 
 	lookups, voids int
+	lookalike      string    // the last TXT record that was to be an SPF record and is none
 	names          []pointer // the client's PTR names, MaxNames at most
 	namesKnown     bool
 	namesErr       error
@@ -143,9 +144,13 @@ func (e *evaluation) records(domain string) ([]string, error) {
 	}
 	txts, err := e.txt(domain)
 	var texts []string
+	e.lookalike = ""
 	for _, txt := range txts {
-		if isRecord(txt) {
+		switch {
+		case isRecord(txt):
 			texts = append(texts, txt)
+		case isLookalike(txt):
+			e.lookalike = txt
 		}
 	}
 	return texts, err

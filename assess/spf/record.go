@@ -85,6 +85,12 @@ func isRecord(txt string) bool {
 		(len(txt) == len(version) || txt[len(version)] == ' ')
 }
 
+// isLookalike tells whether a TXT record that is no SPF record was surely meant to be one.
+func isLookalike(txt string) bool {
+	start := strings.ToLower(strings.TrimLeft(txt[:min(len(txt), 40)], " \t\""))
+	return strings.HasPrefix(strings.ReplaceAll(start, " ", ""), version)
+}
+
 // Parse reads a record in full (RFC 7208 §4.6 and §12). The error is a *SyntaxError about the
 // first mistake.
 func Parse(text string) (Record, error) {

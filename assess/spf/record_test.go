@@ -188,6 +188,7 @@ func TestWarnings(t *testing.T) {
 		{"v=spf1 exists:%{i}.a.example.com -all", ""},
 		{"v=spf1 -all a:b.example", "a:b.example stands after all"},
 		{"v=spf1 -all MS=1", "unknown modifier MS= is ignored"},
+		{"v=spf1 IP4=192.0.2.1 -all", "IP4= is ignored: write ip4: for the mechanism"},
 		{"v=spf1 redirect=b.example -all", "redirect=b.example is ignored"},
 		{"v=spf1 -all exp=b.example", ""},
 		{"v=spf1" + strings.Repeat(" ip4:192.0.2.1", 32), "record of 454 octets"},

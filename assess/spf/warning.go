@@ -1,6 +1,9 @@
 package spf
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // advisedLength is the record length in octets that RFC 7208 §3.4 advises to stay below, so that
 // the answer fits a DNS message over UDP.
@@ -26,7 +29,12 @@ func (r Record) Warnings() []string {
 		warn("redirect=%s is ignored because of all", r.Redirect.Text)
 	}
 	for _, m := range r.Unknown {
-		warn("unknown modifier %s= is ignored", m.Name)
+		switch name := strings.ToLower(m.Name); Mechanism(name) {
+		case All, Include, A, MX, PTR, IP4, IP6, Exists:
+			warn("%s= is ignored: write %s: for the mechanism", m.Name, name)
+		default:
+			warn("unknown modifier %s= is ignored", m.Name)
+		}
 	}
 	if len(r.Text) > advisedLength {
 		warn("record of %d octets, and more than %d may not fit one answer over UDP", len(r.Text), advisedLength)
