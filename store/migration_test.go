@@ -15,15 +15,18 @@ import (
 // fixtures fill a database of each schema as the program of that time would have: dated SQL,
 // never edited, one for each migration.
 var fixtures = []struct{ date, sql string }{
-	{"2026-11-24", `
-		INSERT INTO domain (id, name, organisation, first_seen, last_seen, credited, due, observed)
-			VALUES (7, 'old.example', 'old.example', 1795176000000, 1795176000000, 3, 1795176000000, 2);
-		INSERT INTO tally VALUES (7, '192.0.2.1/32', 20777, 3, 2, 1, 3, 0, 3, 0, 1795176000000, '{"tls=TLSv1.3":2,"tls=none":1,"proof=dkim+spf":3}');
-		INSERT INTO unauthenticated VALUES (7, 20777, 2);
-		INSERT INTO selector VALUES (7, 'old.example', 's1', 1795176000000);
-		INSERT INTO facts VALUES (1, 7, 1795176000000, 51, '{"domain":"old.example","at":"2026-11-20T12:00:00Z"}');
-		INSERT INTO assessment VALUES (1, 7, 1795176000000, 1795176000000, x'00', 'mecsa-2018', 'unknown', 'probe', '{}', '{}', 0, 1, 'null');`},
+	{"2026-11-24", fixtureOf1},
+	{"2026-11-26", fixtureOf1 + `INSERT INTO label VALUES (7, 'university');`},
 }
+
+const fixtureOf1 = `
+	INSERT INTO domain (id, name, organisation, first_seen, last_seen, credited, due, observed)
+		VALUES (7, 'old.example', 'old.example', 1795176000000, 1795176000000, 3, 1795176000000, 2);
+	INSERT INTO tally VALUES (7, '192.0.2.1/32', 20777, 3, 2, 1, 3, 0, 3, 0, 1795176000000, '{"tls=TLSv1.3":2,"tls=none":1,"proof=dkim+spf":3}');
+	INSERT INTO unauthenticated VALUES (7, 20777, 2);
+	INSERT INTO selector VALUES (7, 'old.example', 's1', 1795176000000);
+	INSERT INTO facts VALUES (1, 7, 1795176000000, 51, '{"domain":"old.example","at":"2026-11-20T12:00:00Z"}');
+	INSERT INTO assessment VALUES (1, 7, 1795176000000, 1795176000000, x'00', 'mecsa-2018', 'unknown', 'probe', '{}', '{}', 0, 1, 'null');`
 
 // TestMigration brings a database of every age up to date and reads what is in it.
 func TestMigration(t *testing.T) {

@@ -76,8 +76,13 @@ func (a *app) eachReport(ctx context.Context, do func(report) error) error {
 	if err != nil {
 		return failure{exitUnavailable, err}
 	}
+	labels, err := reader.Labels(ctx)
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
 	for _, p := range peers {
 		r, err := reader.report(ctx, p.Domain)
+		r.labels = labels[p.Domain]
 		if errors.Is(err, errUnknownDomain) {
 			continue // forgotten meanwhile
 		}

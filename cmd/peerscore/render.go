@@ -108,7 +108,8 @@ type reasonJSON struct {
 // report is an assessment with what the store knows beside it.
 type report struct {
 	assess.Assessment
-	Next time.Time // when the next probe is due; zero when none is planned
+	Next   time.Time // when the next probe is due; zero when none is planned
+	labels []string  // the operator's categories, where they were asked for
 }
 
 func (r report) json(explain bool) domainJSON {

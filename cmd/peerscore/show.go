@@ -184,5 +184,5 @@ func (r reader) report(ctx context.Context, d assess.Domain) (report, error) {
 	if r.rules.Passive {
 		next = time.Time{}
 	}
-	return report{assess.Conclude(d, evidence, r.profile, r.rules, now), next}, nil
+	return report{Assessment: assess.Conclude(d, evidence, r.profile, r.rules, now), Next: next}, nil
 }

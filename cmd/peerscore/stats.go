@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 
@@ -34,7 +35,8 @@ func (a *app) statsCommand() *cobra.Command {
 		Use:   "stats",
 		Short: "Print the population: scores and support of standards, beside the figures of 2018",
 		Long: `Print what the whole population of known peers adopts, in per cent: for each score the share
-at each number of stars and at each level, for each standard the share that supports it; beside
+at each number of stars and at each level, for each standard the share that supports it, and for
+each category of your own (see label) the share that is protected; beside
 them the figures that MECSA published for December 2018. Who has no score, or a standard that is
 unknown, is left out of that share.`,
 		Example: "  peerscore stats --json",
@@ -62,12 +64,14 @@ type population struct {
 	levels  map[assess.Category]map[assess.Level]int
 	support map[assess.Standard]share
 	minimum share
+	labels  map[string]map[assess.Category]share // of each category of the operator's, who is protected
 }
 
 func newPopulation() *population {
 	p := &population{
 		stars: map[assess.Category]map[float64]int{}, scored: map[assess.Category]int{},
 		levels: map[assess.Category]map[assess.Level]int{}, support: map[assess.Standard]share{},
+		labels: map[string]map[assess.Category]share{},
 	}
 	for _, c := range assess.Categories {
 		p.stars[c], p.levels[c] = map[float64]int{}, map[assess.Level]int{}
@@ -88,6 +92,23 @@ func (p *population) add(r report) {
 		p.support[s] = p.support[s].with(r.Verdicts.Support(s))
 	}
 	p.minimum = p.minimum.with(r.Scores.MinimumSet())
+	for _, label := range r.labels {
+		if p.labels[label] == nil {
+			p.labels[label] = map[assess.Category]share{}
+		}
+		for _, c := range assess.Categories {
+			if level := r.Scores[c].Level(); level != assess.LevelUnknown {
+				p.labels[label][c] = p.labels[label][c].with(supportIf(level == assess.LevelProtected))
+			}
+		}
+	}
+}
+
+func supportIf(yes bool) assess.Support {
+	if yes {
+		return assess.SupportYes
+	}
+	return assess.SupportNo
 }
 
 func (s share) with(support assess.Support) share {
@@ -169,6 +190,20 @@ func (c console) writePopulation(w io.Writer, p *population) {
 	}
 	t.AppendRow(table.Row{"minimum set", percent(p.minimum.percent()), percentOf(mecsaMinimumSet)})
 	fmt.Fprintln(w, t.Render())
+	if len(p.labels) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	t = figuresTable()
+	t.AppendHeader(table.Row{"Protected", "Confidentiality", "Identity", "Integrity"})
+	for _, label := range slices.Sorted(maps.Keys(p.labels)) {
+		row := table.Row{label}
+		for _, category := range assess.Categories {
+			row = append(row, percent(p.labels[label][category].percent()))
+		}
+		t.AppendRow(row)
+	}
+	fmt.Fprintln(w, t.Render())
 }
 
 // figuresTable has figures to the right of its first column.
@@ -198,7 +233,11 @@ type populationJSON struct {
 	Scores     map[assess.Category]scoreStats `json:"scores"`
 	Standards  map[assess.Standard]shareJSON  `json:"standards"`
 	MinimumSet shareJSON                      `json:"minimum_set"`
+	Categories map[string]protectedJSON       `json:"categories"` // the operator's
 }
+
+// protectedJSON is the share of a category's domains that is protected, score by score.
+type protectedJSON map[assess.Category]shareJSON
 
 type scoreStats struct {
 	Scored int                        `json:"scored"`
@@ -215,7 +254,13 @@ type shareJSON struct {
 func (p *population) json() populationJSON {
 	out := populationJSON{
 		schemaVersion, p.peers, map[assess.Category]scoreStats{}, map[assess.Standard]shareJSON{},
-		sharesOf(p.minimum, mecsaMinimumSet),
+		sharesOf(p.minimum, mecsaMinimumSet), map[string]protectedJSON{},
+	}
+	for label, shares := range p.labels {
+		out.Categories[label] = protectedJSON{}
+		for _, c := range assess.Categories {
+			out.Categories[label][c] = shareJSON{shares[c].have, shares[c].percent(), nil}
+		}
 	}
 	for _, c := range assess.Categories {
 		s := scoreStats{p.scored[c], map[string]shareJSON{}, map[assess.Level]shareJSON{}}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"peerscore/assess"
+	"peerscore/store"
+)
+
+func (a *app) labelCommand() *cobra.Command {
+	var clear bool
+	cmd := &cobra.Command{
+		Use:   "label DOMAIN CATEGORY...",
+		Short: "Put a domain into categories of your own",
+		Long: `Put a domain into categories of your own, such as bank or university, and into no others;
+"peerscore stats" has the figures of each category. With no category those of the domain are
+printed; --clear takes it out of all.`,
+		Example: "  peerscore label example.org university\n  peerscore label --clear example.org",
+		Args:    takes(1, math.MaxInt, "DOMAIN"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			domains, err := parseDomains(args[:1])
+			if err != nil {
+				return err
+			}
+			categories := args[1:]
+			for _, c := range categories {
+				if c == "" || len(c) > 32 || strings.Trim(c, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+					return fail(exitUsage, "%q is no category; write lower-case letters, digits and hyphens", c)
+				}
+			}
+			switch {
+			case clear && len(categories) > 0:
+				return fail(exitUsage, "either --clear or categories")
+			case !clear && len(categories) == 0:
+				return a.showLabels(cmd.Context(), domains[0])
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				return labelFailure(domains[0], s.SetLabels(cmd.Context(), domains[0], categories))
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&clear, "clear", false, "take the domain out of all categories")
+	return cmd
+}
+
+func labelFailure(d assess.Domain, err error) error {
+	if errors.Is(err, store.ErrUnknownDomain) {
+		return fail(exitUnknown, "%s is not known; `peerscore assess %s` probes it now", d, d)
+	}
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	return nil
+}
+
+func (a *app) showLabels(ctx context.Context, d assess.Domain) error {
+	reader, err := a.openReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	if _, err := reader.Peer(ctx, d); err != nil {
+		return labelFailure(d, err)
+	}
+	labels, err := reader.Labels(ctx)
+	if err != nil {
+		return failure{exitUnavailable, err}
+	}
+	if a.json {
+		return writeJSON(a.out, map[string]any{"schema": schemaVersion, "domain": d, "categories": orEmpty(labels[d])})
+	}
+	for _, c := range labels[d] {
+		fmt.Fprintln(a.out, c)
+	}
+	return nil
+}
