@@ -51,11 +51,15 @@ func officeDNS(t testing.TB) *resolver.Resolver {
 	t.Helper()
 	key := `k._domainkey TXT "v=DKIM1; k=ed25519; p=` + base64.StdEncoding.EncodeToString(officeKey.Public().(ed25519.PublicKey)) + "\"\n"
 	const policy = "_dmarc TXT \"v=DMARC1; p=reject\"\n"
-	failures := map[string]probetest.Failure{"dead.example *": probetest.ServFail, "_dmarc.dead.example *": probetest.ServFail, "k._domainkey.dead.example *": probetest.ServFail}
+	failures := map[string]probetest.Failure{}
+	for _, name := range []string{"", "_dmarc.", "k._domainkey.", planted + "a."} {
+		failures[name+"dead.example *"] = probetest.ServFail
+	}
 	server, err := probetest.NewDNS(probetest.DNSConfig{Failures: failures, Zones: []probetest.Zone{
 		{Name: "victim.example", Records: "@ TXT \"v=spf1 ip4:192.0.2.10 ip4:192.0.2.11 -all\"\n" + key + policy},
 		{Name: "attack.example", Records: "@ TXT \"v=spf1 ip4:203.0.113.7 -all\"\nevil TXT \"v=spf1 ip4:203.0.113.7 -all\"\n" + policy},
 		{Name: "wide.example", Records: "@ TXT \"v=spf1 +all\"\n" + key},
+		{Name: "failing.example", Records: "@ TXT \"v=spf1 exists:%{l}.dead.example -all\"\n"},
 		{Name: "faulty.example", Records: "@ TXT \"v=spf1 include:%{l}.none.faulty.example -all\"\n"},
 		{Name: "local.example", Records: "@ TXT \"v=spf1 exists:%{l}.%{i}._spf.local.example -all\"\n" + key},
 	}})
