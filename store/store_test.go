@@ -293,3 +293,15 @@ func second(t *testing.T, path string) *sql.Conn {
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
+
+// The figures of security.md, as literals: who changes a limit changes a promise.
+func TestLimits(t *testing.T) {
+	got := open(t, Options{}).options.Limits
+	want := Limits{
+		Domains: 200_000, Hosts: 64, Keys: 16, Selectors: 16, RelayedDay: 256, ServerNames: 64,
+		HistoryLength: 100, HistoryFacts: 4 << 20, StandingsInCache: 10_000,
+	}
+	if got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

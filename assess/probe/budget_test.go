@@ -10,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"peerscore/assess"
 )
 
 // network is the i-th of many networks.
@@ -213,20 +211,4 @@ func TestQueryLimit(t *testing.T) {
 			t.Errorf("canceled: %v after %s", err, time.Since(began))
 		}
 	})
-}
-
-// The figures of the budgets: who changes one changes a promise.
-func TestLimits(t *testing.T) {
-	got := DefaultLimits()
-	if want := (Limits{30, 16, 8, 40, 10, 5, 60, 50, 3 * time.Minute}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-	if longest := got.Patience + dialogueTimeout; longest > assess.MaxRun {
-		t.Errorf("a dialogue that waits and takes its time ends after %s, past the end of a run", longest)
-	}
-	// What a domain or an address meets is the same for an operator's list.
-	bulk := BulkLimits()
-	if bulk.Hosts != got.Hosts || bulk.Addresses != got.Addresses || bulk.Queries != got.Queries {
-		t.Errorf("a bulk run takes more of a domain: %+v", bulk)
-	}
 }

@@ -1,0 +1,23 @@
+package resolver
+
+import (
+	"testing"
+	"time"
+)
+
+// The figures of security.md, as literals: who changes a limit changes a promise.
+func TestLimits(t *testing.T) {
+	for name, tt := range map[string]struct{ got, want int }{
+		"s for a question":        {int(defaultTimeout / time.Second), 2},
+		"octets over UDP":         {maxUDP, 1232},
+		"records of a set":        {maxSet, 100},
+		"aliases":                 {maxAliases, 8},
+		"timeouts of the breaker": {breakerTimeouts, 5},
+		"s in which they count":   {int(breakerWindow / time.Second), 10},
+		"s that it stays open":    {int(breakerPause / time.Second), 30},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %d, want %d", name, tt.got, tt.want)
+		}
+	}
+}
