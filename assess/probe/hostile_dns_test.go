@@ -32,7 +32,7 @@ func chainOf(n int) string {
 }
 
 // TestHostileZones has what a domain's own name servers may do: whom we dial then, and what we
-// say. Nothing of it takes any time.
+// say. Nothing of it takes any time, nor more queries than a run has.
 func TestHostileZones(t *testing.T) {
 	dns := zoneServer(t)
 	const yes, unknown = assess.SupportYes, assess.SupportUnknown
@@ -73,7 +73,12 @@ func TestHostileZones(t *testing.T) {
 					s.put(fmt.Sprintf("5.6.%d.25:25", i), good)
 				}
 				s.zone("hostile.example", tt.records)
-				facts, took := s.probe(s.runner(), "hostile.example")
+				r := s.runner()
+				before, busy, asked := allocated(), cpuTime(t), sum(dns.Queries())
+				facts, took := s.probe(r, "hostile.example")
+				if grown, used, asked := allocated()-before, cpuTime(t)-busy, sum(dns.Queries())-asked; grown > maxHostileOctets || used > maxHostileCPU || asked > DefaultLimits().Queries {
+					t.Errorf("it cost %d octets, %s of a processor, %d queries", grown, used, asked)
+				}
 				wants(t, judged(facts, assess.StartTLS), tt.support, tt.say)
 				var dialled []string
 				for address, n := range s.dialled {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,10 @@ import (
 // maxHostileOctets is what one run with one hostile peer may allocate in all, the peer's own
 // bombs included: three revocation lists of the size allowed, several times over while they grow.
 const maxHostileOctets = 96 << 20
+
+// maxHostileCPU is what one run with one hostile peer may take of a processor, the peer's own
+// part included. The worst below takes a tenth of a second, and much longer under the race detector.
+const maxHostileCPU = 5 * time.Second
 
 // hostile is one hostile peer: what stands at its addresses, how long it may keep us, and what
 // we say of it.
@@ -56,7 +61,7 @@ func (h hostile) run(t *testing.T, dns *probetest.DNS) {
 	s.honest("honest.example", "5.0.1.25")
 
 	r := s.runner()
-	before := allocated()
+	before, busy := allocated(), cpuTime(t)
 	other := make(chan assess.Facts)
 	go func() {
 		facts, took := s.probe(r, "honest.example")
@@ -66,7 +71,7 @@ func (h hostile) run(t *testing.T, dns *probetest.DNS) {
 		other <- facts
 	}()
 	facts, took := s.probe(r, "hostile.example")
-	grown := allocated() - before
+	grown, used := allocated()-before, cpuTime(t)-busy
 	for standard, verdict := range assess.Judge(assess.Evidence{Facts: new(<-other)}, assess.Rules{}) {
 		if slices.Contains([]assess.Standard{assess.StartTLS, assess.X509, assess.MTASTS}, standard) && (verdict.Support != assess.SupportYes || verdict.Unknown > 0) {
 			t.Errorf("the honest peer: %s is %s: %s", standard, verdict.Support, say(verdict))
@@ -78,12 +83,20 @@ func (h hostile) run(t *testing.T, dns *probetest.DNS) {
 	if grown > maxHostileOctets {
 		t.Errorf("it made us allocate %d octets", grown)
 	}
+	if used > maxHostileCPU {
+		t.Errorf("it took %s of a processor", used)
+	}
+	for address, n := range s.dialled {
+		if n > 1 && address != "5.0.0.80:80" { // where there are several lists
+			t.Errorf("%s was dialled %d times", address, n)
+		}
+	}
 	verdict := judged(facts, h.standard)
 	i := slices.IndexFunc(verdict.Tests, func(t assess.Test) bool { return t.Result == h.result && strings.Contains(t.Detail, h.say) })
 	if i < 0 {
 		t.Errorf("no test of %s is %s with %q:\n%s", h.standard, h.result, h.say, say(verdict))
 	}
-	t.Logf("%s, %d KiB allocated: %s", took, grown>>10, firstWith(verdict, h.result))
+	t.Logf("%s, %s of a processor, %d KiB allocated: %s", took, used.Round(time.Millisecond), grown>>10, firstWith(verdict, h.result))
 }
 
 func firstWith(v assess.Verdict, r assess.Result) string {
@@ -99,6 +112,13 @@ func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	must(t, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func runHostile(t *testing.T, peers []hostile) {
@@ -175,5 +195,9 @@ func TestHostileMailHosts(t *testing.T) {
 	} {
 		peers = append(peers, hostile{name: tt.name, smtp: tt.smtp, within: tt.within, standard: assess.StartTLS, result: tt.result, say: tt.say})
 	}
+	peers = append(peers, hostile{
+		name: "a mesh of authorities", smtp: smtp(probetest.SMTPConfig{Certificates: certs(mesh(t, maxChainCertificates-1))}),
+		within: 2 * s, standard: assess.X509, result: assess.Fail, say: "trusted root",
+	})
 	runHostile(t, peers)
 }
