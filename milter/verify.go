@@ -75,12 +75,14 @@ func (m *message) evaluate() *evaluation {
 }
 
 // startSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
-// our own look tells. Another result of that milter is taken as it is.
+// our own look tells. Another result of that milter is taken as it is. Where it says nothing in
+// the field that is believed, as OpenDMARC, which puts SPF into one of its own, our own look has
+// to do.
 func (e *evaluation) startSPF() <-chan spf.Outcome {
 	m := e.message
 	result := make(chan spf.Outcome, 1)
 	_, domain, _ := cutLast("@"+m.from, "@")
-	if told := e.trusted.spf(domain); e.trusting && told != string(spf.Pass) {
+	if told := e.trusted.spf(domain); told != "" && told != string(spf.Pass) {
 		result <- spf.Outcome{Result: spf.Result(told), Domain: strings.ToLower(domain)}
 		return result
 	}

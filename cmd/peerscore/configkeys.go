@@ -8,7 +8,7 @@ var configKeys = []struct{ key, doc string }{
 	{"milter.socket_group", "Group of a unix socket, so that the MTA may open it. Empty leaves it to the daemon's own."},
 	{"milter.authentication", "`verify` evaluates SPF, DKIM and DMARC of each message. `trust` reads the Authentication-Results of an earlier milter instead, from `milter.trusted_authserv_ids` only."},
 	{"milter.authserv_id", "The name of this host in the fields that are added. Empty is the MTA's `{j}` macro, else the host name."},
-	{"milter.trusted_authserv_ids", "Whose Authentication-Results are believed with `trust`."},
+	{"milter.trusted_authserv_ids", "Whose Authentication-Results are believed with `trust`, such as `[\"dkim.example.net\", \"dmarc.example.net\"]`. Of each name only the topmost field is, and all others of that name are removed, since a sender may have written them: give each program a name of its own (AuthservID in OpenDKIM and OpenDMARC). SPF is evaluated here where none tells it."},
 	{"milter.internal_hosts", "Addresses and networks whose mail is ours: it is not scored, and its recipients become known peers."},
 	{"milter.own_domains", "Our own domains. Mail from outside that claims one of them is never scored."},
 	{"header.score", "Add `Peer-Score`."},

@@ -41,9 +41,9 @@ func (l *lab) startContenders() field {
 		{name: ownDomain, records: "mx A 127.0.0.25\n"},
 		{name: "10.in-addr.arpa", records: "9.0.9 PTR mx." + benchDomain + ".\n"},
 	})
-	dkimSocket, dkim := l.startOpenDKIM("opendkim")
-	chainDKIM, chain1 := l.startOpenDKIM("chain-opendkim")
-	chainDMARC, chain2 := l.startOpenDMARC("chain-opendmarc")
+	dkimSocket, dkim := l.startOpenDKIM("opendkim", ownHost)
+	chainDKIM, chain1 := l.startOpenDKIM("chain-opendkim", ownHost)
+	chainDMARC, chain2 := l.startOpenDMARC("chain-opendmarc", ownHost)
 	socket := filepath.Join(l.dir, "peerscore.sock")
 	daemon := l.startDaemon("milter.listen = \"unix:"+socket+"\"",
 		"milter.socket_mode = \"0666\"", "header.authentication_results = true", "assess.enabled = false", "log.level = \"warn\"")
@@ -81,20 +81,20 @@ func (l *lab) enter(c contender, address string) contender {
 	return c
 }
 
-func (l *lab) startOpenDKIM(name string) (socket string, pid int) {
+func (l *lab) startOpenDKIM(name, servID string) (socket string, pid int) {
 	dir := l.subdir(name)
 	socket = filepath.Join(dir, "socket")
-	l.write(dir, "conf", "Mode v\nSocket local:"+socket+"\nUMask 000\nUserID root\nSyslog no\nNameservers "+unboundAddress+"\nInternalHosts 192.0.2.1\nAlwaysAddARHeader yes\nAuthservID "+ownHost+"\nOn-Default accept\n")
+	l.write(dir, "conf", "Mode v\nSocket local:"+socket+"\nUMask 000\nUserID root\nSyslog no\nNameservers "+unboundAddress+"\nInternalHosts 192.0.2.1\nAlwaysAddARHeader yes\nAuthservID "+servID+"\nOn-Default accept\n")
 	cmd := l.start(name, "opendkim", "-f", "-x", filepath.Join(dir, "conf"))
 	l.waitFor(name, func() bool { return exists(socket) })
 	return socket, cmd.Process.Pid
 }
 
-func (l *lab) startOpenDMARC(name string) (socket string, pid int) {
+func (l *lab) startOpenDMARC(name, servID string) (socket string, pid int) {
 	dir := l.subdir(name)
 	socket = filepath.Join(dir, "socket")
 	l.write(dir, "ignore", "192.0.2.1\n")
-	l.write(dir, "conf", "Socket local:"+socket+"\nUMask 000\nUserID root\nSyslog no\nAuthservID "+ownHost+"\nTrustedAuthservIDs "+ownHost+"\nSPFSelfValidate true\nSPFIgnoreResults true\nIgnoreHosts "+filepath.Join(dir, "ignore")+"\n")
+	l.write(dir, "conf", "Socket local:"+socket+"\nUMask 000\nUserID root\nSyslog no\nAuthservID "+servID+"\nTrustedAuthservIDs "+ownHost+","+dkimID+"\nSPFSelfValidate true\nSPFIgnoreResults true\nIgnoreHosts "+filepath.Join(dir, "ignore")+"\n")
 	cmd := l.start(name, "opendmarc", "-f", "-c", filepath.Join(dir, "conf"))
 	l.waitFor(name, func() bool { return exists(socket) })
 	return socket, cmd.Process.Pid
