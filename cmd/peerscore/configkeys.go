@@ -31,7 +31,7 @@ var configKeys = []struct{ key, doc string }{
 	{"score.threshold", "The share of its known tests that a standard must pass to be supported."},
 	{"store.path", "The database. The default is peerscore.db in the state directory that systemd gives; `/var/lib/peerscore` for root; `$XDG_STATE_HOME/peerscore` for other users who may not read that one."},
 	{"store.keep", "How long past assessments are kept."},
-	{"http.listen", "`off`, or a loopback `ADDRESS:PORT` that serves /metrics and /healthz."},
+	{"http.listen", "`off`, or a loopback `ADDRESS:PORT` that serves /metrics, /healthz, and at / a page of all peers."},
 	{"log.level", "`debug`, `info`, `warn` or `error`. The log goes to standard error."},
 	{"log.format", "`text` or `json`."},
 }

@@ -72,22 +72,26 @@ func (a *app) eachReport(ctx context.Context, do func(report) error) error {
 		return err
 	}
 	defer reader.Close()
-	peers, err := reader.Peers(ctx, store.Filter{})
+	return reader.each(ctx, store.Filter{}, do)
+}
+
+func (r reader) each(ctx context.Context, chosen store.Filter, do func(report) error) error {
+	peers, err := r.Peers(ctx, chosen)
 	if err != nil {
 		return failure{exitUnavailable, err}
 	}
-	labels, err := reader.Labels(ctx)
+	labels, err := r.Labels(ctx)
 	if err != nil {
 		return failure{exitUnavailable, err}
 	}
 	for _, p := range peers {
-		r, err := reader.report(ctx, p.Domain)
-		r.labels = labels[p.Domain]
+		peer, err := r.report(ctx, p.Domain)
 		if errors.Is(err, errUnknownDomain) {
 			continue // forgotten meanwhile
 		}
+		peer.labels = labels[p.Domain]
 		if err == nil {
-			err = do(r)
+			err = do(peer)
 		}
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 	"peerscore/assess/probe/resolver"
 )
 
-// startHTTP serves /metrics and /healthz where http.listen says so; nil where it is off.
+// startHTTP serves /metrics, /healthz and the pages where http.listen says so; nil where it is off.
 func (d *daemon) startHTTP() (*http.Server, error) {
 	if !d.config.HTTP.on() {
 		return nil, nil
@@ -29,6 +29,8 @@ func (d *daemon) startHTTP() (*http.Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	a := d.assessor
+	(&pages{reader: reader{d.store, a.Rules, a.Profile, a.Window}}).register(mux)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

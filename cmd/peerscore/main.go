@@ -145,7 +145,7 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 	flags.BoolVar(&a.json, "json", false, "print JSON for programs")
 	root.AddCommand(
 		a.serveCommand(), a.showCommand(), a.explainCommand(), a.listCommand(), a.assessCommand(),
-		a.historyCommand(), a.eventsCommand(), a.statsCommand(), a.exportCommand(), a.doctorCommand(), a.statusCommand(),
+		a.historyCommand(), a.eventsCommand(), a.statsCommand(), a.exportCommand(), a.reportCommand(), a.doctorCommand(), a.statusCommand(),
 		a.profilesCommand(), a.labelCommand(), a.rescoreCommand(), a.forgetCommand(), a.pruneCommand(),
 		a.demoCommand(), a.configCommand(), a.manCommand(), a.versionCommand(),
 	)

@@ -207,9 +207,15 @@ func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// get fetches a page of the daemon's HTTP listener: status and body become the output.
+// get fetches a page of the daemon's HTTP listener, under another host name if one is given:
+// status and body become the output.
 func get(ts *testscript.TestScript, _ bool, args []string) {
-	response, err := http.Get(ts.Getenv("WEB") + args[0])
+	request, err := http.NewRequest(http.MethodGet, ts.Getenv("WEB")+args[0], nil)
+	ts.Check(err)
+	if len(args) > 1 {
+		request.Host = args[1]
+	}
+	response, err := http.DefaultClient.Do(request)
 	ts.Check(err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)

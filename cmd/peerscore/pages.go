@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"peerscore/assess"
+)
+
+// pages are what a browser on this host may read: all peers, and the explanation of one.
+type pages struct {
+	reader
+	mu    sync.Mutex
+	page  []byte // of all peers; it reads the whole database
+	until time.Time
+}
+
+const (
+	pageFor   = time.Minute // how long the page of all peers is not made again
+	pagePeers = 2000        // how many peers it has at the most: a second's work
+)
+
+func (p *pages) register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /{$}", p.all)
+	mux.HandleFunc("GET /peer/{domain}", p.one)
+}
+
+func (p *pages) all(w http.ResponseWriter, r *http.Request) {
+	if !local(w, r) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Now().After(p.until) {
+		var page bytes.Buffer
+		if err := p.writePage(r.Context(), &page, pagePeers); err != nil {
+			http.Error(w, "the database cannot be read", http.StatusInternalServerError)
+			return
+		}
+		p.page, p.until = page.Bytes(), time.Now().Add(pageFor)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'")
+	_, _ = w.Write(p.page) // the browser went away
+}
+
+func (p *pages) one(w http.ResponseWriter, r *http.Request) {
+	if !local(w, r) {
+		return
+	}
+	domain, err := assess.ParseAddressOrDomain(r.PathValue("domain"))
+	if err != nil {
+		http.Error(w, "this is no domain", http.StatusBadRequest)
+		return
+	}
+	report, err := p.report(r.Context(), domain)
+	switch {
+	case errors.Is(err, errUnknownDomain):
+		http.Error(w, "the domain is not known", http.StatusNotFound)
+	case err != nil:
+		http.Error(w, "the database cannot be read", http.StatusInternalServerError)
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		console{}.writeExplanation(w, report, time.Now())
+	}
+}
+
+// local refuses a request that a page from elsewhere had a browser on this host make, by a
+// name of its own that leads to loopback.
+func local(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	if address, err := netip.ParseAddr(host); host == "localhost" || err == nil && address.IsLoopback() {
+		return true
+	}
+	http.Error(w, "ask by a loopback address", http.StatusMisdirectedRequest)
+	return false
+}
