@@ -236,8 +236,18 @@ func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
+		l.ledger.checkEligible(t)
 	})
 	return l
+}
+
+// checkEligible holds every test to this: only whom a message is credited to may be probed.
+func (l *ledger) checkEligible(t testing.TB) {
+	for _, d := range l.offered {
+		if l.err == nil && !slices.ContainsFunc(l.observations, func(o assess.Observation) bool { return o.Domain == d }) {
+			t.Errorf("%s is offered for a probe, and nothing is credited to it", d)
+		}
+	}
 }
 
 // locked makes a buffer safe for the handlers of several goroutines.

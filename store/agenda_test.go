@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -100,7 +101,7 @@ func TestHostRecords(t *testing.T) {
 }
 
 func TestCountNetwork(t *testing.T) {
-	s := open(t, Options{})
+	path := filepath.Join(t.TempDir(), "peerscore.db")
 	for _, c := range []struct {
 		network, day string
 		want         int
@@ -108,8 +109,9 @@ func TestCountNetwork(t *testing.T) {
 		{"192.0.2.0/24", "2026-11-20", 1}, {"192.0.2.77/24", "2026-11-20", 2}, {"192.0.2.0/24", "2026-11-21", 1},
 		{"198.51.100.0/24", "2026-11-20", 1}, {"2001:db8:1::/48", "2026-11-20", 1}, {"192.0.2.0/24", "2026-11-20", 3},
 	} {
+		s := openPath(t, path, Options{}) // each after a restart
 		got, err := s.CountNetwork(t.Context(), netip.MustParsePrefix(c.network), c.day)
-		check(t, err)
+		check(t, errors.Join(err, s.Close()))
 		if got != c.want {
 			t.Errorf("%s on %s: %d, want %d", c.network, c.day, got, c.want)
 		}

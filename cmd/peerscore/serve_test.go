@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"database/sql"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerscore/assess/probe/probetest"
+	"peerscore/assess/probe/resolver"
+)
+
+// A database that a newer peerscore wrote is left as it is, and the error says so.
+func TestNewerDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	db, err := sql.Open("sqlite3", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("PRAGMA user_version = 999"); err != nil {
+		t.Fatal(err)
+	}
+	var out, complaint bytes.Buffer
+	status := run(t.Context(), []string{"serve", "--db", path}, &app{console: console{out: &out, err: &complaint}})
+	if text := complaint.String(); status != exitUnavailable || !strings.Contains(text, "a newer peerscore wrote it") || strings.Count(text, "\n") != 1 {
+		t.Errorf("status %d: %s", status, text)
+	}
+	if aside, _ := filepath.Glob(path + ".*"); len(aside) > 0 {
+		t.Errorf("there is %q beside it", aside)
+	}
+}
+
+// Whether the resolver validates is asked again every day, and the log says when it no longer does.
+func TestDailySelfTest(t *testing.T) {
+	dns, err := probetest.NewDNS(probetest.DNSConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Close()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r, err := resolver.New(resolver.Config{Servers: []string{dns.Addr()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &daemon{resolver: r, log: slog.New(slog.NewTextHandler(&log, nil))}
+		go d.daily(t.Context())
+		time.Sleep(day + time.Hour)
+		dns.Fail(". DNSKEY", probetest.ServFail)
+		time.Sleep(day)
+		if text := log.String(); strings.Count(text, "validates=") != 2 || !strings.Contains(text, "level=INFO msg=resolver") || !strings.Contains(text, "level=WARN msg=resolver") {
+			t.Error(text)
+		}
+	})
+}
