@@ -91,6 +91,10 @@ func TestAddressThatGoMilterLoses(t *testing.T) {
 	if got := c.addr.String(); got != "2001:db8::9" {
 		t.Errorf("address %s", got)
 	}
+	c = connected("out.example.org", "tcp4", "192.0.2.1", nil) // and all of it where there are no macros
+	if got := c.addr.String(); got != "192.0.2.1" || c.local {
+		t.Errorf("address %s", got)
+	}
 }
 
 // Macros are text from strangers, of any length.
