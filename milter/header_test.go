@@ -245,6 +245,25 @@ func TestAuthenticationResultsField(t *testing.T) {
 	}
 }
 
+// Authentication-Results are no business of ours where we neither read nor write them, nor in
+// the mail of our own users.
+func TestResultsLeftAlone(t *testing.T) {
+	own := stranger
+	own.Login = "anna@own.example"
+	tests := []struct {
+		peer   miltertest.Peer
+		writes bool
+		left   int
+	}{{stranger, false, 2}, {own, false, 2}, {own, true, 2}, {stranger, true, 1}}
+	for _, tt := range tests {
+		l := newLab(t, world, func(c *Config) { c.Policy.AuthenticationResults = tt.writes })
+		text := strings.Repeat("Authentication-Results: mx.own.example; spf=pass\r\n", 2) + letter("anna@own.example")
+		if got := values(l.send(t, tt.peer, miltertest.Message{From: "anna@own.example", Data: []byte(text)}), resultsField); len(got) != tt.left {
+			t.Errorf("%q of %+v, writes %v", got, tt.peer, tt.writes)
+		}
+	}
+}
+
 func TestFold(t *testing.T) {
 	long := strings.Repeat("x", 100)
 	tests := []struct {

@@ -97,6 +97,30 @@ func TestAddressThatGoMilterLoses(t *testing.T) {
 	}
 }
 
+// With MAIL comes what has changed since the connection: the name by XCLIENT, and whether
+// anything is told of TLS, which any one macro shows.
+func TestMacrosOfMAIL(t *testing.T) {
+	tests := []struct {
+		macros macros
+		name   string
+		tls    assess.Result
+	}{
+		{nil, "out.example.org", assess.Unknown},
+		{macros{"j": "mx.own.example"}, "out.example.org", assess.Fail},
+		{macros{"{verify}": "NONE"}, "out.example.org", assess.Fail},
+		{macros{"{client_addr}": "192.0.2.1"}, "out.example.org", assess.Fail},
+		{macros{"{client_name}": "other.example.org"}, "other.example.org", assess.Unknown},
+		{macros{"{client_name}": "unknown"}, "", assess.Unknown},
+		{macros{"{tls_version}": "TLSv1.3"}, "out.example.org", assess.Pass},
+	}
+	for _, tt := range tests {
+		c := connected("out.example.org", "tcp4", "192.0.2.1", nil)
+		if c.readMail(tt.macros); c.name != tt.name || c.startTLS != tt.tls {
+			t.Errorf("%v: name %q, TLS %v", tt.macros, c.name, c.startTLS)
+		}
+	}
+}
+
 // Macros are text from strangers, of any length.
 func TestMacroLength(t *testing.T) {
 	if got := (macros{"{cipher}": strings.Repeat("x", 5*maxMacro)}).get("{cipher}"); len(got) != maxMacro {
