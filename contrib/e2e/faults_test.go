@@ -67,23 +67,26 @@ var resolverFaults = []fault{
 func TestFaults(t *testing.T) {
 	names := newLab(t)
 	names.startDNS(faultZones())
+	next := filepath.Join(names.dir, "peerscore")
+	names.run("../..", "go", "build", "-ldflags", "-X main.version=next", "-o", next, "./cmd/peerscore")
 	for _, lab := range []struct {
 		name, receiver, port string
 		faults               []fault
+		start                func(l *lab, receiver, port string) mta
 	}{
-		{"process", "127.0.0.25", "8894", processFaults},
-		{"store", "127.0.0.29", "8897", storeFaults},
-		{"resolver", "127.0.0.28", "8896", resolverFaults},
+		{"sendmail", sendmailReceiver, "8894", slices.Concat(processFaults, storeFaults, resolverFaults), startSendmailMTA},
+		{"process", receiver, "8898", processFaults, startPostfixMTA},
+		{"resolver", "127.0.0.28", "8896", resolverFaults, startPostfixMTA},
+		{"store", "127.0.0.29", "8897", storeFaults, startPostfixMTA},
 	} {
 		t.Run(lab.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			n := l.startNameServer(lab.receiver)
 			d := l.startFragile(lab.port, n)
-			p := l.startPostfix("postfix", lab.receiver, []string{l.documented("inet:127.0.0.1:" + lab.port)})
-			m := mta{lab.receiver + ":25", p.arrivals}
+			m := lab.start(l, lab.receiver, lab.port)
 			for _, f := range lab.faults {
-				r := &trial{fault: f, l: l, mta: m, d: d, names: n, released: make(chan struct{})}
+				r := &trial{fault: f, l: l, mta: m, d: d, names: n, next: next, released: make(chan struct{})}
 				r.run()
 			}
 			for id, copies := range m.arrivals() {
@@ -93,6 +96,17 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+func startPostfixMTA(l *lab, receiver, port string) mta {
+	p := l.startPostfix("postfix", receiver, []string{l.documented("inet:127.0.0.1:" + port)})
+	return mta{address: receiver + ":25", arrivals: p.arrivals}
+}
+
+// startSendmailMTA has the port of contrib/sendmail/peerscore.m4.
+func startSendmailMTA(l *lab, receiver, _ string) mta {
+	l.makeOwnCertificate()
+	return mta{address: receiver + ":25", arrivals: l.startSendmail("sendmail", "own.pem").arrivals, brief: true}
 }
 
 // faultZones give each fault a domain of its own, with any number of names below it.
@@ -179,7 +193,7 @@ func (r *trial) terminate() {
 // upgraded as a package does it: the file is replaced under the running program.
 func upgraded(r *trial) {
 	program := r.d.program[len(r.d.program)-1]
-	r.l.run("../..", "go", "build", "-ldflags", "-X main.version=next", "-o", program+".next", "./cmd/peerscore")
+	r.l.run("", "cp", r.next, program+".next")
 	r.start()
 	r.after(200)
 	if err := os.Rename(program+".next", program); err != nil {
@@ -256,8 +270,14 @@ func corrupt(r *trial) {
 }
 
 // silentResolver opens the breaker, for half a minute.
-func silentResolver(r *trial) { r.during(silent) }
-func slowResolver(r *trial)   { r.during(slow) }
+func silentResolver(r *trial) {
+	r.during(silent)
+	if r.mta.brief {
+		r.closeBreaker()
+	}
+}
+
+func slowResolver(r *trial) { r.during(slow) }
 
 // goneResolver leaves a port at which nobody listens.
 func goneResolver(r *trial) {
@@ -268,9 +288,14 @@ func goneResolver(r *trial) {
 	r.names.open(r.l)
 }
 
-// lyingResolver opens the breaker too. It has been waited for once.
+// lyingResolver opens the breaker too.
 func lyingResolver(r *trial) {
 	r.during(lying)
+	r.closeBreaker()
+}
+
+// closeBreaker spares the half minute, which has been waited for once.
+func (r *trial) closeBreaker() {
 	r.d.stop()
 	r.d.start()
 }

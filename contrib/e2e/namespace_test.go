@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 			os.Exit(1)
 		}
+		flag.Set("test.parallel", "4") // laboratories wait more than they compute
 		os.Exit(m.Run())
 	}
 	if missing := missingPrograms(); missing != "" {

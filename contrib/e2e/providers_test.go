@@ -202,6 +202,20 @@ func (l *lab) startCRLHost(ca *probetest.CA) {
 	l.t.Cleanup(func() { web.Close() })
 }
 
+// makeOwnCertificate is for laboratories without providers, where nobody verifies it.
+func (l *lab) makeOwnCertificate() {
+	l.t.Helper()
+	ca, err := probetest.NewCA(probetest.CAConfig{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	own, err := ca.Issue(probetest.Leaf{Names: []string{ownHost}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.writeCertificate("own.pem", own)
+}
+
 // writeCertificate writes key and chain into one file, as Postfix reads them.
 func (l *lab) writeCertificate(name string, cert tls.Certificate) {
 	l.t.Helper()

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"peerscore/assess/probe/probetest"
 )
 
 // route is one way on which mail reaches Postfix, and what peerscore makes of it. Mail from
@@ -132,15 +130,7 @@ func (l *lab) startChrooted() (*postfix, *daemon) {
 	d.program = append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=" + group}, d.program...)
 	d.start()
 
-	ca, err := probetest.NewCA(probetest.CAConfig{})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	cert, err := ca.Issue(probetest.Leaf{Names: []string{ownHost}})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.writeCertificate("own.pem", cert)
+	l.makeOwnCertificate()
 	l.addUser("postfix/etc/sasl/smtpd.conf", "postfix/spool/etc/sasldb2")
 	l.chown(filepath.Join(l.dir, "postfix/spool/etc/sasldb2"), "postfix")
 	inside := []string{ownDomain}

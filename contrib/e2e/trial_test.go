@@ -30,6 +30,7 @@ const (
 type mta struct {
 	address  string                     // of its SMTP port
 	arrivals func() map[string][]string // delivered messages by Message-ID, each as often as it arrived
+	brief    bool                       // another MTA shows how long peerscore takes to recover
 }
 
 // trial is one fault on one MTA.
@@ -39,6 +40,7 @@ type trial struct {
 	mta   mta
 	d     *daemon
 	names *nameServer
+	next  string // a newer program
 
 	mail     sync.WaitGroup // all sessions
 	held     sync.WaitGroup // those that were held at a stage
