@@ -35,8 +35,8 @@ var errMalformed = errors.New("malformed packet")
 // and sent when the next packet is wanted.
 //
 // Packets with a header field do not reach go-milter at all: it would keep each field in a map
-// that it clears on abort only, and forget malformed ones. They go to the session directly;
-// with SMFIP_NR_HDR negotiated no reply is due.
+// that it clears on abort only, and forget malformed ones. Nor do those of the body, which it
+// would copy. They go to the session directly; no reply to them was negotiated.
 //
 // Read, Write and Close are called by go-milter from one goroutine.
 type conn struct {
@@ -44,11 +44,10 @@ type conn struct {
 	gate    *gate
 	session *session
 
-	r      *bufio.Reader
-	w      *bufio.Writer
-	peeked int          // length of the packet at hand where it stands in r
-	large  bytes.Buffer // the packet at hand where it is too long for that
-	unread []byte       // what go-milter has not read of it yet
+	*buffers
+	peeked int           // length of the packet at hand where it stands in r
+	large  *bytes.Buffer // the packet at hand where it is too long for that, else nil
+	unread []byte        // what go-milter has not read of it yet
 
 	mu        sync.Mutex // guards what follows, which drain changes
 	last      gomilter.Code
@@ -56,11 +55,24 @@ type conn struct {
 	draining  bool
 }
 
+// buffers are lent to a connection, because MTAs make one for each SMTP session.
+type buffers struct {
+	r *bufio.Reader
+	w *bufio.Writer
+}
+
+var (
+	bufferPool = sync.Pool{New: func() any { return &buffers{bufio.NewReaderSize(nil, readBuffer), bufio.NewWriter(nil)} }}
+	// largePool has room for packets that do not fit into r. Each is lent for one packet, so
+	// that idle sessions hold none.
+	largePool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+)
+
 func newConn(raw net.Conn, g *gate) *conn {
-	return &conn{
-		raw: raw, gate: g,
-		r: bufio.NewReaderSize(raw, readBuffer), w: bufio.NewWriter(inTime{raw}),
-	}
+	c := &conn{raw: raw, gate: g, buffers: bufferPool.Get().(*buffers)}
+	c.r.Reset(raw)
+	c.w.Reset(inTime{raw})
+	return c
 }
 
 // Read gives out the packet at hand, and waits for the next when there is none. Its only error
@@ -88,7 +100,20 @@ func (c *conn) Close() error {
 	if c.session != nil {
 		c.session.close()
 	}
+	c.release()
+	c.r.Reset(nil)
+	c.w.Reset(nil)
+	bufferPool.Put(c.buffers)
+	c.buffers = nil
 	return c.raw.Close()
+}
+
+// release gives the buffer of a large packet back.
+func (c *conn) release() {
+	if c.large != nil && c.large.Cap() <= keepBuffer {
+		largePool.Put(c.large)
+	}
+	c.large = nil
 }
 
 func (c *conn) LocalAddr() net.Addr              { return c.raw.LocalAddr() }
@@ -115,12 +140,16 @@ func (c *conn) next() error {
 			return err
 		}
 		c.note(code)
-		if code != gomilter.CodeHeader {
+		switch code {
+		case gomilter.CodeHeader:
+			name, value, _ := bytes.Cut(data, []byte{0})
+			c.session.header(string(name), string(bytes.TrimSuffix(value, []byte{0})))
+		case gomilter.CodeBody:
+			c.session.body(data)
+		default:
 			c.unread = packet
 			return nil
 		}
-		name, value, _ := bytes.Cut(data, []byte{0})
-		c.session.header(string(name), string(bytes.TrimSuffix(value, []byte{0})))
 	}
 }
 
@@ -142,9 +171,7 @@ func (c *conn) readPacket() ([]byte, error) {
 		return nil, err
 	}
 	c.peeked = 0
-	if c.large.Cap() > keepBuffer { // before the wait, which may be long
-		c.large = bytes.Buffer{}
-	}
+	c.release()
 	if err := c.awaitPacket(); err != nil {
 		return nil, err
 	}
@@ -161,8 +188,9 @@ func (c *conn) readPacket() ([]byte, error) {
 		packet, err := c.r.Peek(total)
 		return packet, midPacket(err)
 	}
+	c.large = largePool.Get().(*bytes.Buffer)
 	c.large.Reset()
-	_, err = io.CopyN(&c.large, c.r, lengthField+int64(n))
+	_, err = io.CopyN(c.large, c.r, lengthField+int64(n))
 	return c.large.Bytes(), midPacket(err)
 }
 

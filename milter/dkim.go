@@ -1,17 +1,15 @@
 package milter
 
 import (
-	"context"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 	"strings"
-	"sync/atomic"
 
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
-	"peerscore/assess/spf"
 )
 
 const (
@@ -23,20 +21,31 @@ const (
 )
 
 // verification is one signature on its way through go-msgauth, which sees that signature
-// alone, the fields that it signs, and the body as it streams by.
+// alone, the fields that it signs, and the body as it streams by. go-msgauth pulls what it
+// reads, the MTA pushes it: the verifier is a coroutine of the session, so that no piece of the
+// body is kept or changes hands.
 type verification struct {
 	signature signature
-	head      string      // what go-msgauth reads before the body
-	pieces    chan []byte // of the body; closed at its end, or where it is given up
-	gaveUp    atomic.Bool // set before pieces is closed: the body is not whole
+	head      string // what go-msgauth reads before the body
 	judge     func(key) finding
-	done      chan struct{}
-	finding   finding // valid once done is closed
+
+	fetch   func() (key, finding)
+	looked  chan struct{} // closed when it has come, or never will
+	key     key
+	finding finding // valid once the coroutine has ended
+
+	resume func() (struct{}, bool) // up to where the next piece of the body is wanted
+	stop   func()
+	begun  bool
+	more   func() bool // waits for the next piece; false at the end of the body
+	piece  []byte
+	gaveUp bool // the body is not whole
 }
 
 // newVerification prepares for the signature; the rest of the header is left out, so that its
 // size does not matter. A signature may sign another: those follow it.
-func newVerification(h *header, s signature) *verification {
+func (e *evaluation) newVerification(s signature) *verification {
+	h := &e.message.header
 	var head strings.Builder
 	head.WriteString(h.fields[s.index].raw())
 	signed := map[string]bool{}
@@ -49,33 +58,40 @@ func newVerification(h *header, s signature) *verification {
 		}
 	}
 	head.WriteString("\r\n")
-	v := &verification{signature: s, head: head.String(), pieces: make(chan []byte), done: make(chan struct{})}
+	v := &verification{signature: s, head: head.String(), finding: s.finding, looked: make(chan struct{})}
 	v.judge = v.verify
+	v.fetch = func() (key, finding) { return fetchKey(e.ctx, e.resolver, s.keyName()) }
+	v.resume, v.stop = iter.Pull(func(yield func(struct{}) bool) {
+		v.more = func() bool { return yield(struct{}{}) }
+		e.message.server.contain(v.run)
+	})
 	return v
 }
 
-// run fetches the key and verifies; it returns once the body has ended.
-func (v *verification) run(ctx context.Context, r spf.Resolver) {
-	defer close(v.done)
-	v.finding = v.signature.finding
-	if v.finding != (finding{}) {
-		return
+// lookUp fetches the key, unless the text of the signature decides.
+func (v *verification) lookUp() {
+	defer close(v.looked)
+	if v.finding == (finding{}) {
+		v.finding = notEvaluated("internal error") // stays after a panic
+		v.key, v.finding = v.fetch()
 	}
-	v.finding = notEvaluated("internal error") // stays after a panic
-	k, found := fetchKey(ctx, r, v.signature.keyName())
-	if found == (finding{}) {
-		found = v.judge(k)
+}
+
+// run is the coroutine.
+func (v *verification) run() {
+	if <-v.looked; v.finding == (finding{}) {
+		v.finding = notEvaluated("internal error") // stays after a panic
+		v.finding = v.judge(v.key)
 	}
-	v.finding = found
 }
 
 func (v *verification) verify(k key) finding {
-	results, err := dkim.VerifyWithOptions(v.reader(), &dkim.VerifyOptions{
+	results, err := dkim.VerifyWithOptions(&pieceReader{rest: []byte(v.head), more: v.next}, &dkim.VerifyOptions{
 		LookupTXT:        func(string) ([]string, error) { return []string{k.record}, nil },
 		MaxVerifications: 1, // ours is the first
 	})
 	switch {
-	case v.gaveUp.Load():
+	case v.gaveUp:
 		return notEvaluated("too many blank lines")
 	case len(results) != 1:
 		return notEvaluated(fmt.Sprintf("no result: %v", err))
@@ -120,29 +136,47 @@ func (s *signature) misread() bool {
 		identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
 }
 
-// feed gives the verifier a piece of the body, unless it is through with it.
+// feed gives the verifier a piece of the body, which it is through with when feed returns.
 func (v *verification) feed(piece []byte) {
-	select {
-	case v.pieces <- piece:
-	case <-v.done:
+	v.begin()
+	v.piece = piece
+	v.resume()
+}
+
+// begin has the verifier read the head.
+func (v *verification) begin() {
+	if !v.begun {
+		v.begun = true
+		v.resume()
 	}
 }
 
-// reader gives out head and body. It ends in EOF, never in an error, because go-msgauth leaks
-// goroutines otherwise.
-func (v *verification) reader() io.Reader {
-	return &pieceReader{rest: []byte(v.head), pieces: v.pieces}
+// end lets the verifier finish; gaveUp says that the body was not whole.
+func (v *verification) end(gaveUp bool) {
+	v.gaveUp = gaveUp
+	v.begin()
+	v.stop()
 }
 
+// next waits for a piece; the second result is false at the end.
+func (v *verification) next() ([]byte, bool) {
+	if !v.more() {
+		return nil, false
+	}
+	return v.piece, true
+}
+
+// pieceReader gives out head and body. It ends in EOF, never in an error, because go-msgauth
+// leaks goroutines otherwise.
 type pieceReader struct {
-	rest   []byte
-	pieces <-chan []byte
+	rest []byte
+	more func() ([]byte, bool)
 }
 
 func (r *pieceReader) Read(p []byte) (int, error) {
 	for len(r.rest) == 0 {
 		var ok bool
-		if r.rest, ok = <-r.pieces; !ok {
+		if r.rest, ok = r.more(); !ok {
 			return 0, io.EOF
 		}
 	}
@@ -153,7 +187,7 @@ func (r *pieceReader) Read(p []byte) (int, error) {
 
 // WriteTo saves go-msgauth's canonicaliser from small buffers.
 func (r *pieceReader) WriteTo(w io.Writer) (written int64, err error) {
-	for ok := true; ok; r.rest, ok = <-r.pieces {
+	for ok := true; ok; r.rest, ok = r.more() {
 		n, err := w.Write(r.rest)
 		if written += int64(n); err != nil {
 			return written, err
@@ -210,7 +244,6 @@ func (b *bodyFeed) end(gaveUp bool) {
 	}
 	b.ended = true
 	for _, v := range b.to {
-		v.gaveUp.Store(gaveUp)
-		close(v.pieces)
+		v.end(gaveUp)
 	}
 }

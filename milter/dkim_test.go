@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
+	"iter"
 	"math/big"
 	"net/netip"
 	"runtime"
@@ -445,12 +446,9 @@ func (l lateKey) LookupTXT(ctx context.Context, name string) ([]string, error) {
 
 // The reader in front of go-msgauth gives out head and pieces in order, by either method.
 func TestPieceReader(t *testing.T) {
-	pieces := make(chan []byte, 4)
-	for _, p := range []string{"one", "", "two", "three"} {
-		pieces <- []byte(p)
-	}
-	close(pieces)
-	r := &pieceReader{rest: []byte("head"), pieces: pieces}
+	next, stop := iter.Pull(slices.Values([][]byte{[]byte("one"), nil, []byte("two"), []byte("three")}))
+	defer stop()
+	r := &pieceReader{rest: []byte("head"), more: next}
 	first := make([]byte, 6)
 	n, _ := r.Read(first)
 	var out bytes.Buffer

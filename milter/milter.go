@@ -170,15 +170,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.gate.drain(ctx)
 }
 
-// spawn runs f in a goroutine that cannot end the process: what f reads comes from strangers.
-func (s *Server) spawn(f func()) {
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				s.counters.panics.Add(1)
-				s.config.Logger.Error("panic while a message was evaluated", "panic", p, "stack", string(debug.Stack()))
-			}
-		}()
-		f()
+// spawn runs f in a goroutine.
+func (s *Server) spawn(f func()) { go s.contain(f) }
+
+// contain runs f, which cannot end the process or the session: what it reads comes from strangers.
+func (s *Server) contain(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.counters.panics.Add(1)
+			s.config.Logger.Error("panic while a message was evaluated", "panic", p, "stack", string(debug.Stack()))
+		}
 	}()
+	f()
 }

@@ -62,8 +62,20 @@ func (s *session) header(name, value string) {
 	}
 }
 
+// body is a chunk of the body, good until body returns; conn calls it.
+func (s *session) body(chunk []byte) {
+	if s.message != nil {
+		s.message.body(chunk)
+	}
+}
+
 // Header is never called: conn takes header fields out.
 func (s *session) Header(string, string, *gomilter.Modifier) (gomilter.Response, error) {
+	return nil, nil
+}
+
+// BodyChunk is never called either.
+func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, error) {
 	return nil, nil
 }
 
@@ -72,14 +84,6 @@ func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilte
 	if s.message != nil {
 		s.message.readMacros(m.Macros)
 		s.message.begin()
-	}
-	return nil, nil
-}
-
-// BodyChunk streams the body by.
-func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
-	if s.message != nil {
-		s.message.body(chunk)
 	}
 	return nil, nil
 }

@@ -61,15 +61,14 @@ func (m *message) evaluate() *evaluation {
 	var signatures []signature
 	signatures, e.omitted = m.header.signatures(m.author, m.policy.AuthenticationResults, s.config.Now())
 	for _, sig := range signatures {
-		v := newVerification(&m.header, sig)
+		v := e.newVerification(sig)
 		if e.trusting {
 			v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
-		} else {
-			e.body.to = append(e.body.to, v)
 		}
 		e.verifications = append(e.verifications, v)
-		s.spawn(func() { v.run(e.ctx, e.resolver) })
+		s.spawn(v.lookUp)
 	}
+	e.body.to = e.verifications
 	s.spawn(e.prefetch)
 	return e
 }
@@ -130,13 +129,8 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 		return a, false
 	}
 	for _, v := range e.verifications {
-		select {
-		case <-v.done:
-			v.signature.finding = v.finding
-			a.signatures = append(a.signatures, v.signature)
-		case <-ctx.Done():
-			return a, false
-		}
+		v.signature.finding = v.finding
+		a.signatures = append(a.signatures, v.signature)
 	}
 	select {
 	case <-e.prefetched:
