@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -90,6 +91,7 @@ func (w *writer) run() {
 	for {
 		select {
 		case j := <-w.jobs:
+			runtime.Gosched() // who is about to submit comes along
 			w.commit(w.pending(j))
 		case <-ticker.C:
 			if w.spoofs.pending() {
