@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,7 @@ messages at hand, commits and closes.`,
 			if err != nil {
 				return err
 			}
+			collectLess()
 			level := &slog.LevelVar{}
 			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), a.around)
 			if err != nil {
@@ -60,6 +62,23 @@ messages at hand, commits and closes.`,
 			}()
 			return d.run(cmd.Context())
 		},
+	}
+}
+
+// The heap is small, and most of it garbage of the last messages: to collect that less often
+// than by default saves a tenth of the CPU time of a message, for some 10 MiB.
+const (
+	garbagePercent = 400
+	memoryLimit    = 128 << 20 // octets; from here on it is collected as often as it takes
+)
+
+// collectLess leaves what the environment says about it.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 }
 
