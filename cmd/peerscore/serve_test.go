@@ -53,6 +53,7 @@ func TestDailySelfTest(t *testing.T) {
 		time.Sleep(day + time.Hour)
 		dns.Fail(". DNSKEY", probetest.ServFail)
 		time.Sleep(day)
+		synctest.Wait()
 		if text := log.String(); strings.Count(text, "validates=") != 2 || !strings.Contains(text, "level=INFO msg=resolver") || !strings.Contains(text, "level=WARN msg=resolver") {
 			t.Error(text)
 		}
