@@ -262,6 +262,26 @@ func TestStartTLSBetweenMessages(t *testing.T) {
 	}
 }
 
+// Nothing of one client is believed of the next on the same connection.
+func TestNextClient(t *testing.T) {
+	l := newLab(t, world)
+	c := l.dial(t)
+	plain := outbound
+	plain.TLSVersion, plain.Addr, plain.Name = "", netip.MustParseAddr("192.0.2.2"), ""
+	login := outbound
+	login.Login = "anna"
+	for _, p := range []miltertest.Peer{login, outbound, plain} {
+		if err := c.Connect(p); err != nil {
+			t.Fatal(err)
+		}
+		play(t, c, p, fromExample(t))
+	}
+	o := l.ledger.observations
+	if len(o) != 2 || o[0].TLSVersion != "TLSv1.3" || o[1].TLSVersion != "none" || o[1].Host.String() != "192.0.2.2/32" {
+		t.Errorf("%+v", o)
+	}
+}
+
 // The end of a message that never began is answered, and means nothing.
 func TestEndWithoutMessage(t *testing.T) {
 	l := newLab(t, world)
