@@ -199,6 +199,9 @@ func examinePostfix(ctx context.Context, sockets Listeners) symptom {
 	if errors.Is(err, exec.ErrNotFound) {
 		return symptomOf("Postfix", "unknown", "it is not installed")
 	}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		err = errors.New(strings.TrimSpace(string(exit.Stderr)))
+	}
 	if err != nil {
 		return symptomOf("Postfix", "unknown", "it does not tell its smtpd_milters: %v", err)
 	}

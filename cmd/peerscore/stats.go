@@ -52,7 +52,7 @@ func (s share) percent() *float64 {
 	if s.known == 0 {
 		return nil
 	}
-	p := math.Round(10000*float64(s.have)/float64(s.known)) / 100
+	p := 100 * float64(s.have) / float64(s.known)
 	return &p
 }
 
@@ -259,7 +259,7 @@ func (p *population) json() populationJSON {
 	for label, shares := range p.labels {
 		out.Categories[label] = protectedJSON{}
 		for _, c := range assess.Categories {
-			out.Categories[label][c] = shareJSON{shares[c].have, shares[c].percent(), nil}
+			out.Categories[label][c] = shareOf(shares[c])
 		}
 	}
 	for _, c := range assess.Categories {
@@ -273,7 +273,7 @@ func (p *population) json() populationJSON {
 		out.Scores[c] = s
 	}
 	for _, s := range assess.Standards {
-		out.Standards[s] = shareJSON{p.support[s].have, p.support[s].percent(), nil}
+		out.Standards[s] = shareOf(p.support[s])
 		if published, ok := mecsaSupport[s]; ok {
 			out.Standards[s] = sharesOf(p.support[s], published)
 		}
@@ -282,5 +282,17 @@ func (p *population) json() populationJSON {
 }
 
 func sharesOf(s share, published float64) shareJSON {
-	return shareJSON{s.have, s.percent(), &published}
+	out := shareOf(s)
+	published = math.Round(published*100) / 100 // a sum of levels is not exact
+	out.MECSA2018 = &published
+	return out
+}
+
+// shareOf has two digits behind the point, as the report has.
+func shareOf(s share) shareJSON {
+	p := s.percent()
+	if p != nil {
+		*p = math.Round(*p*100) / 100
+	}
+	return shareJSON{Count: s.have, Share: p}
 }
