@@ -30,6 +30,13 @@ func TestREADME(t *testing.T) {
 			t.Errorf("peerscore %s: %v", line, err)
 		}
 	}
+	said := strings.Join(strings.Fields(string(text)), " ")
+	for file, setting := range map[string]string{"postfix/main.cf": "(?m)^smtpd_milters = .*$", "sendmail/peerscore.m4": "(?m)^INPUT_MAIL_FILTER.*$"} {
+		config, err := os.ReadFile("../../contrib/" + file)
+		if line := regexp.MustCompile(setting).FindString(string(config)); err != nil || line == "" || !strings.Contains(said, line) {
+			t.Errorf("%s says %q (%v), and README.md does not", file, line, err)
+		}
+	}
 	for _, path := range regexp.MustCompile(`\bcontrib/[a-z0-9/.]*[a-z0-9]`).FindAllString(string(text), -1) {
 		if _, err := os.Stat("../../" + path); err != nil {
 			t.Error(err)
