@@ -64,7 +64,7 @@ func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
 	a.headline("Your turn")
 	a.say("The database was left behind:\n")
 	fmt.Fprintf(a.out, "  db=%s\n", o.path)
-	for _, command := range []string{"show nordmail.example", "explain broken.example", "list --below 3.5 --json"} {
+	for _, command := range []string{"show nordmail.example", "explain broken.example", "list --below 3.5 --json", "report -o peers.html"} {
 		fmt.Fprintf(a.out, "  %s --db $db %s\n", os.Args[0], command)
 	}
 	fmt.Fprintln(a.out)

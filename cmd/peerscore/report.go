@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -50,13 +52,21 @@ needs nothing beside itself: no other file, no network.`,
 				return err
 			}
 			if err := replaceFile(path, page.Bytes()); err != nil {
-				return fail(exitUsage, "cannot write the report: %w", err)
+				return fail(exitUsage, "cannot write %s: %w", path, bare(err))
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&path, "output", "o", "", "write the page to `FILE`, - for standard output")
 	return cmd
+}
+
+// bare is an error of a file without the name of the file.
+func bare(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // replaceFile leaves the old file whole until the new one is.
