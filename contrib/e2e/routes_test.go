@@ -19,7 +19,7 @@ type route struct {
 	from, to string // addresses
 	preamble string // what a proxy says first
 	login    bool
-	xclient  bool
+	xclient  string // the address that a proxy gives
 	plain    bool
 
 	passes []string // what the daemon says each time that the message comes by, latest first
@@ -29,6 +29,7 @@ type route struct {
 
 const (
 	routePeer  = "10.4.0.1" // in everybody's SPF record
+	routePeer6 = "2001:db8:4::1"
 	routeUser  = "10.5.0.1" // permitted by Postfix, unknown to peerscore
 	routeLocal = "10.6.0.1" // in milter.internal_hosts
 	routeProxy = "127.0.0.1"
@@ -39,10 +40,14 @@ var routes = []route{
 		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=direct.example", known: true},
 	{name: "plain", from: routePeer, to: ":25", plain: true,
 		passes: []string{"row=2 client=10.4.0.1 tls=none"}, score: "domain=plain.example", known: true},
-	{name: "xclient", from: routeProxy, to: ":25", xclient: true,
+	{name: "xclient", from: routeProxy, to: ":25", xclient: routePeer,
 		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=xclient.example", known: true},
+	{name: "xclient6", from: routeProxy, to: ":25", xclient: "IPV6:" + routePeer6,
+		passes: []string{"row=2 client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=xclient6.example", known: true},
 	{name: "proxy", from: routeProxy, to: ":2526", preamble: "PROXY TCP4 " + routePeer + " 127.0.0.25 4321 25\r\n",
 		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=proxy.example", known: true},
+	{name: "proxy6", from: routeProxy, to: ":2526", preamble: "PROXY TCP6 " + routePeer6 + " 2001:db8:25::25 4321 25\r\n",
+		passes: []string{"row=2 client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=proxy6.example", known: true},
 	{name: "postscreen", from: routeProxy, to: ":2527", preamble: "PROXY TCP4 " + routePeer + " 127.0.0.25 4321 25\r\n",
 		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=postscreen.example", known: true},
 	// The filter gives the message back from loopback: it is neither credited nor marked again.
@@ -105,10 +110,10 @@ func (l *lab) startRouteDNS() {
 		{name: "peer.example", records: "mail A " + routePeer + "\n"},
 	}
 	for _, name := range []string{"again", "first", "second", "third", "dropped"} {
-		zones = append(zones, zone{name: name + ".example", records: "@ TXT \"v=spf1 ip4:" + routePeer + " -all\"\n"})
+		zones = append(zones, zone{name: name + ".example", records: "@ TXT \"v=spf1 ip4:" + routePeer + " ip6:" + routePeer6 + " -all\"\n"})
 	}
 	for _, r := range routes {
-		zones = append(zones, zone{name: r.name + ".example", records: "@ TXT \"v=spf1 ip4:" + routePeer + " -all\"\n"})
+		zones = append(zones, zone{name: r.name + ".example", records: "@ TXT \"v=spf1 ip4:" + routePeer + " ip6:" + routePeer6 + " -all\"\n"})
 	}
 	l.startDNS(zones)
 }
@@ -123,12 +128,15 @@ func (l *lab) startChrooted() (*postfix, *daemon) {
 	group := strings.TrimSpace(l.run("", "id", "-g", "postfix"))
 	sockets := l.subdir("postfix/spool/peerscore")
 	l.run("", "chown", "nobody:postfix", sockets)
-	l.run("", "chmod", "2750", sockets)
+	l.run("", "chmod", "0750", sockets)
 	l.run("", "chown", "nobody", l.subdir("state"))
 	d := l.newDaemon("milter.listen = \"unix:"+filepath.Join(sockets, "socket")+"\"", "milter.socket_group = \"postfix\"",
 		"milter.internal_hosts = [\""+routeLocal+"\"]", "assess.enabled = false")
 	d.program = append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=" + group}, d.program...)
 	d.start()
+	if got := l.run(sockets, "stat", "-c", "%a %U %G", "socket"); got != "660 nobody postfix\n" {
+		l.t.Errorf("the socket is %s", got)
+	}
 
 	l.makeOwnCertificate()
 	l.addUser("postfix/etc/sasl/smtpd.conf", "postfix/spool/etc/sasldb2")
@@ -145,6 +153,7 @@ func (l *lab) startChrooted() (*postfix, *daemon) {
 		"mynetworks = 127.0.0.1 " + routeUser + " " + routeLocal,
 		"virtual_mailbox_domains = " + strings.Join(inside, " "),
 		"postscreen_access_list = static:permit",
+		"inet_protocols = all",
 	}
 	p := l.startPostfix("postfix", receiver, settings,
 		"127.0.0.25:2526 inet n - y - - smtpd -o smtpd_upstream_proxy_protocol=haproxy",
@@ -191,9 +200,7 @@ func (l *lab) sendOn(r route, p *postfix) {
 	l.t.Helper()
 	m := r.message()
 	if r.to == "" {
-		file := filepath.Join(l.subdir("out"), m.id)
-		l.write(l.subdir("out"), m.id, l.text(m))
-		l.run("", "sh", "-c", fmt.Sprintf("sendmail -C %s -f %s %s <%s", p.conf, m.from, m.rcpt, file))
+		l.submit(p.conf, m)
 		return
 	}
 	c, err := dial(r.from, receiver+r.to)
@@ -203,8 +210,8 @@ func (l *lab) sendOn(r route, p *postfix) {
 	defer c.close()
 	fmt.Fprint(c.conn, r.preamble)
 	steps := []func() error{func() error { return c.greet(m.helo, onwards) }}
-	if r.xclient {
-		steps = append(steps, func() error { return c.command(220, "XCLIENT NAME=mail.peer.example ADDR=%s", routePeer) },
+	if r.xclient != "" {
+		steps = append(steps, func() error { return c.command(220, "XCLIENT NAME=mail.peer.example ADDR=%s", r.xclient) },
 			func() error { return c.command(250, "EHLO %s", m.helo) })
 	}
 	if !r.plain {

@@ -111,3 +111,11 @@ func (l *lab) trySend(m message) (string, error) {
 	}
 	return l.try("", "swaks", args...)
 }
+
+// submit gives a message to the sendmail command of the Postfix that is configured in conf.
+func (l *lab) submit(conf string, m message) {
+	l.t.Helper()
+	dir := l.subdir("out")
+	l.write(dir, m.id, l.text(m))
+	l.run(dir, "sh", "-c", fmt.Sprintf("sendmail -C %s -f %s %s <%s", conf, m.from, m.recipient(), m.id))
+}
