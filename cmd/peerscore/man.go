@@ -87,6 +87,8 @@ func commandPage(root *cobra.Command) string {
 	p.text("There is one * for each half star. Instead of scores there is `status=pending` of a domain that is known and not assessed yet, " +
 		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, " +
 		"and `status=no-identity` where it has no such domain. `partial=` names a score that rests on some of its standards only.")
+	p.section("JSON", aboutJSON)
+	p.example(exampleJSON)
 	p.section("EXIT STATUS", "")
 	p.item("0", "Answered.")
 	p.item("1", "A domain is not known, or a score lies below `--below`.")

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,6 +46,35 @@ func TestREADME(t *testing.T) {
 	for _, key := range regexp.MustCompile("`((?:milter|header|assess|dns|score|store|http|log)\\.[a-z_]+)").FindAllStringSubmatch(string(text), -1) {
 		if _, known := defaults[key[1]]; !known {
 			t.Errorf("there is no key %s", key[1])
+		}
+	}
+}
+
+// Every command of interface.md is there, known by --help, with each of its flags explained.
+func TestCommands(t *testing.T) {
+	root := (&app{}).command()
+	root.InitDefaultCompletionCmd()
+	for _, line := range strings.Split(`serve; show --below; explain; list --sort --below --level --limit --since; history
+		assess --no-store --file --jobs --skip-fresh; stats; report --output; events --since; export; label; rescore
+		profiles list; profiles show; profiles lint; forget; prune; doctor; status; config check; config show
+		completion bash; man --output; version; demo --dir`, "\n") {
+		for _, want := range strings.Split(line, ";") {
+			words := strings.Fields(want)
+			n := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "--") })
+			if n < 0 {
+				n = len(words)
+			}
+			cmd, rest, err := root.Find(words[:n])
+			if err != nil || len(rest) > 0 || cmd.Short == "" || !cmd.IsAvailableCommand() {
+				t.Errorf("%q: %v", words, err)
+				continue
+			}
+			for _, flag := range append(words[n:], "--config", "--db", "--json") {
+				f := cmd.Flag(strings.TrimPrefix(flag, "--"))
+				if f == nil || f.Usage == "" {
+					t.Errorf("%s has no %s, or does not explain it", cmd.CommandPath(), flag)
+				}
+			}
 		}
 	}
 }

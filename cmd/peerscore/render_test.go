@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,24 @@ func parseJSON(t *testing.T, text string) (value any) {
 		t.Fatalf("%v in %s", err, text)
 	}
 	return value
+}
+
+// The manual page shows what is printed: one standard and one test stand for all.
+func TestManualJSON(t *testing.T) {
+	example := parseJSON(t, strings.ReplaceAll(exampleJSON, ",\n    ...}", "}"))
+	shown := parseJSON(t, shape).(map[string]any)
+	shown["standards"] = map[string]any{"starttls": shown["standards"].(map[string]any)["starttls"]}
+	for _, problem := range mismatches(shown, example, "") {
+		t.Errorf("the page differs from what is promised: %s", problem)
+	}
+	text, err := json.Marshal(report{}.json(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := parseJSON(t, string(text)).(map[string]any)
+	if got, want := slices.Sorted(maps.Keys(example.(map[string]any))), slices.Sorted(maps.Keys(printed)); !slices.Equal(got, want) {
+		t.Errorf("the page has %q, the output %q", got, want)
+	}
 }
 
 // mismatches lists where a value does not have the shape.

@@ -1,0 +1,36 @@
+package main
+
+// exampleJSON is what peerscore(1) shows of `show --json`; a test holds it against the output.
+const exampleJSON = `  {"schema": 1, "domain": "example.org", "profile": "mecsa-2018",
+   "status": "scored", "basis": "probe+sessions",
+   "scores": {
+    "confidentiality": {"stars": 4.5, "level": "protected",
+     "partial": false, "missing": ["dane"]},
+    "identity": {"stars": 5, "level": "protected",
+     "partial": false, "missing": []},
+    "integrity": {"stars": 5, "level": "protected",
+     "partial": false, "missing": []}},
+   "minimum_set": true,
+   "standards": {
+    "starttls": {"support": "yes", "passed": 1, "failed": 0,
+     "unknown": 0, "estimate": false, "tests": [
+      {"subject": "mx1.example.org", "address": "192.0.2.1",
+       "direction": "inbound", "test": "starttls", "result": "pass",
+       "detail": "TLS 1.3, ...", "at": "2026-11-20T12:00:00Z"}]},
+    ...},
+   "sessions": {"window": "720h", "credited": 120, "hosts": 4,
+    "unauthenticated": 2},
+   "first_seen": "2026-10-01T08:00:00Z",
+   "last_seen": "2026-11-26T09:30:00Z",
+   "assessed": "2026-11-20T12:00:00Z",
+   "next_assessment": "2026-11-27T12:00:00Z"}`
+
+// aboutJSON says what the example cannot.
+const aboutJSON = "`--json` prints one object, or an array where several domains were asked for; `assess -f` and `export json` print one object a line. " +
+	"Fields may be added; none is renamed or changes its meaning while `schema` stays 1. Times are RFC 3339 in UTC.\n\n" +
+	"`status` is scored, pending (known, not assessed yet), unknown (nothing could be measured) or no-mail (null MX). " +
+	"`stars` is null where there is no score, `minimum_set` where a score that is not known decides it, a time where there is none. " +
+	"`level` is protected (3.5 and more), minimum (2.5 and more), unprotected or unknown. `partial` means that a standard is unknown that could raise the stars; " +
+	"`missing` are those that are not supported or not known. `support` is yes, no or unknown; `result` is pass, fail, bogus, unknown or not-applicable.\n\n" +
+	"`explain` adds `explanation`: for each score the `row` of the profile that matched, and as `next` the cheapest change that gains half a star. " +
+	"`list`, `history`, `events`, `stats`, `status` and `doctor` have fields of their own, in the same words."
