@@ -502,4 +502,8 @@ func TestSignatureSpellings(t *testing.T) {
 	if len(l.ledger.observations) != 3 || len(tally) != 1 || tally[0].Sessions != 1 {
 		t.Errorf("%d observations, tally %+v", len(l.ledger.observations), tally)
 	}
+	l.send(t, stranger, miltertest.Message{From: "a@forwarder.example", Data: []byte(signed(t, letter("b@example.org"), "example.org", "ed"))})
+	if tally = l.ledger.tally("example.org"); tally[0].Sessions != 2 {
+		t.Errorf("with another letter: tally %+v", tally)
+	}
 }
