@@ -84,6 +84,16 @@ func (d *daemon) stopped() {
 	}
 }
 
+// reload has the daemon read its configuration again. It is a step of a conversation.
+func (d *daemon) reload(*client) error {
+	d.l.t.Helper()
+	d.signal(syscall.SIGHUP)
+	d.l.waitFor("the configuration", func() bool {
+		return strings.Contains(d.l.read(d.l.dir, "peerscore.log"), "configuration reloaded")
+	})
+	return nil
+}
+
 // kill ends the daemon as the OOM killer does.
 func (d *daemon) kill() {
 	syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)

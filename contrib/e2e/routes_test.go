@@ -72,7 +72,7 @@ func TestPostfixRoutes(t *testing.T) {
 	l := newLab(t)
 	l.startRouteDNS()
 	p, d := l.startChrooted()
-	ids := l.sendSession()
+	ids := l.sendSession(d)
 	for _, r := range routes {
 		l.sendOn(r, p)
 		ids = append(ids, r.name)
@@ -109,7 +109,7 @@ func (l *lab) startRouteDNS() {
 		{name: "10.in-addr.arpa", records: "1.0.4 PTR mail.peer.example.\n"},
 		{name: "peer.example", records: "mail A " + routePeer + "\n"},
 	}
-	for _, name := range []string{"again", "first", "second", "third", "dropped"} {
+	for _, name := range []string{"again", "first", "second", "third", "dropped", "cut"} {
 		zones = append(zones, zone{name: name + ".example", records: "@ TXT \"v=spf1 ip4:" + routePeer + " ip6:" + routePeer6 + " -all\"\n"})
 	}
 	for _, r := range routes {
@@ -230,8 +230,9 @@ func (l *lab) sendOn(r route, p *postfix) {
 }
 
 // sendSession has three messages, and one that is given up, in one session that turns to TLS
-// after the first.
-func (l *lab) sendSession() (ids []string) {
+// after the first and goes on when the daemon reads its configuration again. Another session
+// ends in the middle of a message.
+func (l *lab) sendSession(d *daemon) (ids []string) {
 	l.t.Helper()
 	const helo = "mail.peer.example"
 	mail := func(name string) func(*client) error {
@@ -241,8 +242,24 @@ func (l *lab) sendSession() (ids []string) {
 	l.converse(receiver+":25", routePeer, helo,
 		mail("first"), overTLS(helo), mail("second"),
 		says(250, "MAIL FROM:<secret.sender@dropped.example>"), says(250, "RCPT TO:<user@"+ownDomain+">"), says(250, "RSET"),
-		mail("third"),
+		d.reload, mail("third"),
 	)
+	c, err := dial(routePeer, receiver+":25")
+	if err == nil {
+		defer c.close()
+		err = c.greet(helo, onwards)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cut := route{name: "cut"}.message()
+	if err := c.mail(cut, l.text(cut), func(stage string) {
+		if stage == "body" {
+			c.close()
+		}
+	}); err == nil {
+		l.t.Error("the message that was cut off is accepted")
+	}
 	return ids
 }
 
@@ -260,8 +277,10 @@ func (l *lab) checkSession(d *daemon, mail map[string][]string) {
 			l.t.Errorf("%s: StartTLS passed and failed %s, want %s", name, passed, want)
 		}
 	}
-	if _, err := d.tryShow("dropped.example"); err == nil {
-		l.t.Error("the message that was given up is known")
+	for _, name := range []string{"dropped.example", "cut.example", ownDomain} {
+		if _, err := d.tryShow(name); err == nil {
+			l.t.Errorf("%s is known", name)
+		}
 	}
 }
 
