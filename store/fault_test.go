@@ -239,12 +239,17 @@ func resumeAsChild(args []string) error {
 		return err
 	}
 	defer s.Close()
-	for _, mode := range []os.FileMode{0o444, 0o644, 0o644} {
-		if err := allow(mode); err != nil {
+	learn := func() error { return s.Learn(ctx, "b.example") }
+	add := func() error { return s.AddObservation(ctx, observe("a.example", "192.0.2.1")) }
+	for _, attempt := range []struct {
+		mode  os.FileMode
+		write func() error
+	}{{0o444, learn}, {0o644, add}, {0o644, add}} {
+		if err := allow(attempt.mode); err != nil {
 			return err
 		}
 		now.Time = now.Add(reopenEvery)
-		err := s.AddObservation(ctx, observe("a.example", "192.0.2.1"))
+		err := attempt.write()
 		e, readError := s.Evidence(ctx, "a.example", noon, assess.DefaultWindow)
 		fmt.Println(e.Tally.Credited(), readError, err)
 	}

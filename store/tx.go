@@ -57,7 +57,7 @@ func (f fatal) Unwrap() error { return f.error }
 
 func isFatal(err error) bool {
 	var f fatal
-	return errors.As(err, &f) || isCorrupt(err)
+	return errors.As(err, &f) || isCorrupt(err) || isReadOnly(err)
 }
 
 // exec runs one statement and tells how many rows it changed. It takes no context: a
