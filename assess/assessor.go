@@ -58,7 +58,8 @@ func (a *Assessor) Assess(ctx context.Context, d Domain) (Assessment, error) {
 	if err != nil {
 		return result, err
 	}
-	if err := a.Repository.SaveAssessment(ctx, result); err != nil {
+	// What was measured is saved, whenever the context ends: the caller learns which it was.
+	if err := a.Repository.SaveAssessment(context.WithoutCancel(ctx), result); err != nil {
 		return result, fmt.Errorf("saving the assessment of %s: %w", d, err)
 	}
 	return result, nil

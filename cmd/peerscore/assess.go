@@ -1,23 +1,24 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"peerscore/assess"
 	"peerscore/assess/probe"
 	"peerscore/store"
+)
+
+// A domain takes less than half a second, and up to 45 seconds where its mail host is a tarpit.
+const (
+	defaultJobs = 256
+	maxJobs     = 512 // as many as the dialogues of probe.BulkLimits; the store takes the writes of both at once
 )
 
 // assessOptions are the flags of `assess`.
@@ -37,22 +38,25 @@ func (a *app) assessCommand() *cobra.Command {
 
 With -f, domains are read from a file or standard input, one a line; blank lines and what
 follows a # are passed over. Results are printed as they come, one line each, or with --json
-one object a line. --skip-fresh leaves out domains assessed within assess.max_age, so that an
-interrupted run can be started again. Each MX address is asked once, whatever the number of
-domains on it.`,
+one object a line. --skip-fresh leaves out domains assessed within assess.max_age: a run that
+was interrupted goes on where it stopped when it is started again with it, and prints the
+rest. Each MX address is asked once, whatever the number of domains on it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 0) == (o.file == "") {
 				return fail(exitUsage, "name domains, or a file of them with -f")
 			}
-			if o.jobs < 1 || o.jobs > 2000 {
-				return fail(exitUsage, "--jobs must be between 1 and 2000")
+			if o.jobs < 1 || o.jobs > maxJobs {
+				return fail(exitUsage, "--jobs must be between 1 and %d", maxJobs)
+			}
+			if o.skipFresh && (o.file == "" || o.noStore) {
+				return fail(exitUsage, "--skip-fresh is for a list (-f) whose results are stored")
 			}
 			return a.assess(cmd.Context(), args, o)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&o.file, "file", "f", "", "read domains from `FILE`, - for standard input")
-	flags.IntVar(&o.jobs, "jobs", 64, "assess `N` domains at once")
+	flags.IntVar(&o.jobs, "jobs", defaultJobs, "assess `N` domains at once")
 	flags.BoolVar(&o.noStore, "no-store", false, "do not store what was found")
 	flags.BoolVar(&o.skipFresh, "skip-fresh", false, "leave out domains assessed within assess.max_age")
 	return cmd
@@ -123,12 +127,13 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 func (b *bulk) close() {
 	if b.store != nil {
 		if err := b.store.Close(); err != nil {
-			fmt.Fprintf(b.err, "peerscore: closing the database: %v\n", err)
+			b.complain("closing the database: %v", err)
 		}
 	}
 }
 
-// run assesses one domain. A run that measured nothing still has what is known.
+// run assesses one domain. A run that measured nothing still has what is known. What was measured
+// is stored and returned, whenever the context ends.
 func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
 	if err := b.assessor.Eligible(d); err != nil {
 		return r, err
@@ -141,9 +146,16 @@ func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
 	if err == nil || errors.Is(err, assess.ErrNothingMeasured) {
 		// The daemon need not do it again before it is due.
 		r.Next = b.config.schedule().Next(r.Assessment, err, time.Now(), 0.5)
-		err = errors.Join(err, b.store.Postpone(ctx, d, r.Next))
+		if due := b.store.Postpone(context.WithoutCancel(ctx), d, r.Next); due != nil {
+			b.complain("%s: it cannot be noted when it is due: %v", d, due)
+		}
 	}
 	return r, err
+}
+
+// complain says a line on standard error, above the progress bar where there is one.
+func (b *bulk) complain(format string, args ...any) {
+	fmt.Fprintf(b.err, "peerscore: %s\n", printable(fmt.Sprintf(format, args...)))
 }
 
 // few probes the domains of the command line and prints summaries.
@@ -160,7 +172,7 @@ func (b *bulk) few(ctx context.Context, args []string) error {
 		case errors.Is(err, assess.ErrNotPeer):
 			return failure{exitUsage, err}
 		case errors.Is(err, assess.ErrNothingMeasured):
-			fmt.Fprintf(b.err, "peerscore: %s: %v\n", d, err)
+			b.complain("%s: %v", d, err)
 		case err != nil:
 			failed = failure{exitUnavailable, fmt.Errorf("%s: %w", d, err)}
 			continue
@@ -171,120 +183,6 @@ func (b *bulk) few(ctx context.Context, args []string) error {
 		return err
 	}
 	return failed
-}
-
-// many probes every domain of a list and prints results as they come. A line that is no domain
-// is named and passed over, and makes the exit status 2.
-func (b *bulk) many(ctx context.Context, in io.Reader) error {
-	lines, invalid, err := b.readList(ctx, in)
-	if err != nil {
-		return err
-	}
-	bar, done := b.progressBar(len(lines))
-	work := make(chan assess.Domain)
-	var workers sync.WaitGroup
-	var output sync.Mutex
-	failures := 0
-	for range min(b.options.jobs, len(lines)) {
-		workers.Go(func() {
-			for d := range work {
-				result, err := b.run(ctx, d)
-				output.Lock()
-				if ctx.Err() == nil && !b.writeResult(d, result, err) {
-					failures++
-				}
-				output.Unlock()
-				bar.Increment()
-			}
-		})
-	}
-feed:
-	for _, d := range lines {
-		select {
-		case work <- d:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(work)
-	workers.Wait()
-	done()
-	switch {
-	case ctx.Err() != nil:
-		return fail(exitUnavailable, "interrupted; start again with --skip-fresh to go on")
-	case failures > 0:
-		return fail(exitUnavailable, "%d of %d domains could not be assessed or stored", failures, len(lines))
-	case invalid > 0:
-		return fail(exitUsage, "%d lines were no domains", invalid)
-	}
-	return nil
-}
-
-// readList reads domains, one a line, each once, in the order of the list.
-func (b *bulk) readList(ctx context.Context, in io.Reader) (list []assess.Domain, invalid int, err error) {
-	seen := map[assess.Domain]bool{}
-	scanner := bufio.NewScanner(in)
-	for n := 1; scanner.Scan(); n++ {
-		line, _, _ := strings.Cut(scanner.Text(), "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		d, err := assess.ParseAddressOrDomain(line)
-		if err == nil {
-			err = b.assessor.Eligible(d)
-		}
-		if err != nil {
-			invalid++
-			fmt.Fprintf(b.err, "peerscore: line %d: %s\n", n, printable(err.Error()))
-			continue
-		}
-		if !seen[d] && !b.fresh(ctx, d) {
-			list = append(list, d)
-		}
-		seen[d] = true
-	}
-	if err := scanner.Err(); err != nil {
-		return nil, 0, fail(exitUsage, "reading the list: %w", err)
-	}
-	return list, invalid, nil
-}
-
-func (b *bulk) fresh(ctx context.Context, d assess.Domain) bool {
-	if !b.options.skipFresh || b.store == nil {
-		return false
-	}
-	peer, err := b.store.Peer(ctx, d)
-	return err == nil && time.Since(peer.Assessed) < time.Duration(b.config.Assess.MaxAge)
-}
-
-// progressBar draws on a terminal only; done removes it.
-func (b *bulk) progressBar(total int) (bar *mpb.Bar, done func()) {
-	out := io.Discard
-	if b.progress {
-		out = b.err
-	}
-	p := mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
-	bar = p.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d domains ")),
-		mpb.AppendDecorators(decor.AverageSpeed(0, "%.0f/s "), decor.AverageETA(decor.ET_STYLE_GO)))
-	return bar, func() {
-		bar.Abort(true)
-		p.Wait()
-	}
-}
-
-// writeResult prints one line; it tells whether the assessment was made and stored.
-func (b *bulk) writeResult(d assess.Domain, result report, err error) bool {
-	if err != nil && !errors.Is(err, assess.ErrNothingMeasured) {
-		fmt.Fprintf(b.err, "peerscore: %s: %s\n", d, printable(err.Error()))
-		return false
-	}
-	if b.json {
-		return writeJSONLine(b.out, result.json(false)) == nil
-	}
-	_, err = fmt.Fprintf(b.out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
-		number(result.Scores[assess.Confidentiality]), number(result.Scores[assess.Identity]), number(result.Scores[assess.Integrity]))
-	return err == nil
 }
 
 // forgetful is the repository of --no-store: it knows nothing and keeps nothing.

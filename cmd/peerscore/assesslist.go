@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"peerscore/assess"
+)
+
+// maxListLine is what is read of a line: no address is longer (RFC 5321 §4.5.3.1).
+const maxListLine = 4096
+
+// listRun is one run over a list of domains.
+type listRun struct {
+	*bulk
+	progress *progress
+	stop     context.CancelCauseFunc
+
+	mu       sync.Mutex // held for each line of output
+	over     bool
+	assessed int
+	failures int // domains that could not be assessed or stored
+	invalid  int // lines that were no domains
+}
+
+// listItem is one domain of a list, and the octets of the list that end with it.
+type listItem struct {
+	domain assess.Domain
+	octets int64
+}
+
+// many probes every domain of a list and prints results as they come. The list is read as the
+// run goes on. A line that is no domain is named and passed over, and makes the exit status 2.
+//
+// Every domain that was stored has been printed, be the run interrupted or not: so --skip-fresh
+// goes on where it stopped, and neither loses a domain nor prints one again.
+func (b *bulk) many(ctx context.Context, in io.Reader) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	own := *b.app // the reader may outlive the run, which must not change what others write to
+	r := &listRun{stop: stop, progress: newProgress(b.console, in)}
+	own.console = r.progress.console
+	list := *b
+	list.app, r.bulk = &own, &list
+	work, read := make(chan listItem), make(chan error, 1)
+	go func() { // nothing ends a read from a terminal
+		read <- r.read(ctx, in, work)
+		close(work)
+	}()
+	var workers sync.WaitGroup
+	for range b.options.jobs {
+		workers.Go(func() { r.work(ctx, work) })
+	}
+	workers.Wait()
+	r.mu.Lock()
+	r.over = true
+	r.mu.Unlock()
+	r.progress.stop()
+	if ctx.Err() != nil {
+		return r.broken(context.Cause(ctx))
+	}
+	return r.conclude(<-read)
+}
+
+// work assesses domains until there are no more.
+func (r *listRun) work(ctx context.Context, work <-chan listItem) {
+	for {
+		select {
+		case item, more := <-work:
+			if !more {
+				return
+			}
+			result, err := r.run(ctx, item.domain)
+			r.tell(ctx, item.domain, result, err)
+			r.progress.advance(item.octets, 1)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tell prints the result of one domain. One that was cut short by an interruption has none.
+func (r *listRun) tell(ctx context.Context, d assess.Domain, result report, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil, errors.Is(err, assess.ErrNothingMeasured):
+		r.assessed++
+		if err := r.writeResult(d, result); err != nil {
+			r.stop(fail(exitUnavailable, "cannot write the output: %w", err))
+		}
+	case ctx.Err() == nil:
+		r.failures++
+		r.complain("%s: %v", d, err)
+	}
+}
+
+// writeResult prints one line.
+func (b *bulk) writeResult(d assess.Domain, result report) error {
+	if b.json {
+		return writeJSONLine(b.out, result.json(false))
+	}
+	_, err := fmt.Fprintf(b.out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
+		number(result.Scores[assess.Confidentiality]), number(result.Scores[assess.Identity]), number(result.Scores[assess.Integrity]))
+	return err
+}
+
+// read hands over the domains of a list, one a line, each once, in the order of the list. The
+// error is that of reading.
+func (r *listRun) read(ctx context.Context, in io.Reader, work chan<- listItem) error {
+	lines := lineReader{r: bufio.NewReaderSize(in, 64<<10)}
+	seen := make(map[[16]byte]struct{}) // of digests: a list may have millions
+	for ctx.Err() == nil {
+		line, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, errLongLine) {
+			return fail(exitUsage, "reading the list: line %d: %w", lines.number, err)
+		}
+		d, err := r.parse(line, err)
+		digest := sha256.Sum256([]byte(d))
+		key := [16]byte(digest[:])
+		_, twice := seen[key]
+		switch {
+		case err != nil:
+			r.refuse(lines.number, err)
+		case d != "" && !twice:
+			seen[key] = struct{}{}
+			if r.fresh(ctx, d) {
+				break
+			}
+			select {
+			case work <- listItem{d, lines.octets}:
+				lines.octets = 0
+			case <-ctx.Done():
+			}
+			continue
+		}
+		r.progress.advance(lines.octets, 0)
+		lines.octets = 0
+	}
+	return nil
+}
+
+// parse reads one line, which may come with an error; "" is a line without a domain.
+func (r *listRun) parse(line string, problem error) (assess.Domain, error) {
+	text, _, comment := strings.Cut(line, "#")
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "" && (comment || problem == nil):
+		return "", nil
+	case problem != nil && !comment:
+		return "", problem
+	}
+	d, err := assess.ParseAddressOrDomain(text)
+	if err != nil {
+		return "", err
+	}
+	return d, r.assessor.Eligible(d)
+}
+
+// refuse names a line that is no domain.
+func (r *listRun) refuse(number int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
+	r.invalid++
+	r.complain("line %d: %v", number, err)
+}
+
+func (b *bulk) fresh(ctx context.Context, d assess.Domain) bool {
+	if !b.options.skipFresh {
+		return false
+	}
+	peer, err := b.store.Peer(ctx, d)
+	return err == nil && time.Since(peer.Assessed) < time.Duration(b.config.Assess.MaxAge)
+}
+
+// broken is the error of a run that did not come to the end of its list.
+func (r *listRun) broken(cause error) error {
+	if f := (failure{}); errors.As(cause, &f) {
+		return f
+	}
+	resumption := ""
+	if r.store != nil {
+		resumption = "; --skip-fresh goes on from there"
+	}
+	return fail(exitUnavailable, "interrupted after %d domains%s", r.assessed, resumption)
+}
+
+// conclude is the error of a run that went through its list, as far as that could be read.
+func (r *listRun) conclude(reading error) error {
+	switch {
+	case reading != nil:
+		return reading
+	case r.failures > 0:
+		return fail(exitUnavailable, "%d of %d domains could not be assessed or stored", r.failures, r.failures+r.assessed)
+	case r.invalid > 0:
+		return fail(exitUsage, "%d lines were no domains", r.invalid)
+	}
+	return nil
+}
+
+// errLongLine comes with the beginning of the line.
+var errLongLine = fmt.Errorf("longer than %d octets", maxListLine)
+
+// lineReader reads lines of any length and keeps maxListLine octets of each.
+type lineReader struct {
+	r      *bufio.Reader
+	number int   // of the line last read
+	octets int64 // read since somebody set it to 0
+}
+
+// next is the next line without its end and without a byte order mark.
+func (l *lineReader) next() (string, error) {
+	l.number++
+	var line []byte
+	for {
+		part, err := l.r.ReadSlice('\n')
+		l.octets += int64(len(part))
+		line = append(line, part[:min(len(part), maxListLine+2-len(line))]...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(line) > 0, err == nil: // the last line may have no end
+		default:
+			return "", err
+		}
+		break
+	}
+	if l.number == 1 {
+		line = bytes.TrimPrefix(line, []byte("\ufeff"))
+	}
+	line = bytes.TrimRight(line, "\r\n")
+	if len(line) > maxListLine {
+		return string(line[:maxListLine]), errLongLine
+	}
+	return string(line), nil
+}
