@@ -29,7 +29,8 @@ func attributionZones(key string) []zone {
 		{name: "exchange.example", records: spf("-all") + "@ MX 10 mx\nmx A " + exchangeHost + "\n"},
 		{name: "named.example", records: "mail A " + namedHost + "\n"},
 		{name: "forwarder.example", records: key + spf("ip4:"+forwardHost+" -all")},
-		{name: "attack.example", records: key + spf("ip4:"+attackHost+" -all")},
+		{name: "attack.example", records: key + spf("ip4:"+attackHost+" -all") +
+			"any TXT \"v=spf1 ip4:" + attackHost + " -all\"\n" + strings.Replace(key, "_domainkey", "_domainkey.victim.example'a", 1)},
 		{name: "everybody.example", records: key + spf("+all")},
 		{name: "10.in-addr.arpa", records: "4.0.5 PTR mail.named.example.\n"},
 	}
@@ -105,7 +106,7 @@ func attributionLetters() []letter {
 
 // TestAttribution sends what attribution.md tells apart through a real Postfix: spoofs,
 // forwarders, SRS, lists, providers that send for others, bounces, replays, our own domain from
-// outside. What each message is worth is in the log and on the message; what all of them left
+// outside, and the cases of espoofer. What each message is worth is in the log and on the message; what all of them left
 // is in the record. The unit and property tests of milter and cmd/peerscore have more spellings.
 func TestAttribution(t *testing.T) {
 	l := newLab(t)
@@ -122,7 +123,7 @@ func TestAttribution(t *testing.T) {
 		t.Fatalf("assess exchange.example: %v\n%s", err, out)
 	}
 	p := l.startPostfix("postfix", receiver, []string{l.documented(milterInet), "smtputf8_enable = no", "strict_rfc821_envelopes = no"})
-	letters := attributionLetters()
+	letters := append(attributionLetters(), espooferLetters()...)
 	for _, x := range letters {
 		x.m.id, x.m.source = x.id, x.source
 		helo := x.m.helo
@@ -131,7 +132,10 @@ func TestAttribution(t *testing.T) {
 		}
 		text := l.text(x.m)
 		if x.change != nil {
-			text = x.change(text)
+			signed := text
+			if text = x.change(signed); text == signed {
+				t.Errorf("%s is not changed on its way", x.id)
+			}
 		}
 		l.converse(receiver+":25", x.source, helo, func(c *client) error { return c.mail(x.m, text, onwards) })
 	}
@@ -150,14 +154,15 @@ func TestAttribution(t *testing.T) {
 func (l *lab) checkCredits(d *daemon) {
 	l.t.Helper()
 	want := map[string]string{
+		// a1 to a7 of espoofer are unauthenticated, a12 and a13 the attacker's own
 		// signed, unsigned; forwarded, srs, list-intact, replayed and bounce-signed are relayed
-		"victim.example":        "7 sessions, 9 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail",
+		"victim.example":        "7 sessions, 16 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail",
 		"xn--bcher-kva.example": "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim 10.5.0.2 pass",
 		"client.example":        "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim relayed pass, 10.5.0.2 fail",
 		"exchange.example":      "1 sessions, 0 unauthenticated; starttls 10.5.0.3 fail; spf 10.5.0.3 fail; dkim 10.5.0.3 fail",
 		"named.example":         "1 sessions, 1 unauthenticated; starttls 10.5.0.4 unknown; spf 10.5.0.4 unknown; dkim 10.5.0.4 unknown",
 		"forwarder.example":     "1 sessions, 0 unauthenticated; starttls 10.5.0.5 fail; spf 10.5.0.5 pass; dkim 10.5.0.5 pass",
-		"attack.example":        "2 sessions, 0 unauthenticated; starttls 10.5.0.6 fail; spf 10.5.0.6 pass; dkim 10.5.0.6 fail",
+		"attack.example":        "4 sessions, 0 unauthenticated; starttls 10.5.0.6 fail; spf 10.5.0.6 pass; dkim 10.5.0.6 fail",
 		"everybody.example":     "1 sessions, 0 unauthenticated; dkim relayed pass",
 	}
 	for domain, want := range want {
