@@ -114,7 +114,7 @@ func TestOneProofAmongSpoofs(t *testing.T) {
 	messages := 10_000
 	switch {
 	case underRace:
-		messages = 4_000
+		messages = 2_000
 	case os.Getenv("PEERSCORE_FULL") != "":
 		messages = 100_000
 	}
