@@ -80,7 +80,7 @@ func (a *Assessor) Measure(ctx context.Context, d Domain) (Assessment, error) {
 		return Assessment{}, err
 	}
 	old := evidence.Facts
-	if !facts.measured() && old != nil && facts.At.Sub(old.At) <= KeepFor {
+	if !facts.measured() && old != nil && facts.At.Sub(old.At).Abs() <= KeepFor {
 		return a.conclude(d, evidence), fmt.Errorf("%w of %s; the results of %s stand", ErrNothingMeasured, d, day(old.At))
 	}
 	facts = facts.Keeping(old)

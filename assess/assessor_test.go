@@ -137,7 +137,7 @@ func TestAssess(t *testing.T) {
 func TestNothingMeasured(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		age    time.Duration // of the older facts; 0 for none
+		age    time.Duration // of the older facts; 0 for none, negative where the clock was ahead
 		err    error
 		saved  int
 		status Status
@@ -145,9 +145,11 @@ func TestNothingMeasured(t *testing.T) {
 		{"never measured before", 0, nil, 1, StatusUnknown},
 		{"measured a week ago", 7 * 24 * time.Hour, ErrNothingMeasured, 0, StatusScored},
 		{"measured long ago", KeepFor + time.Second, nil, 1, StatusUnknown},
+		{"measured by a clock ahead", -7 * 24 * time.Hour, ErrNothingMeasured, 0, StatusScored},
+		{"measured by a clock far ahead", -KeepFor - time.Second, nil, 1, StatusUnknown},
 	} {
 		l := newLedger()
-		if tt.age > 0 {
+		if tt.age != 0 {
 			before := measuredFacts().with(func(f *Facts) {
 				f.At = testTime.Add(-tt.age)
 				f.Hosts.Hosts[0].Sessions[0].At = f.At

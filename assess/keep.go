@@ -110,9 +110,10 @@ func (f *Facts) measuredAt(parts ...string) time.Time {
 	return f.At
 }
 
-// keep notes that a part stands since it was measured, unless that is too long ago.
+// keep notes that a part stands since it was measured, unless that is too long ago, or as far
+// in the future by a clock that was ahead.
 func (f *Facts) keep(part string, at time.Time, problem string) bool {
-	if f.At.Sub(at) > KeepFor {
+	if f.At.Sub(at).Abs() > KeepFor {
 		return false
 	}
 	f.Kept = append(f.Kept, Kept{Part: part, At: at, Reason: problem})
