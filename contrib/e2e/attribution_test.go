@@ -137,7 +137,13 @@ func TestAttribution(t *testing.T) {
 				t.Errorf("%s is not changed on its way", x.id)
 			}
 		}
-		l.converse(receiver+":25", x.source, helo, func(c *client) error { return c.mail(x.m, text, onwards) })
+		copies := 1
+		if x.id == "replayed" {
+			copies = 3 // of the very same message, which are worth one
+		}
+		for range copies {
+			l.converse(receiver+":25", x.source, helo, func(c *client) error { return c.mail(x.m, text, onwards) })
+		}
 	}
 	l.waitFor("delivery", func() bool { return len(p.arrivals()) == len(letters) })
 	mail := p.delivered()
@@ -166,22 +172,26 @@ func (l *lab) checkCredits(d *daemon) {
 		"everybody.example":     "1 sessions, 0 unauthenticated; dkim relayed pass",
 	}
 	for domain, want := range want {
-		var got string
-		for range 20 { // the counter of the unauthenticated is written a while later
-			if got = l.credits(d, domain); got == want {
-				break
-			}
-			l.run("", "sleep", "0.5")
-		}
-		if got != want {
-			l.t.Errorf("%s: %s\nwant %s", domain, got, want)
-		}
+		l.checkCredit(d, domain, want)
 	}
 	for _, domain := range []string{ownDomain, "esp.example"} {
 		if _, err := d.tryShow(domain); err == nil {
 			l.t.Errorf("%s is known", domain)
 		}
 	}
+}
+
+// checkCredit is patient: the counter of the unauthenticated is written a while later.
+func (l *lab) checkCredit(d *daemon, domain, want string) {
+	l.t.Helper()
+	var got string
+	for range 20 {
+		if got = l.credits(d, domain); got == want {
+			return
+		}
+		l.run("", "sleep", "0.5")
+	}
+	l.t.Errorf("%s: %s\nwant %s", domain, got, want)
 }
 
 // credits is what the sessions of a domain show, from its JSON.

@@ -161,9 +161,7 @@ func TestSendmail(t *testing.T) {
 		}
 		l.checkScoreFields(c.id, text, c.score)
 	}
-	if got := d.show("gold.example").Sessions; got.Credited != 4 || got.Hosts != 2 || got.Unauthenticated != 1 {
-		t.Errorf("gold.example has %+v, want 4 sessions of 2 hosts, and 1 unauthenticated", got)
-	}
+	l.checkCredit(d, "gold.example", "4 sessions, 1 unauthenticated; starttls 10.2.1.1 pass, 2001:db8:2::/64 pass; spf 10.2.1.1 pass, 2001:db8:2::/64 pass; dkim 10.2.1.1 pass, 2001:db8:2::/64 pass")
 	l.killDuringData(d, s)
 }
 

@@ -88,7 +88,5 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s: OpenDKIM's results were not delivered", x.id)
 		}
 	}
-	if got, want := l.credits(d, "victim.example"), "3 sessions, 4 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail"; got != want {
-		t.Errorf("victim.example: %s\nwant %s", got, want)
-	}
+	l.checkCredit(d, "victim.example", "3 sessions, 4 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail")
 }
