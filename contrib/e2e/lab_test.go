@@ -15,7 +15,11 @@ type lab struct {
 	t       testing.TB
 	dir     string
 	unbound *exec.Cmd
+	arrived map[string]arrival // by file
 }
+
+// arrival is a delivered message.
+type arrival struct{ id, text string }
 
 func newLab(t testing.TB) *lab {
 	needLab(t)
@@ -33,7 +37,7 @@ func newLab(t testing.TB) *lab {
 		}
 		os.RemoveAll(dir)
 	})
-	return &lab{t: t, dir: dir}
+	return &lab{t: t, dir: dir, arrived: map[string]arrival{}}
 }
 
 func (l *lab) subdir(name string) string {

@@ -164,21 +164,18 @@ func (p *postfix) arrivals() map[string][]string {
 	return p.l.arrivals(p.files())
 }
 
+// arrivals reads each file once: it is asked for thousands of them again and again.
 func (l *lab) arrivals(files []string) map[string][]string {
 	l.t.Helper()
 	messages := map[string][]string{}
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			l.t.Fatal(err)
+		m, ok := l.arrived[file]
+		if !ok {
+			m = arrival{text: l.read("", file)}
+			m.id = between(strings.ToLower("\n"+m.text), "\nmessage-id: <", ">")
+			l.arrived[file] = m
 		}
-		for _, line := range strings.Split(string(content), "\n") {
-			if id, ok := strings.CutPrefix(strings.ToLower(line), "message-id: <"); ok {
-				id = strings.TrimSuffix(id, ">")
-				messages[id] = append(messages[id], string(content))
-				break
-			}
-		}
+		messages[m.id] = append(messages[m.id], m.text)
 	}
 	return messages
 }

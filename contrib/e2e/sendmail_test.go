@@ -78,7 +78,7 @@ func (l *lab) startSendmail(name, certificate string) *sendmail {
 		args = append(args, "-D"+macro+"="+value)
 	}
 	l.write(dir, "sendmail.cf", l.run("", "m4", append(args, "testdata/sendmail.mc")...))
-	l.start(name, program, "-bD", "-C"+filepath.Join(dir, "sendmail.cf"), "-X"+filepath.Join(l.dir, name+".log"))
+	l.start(name, program, "-bD", "-q10s", "-C"+filepath.Join(dir, "sendmail.cf"), "-X"+filepath.Join(l.dir, name+".log"))
 	l.waitFor("Sendmail", func() bool { return listens(s.address+":25") && listens("["+sendmailReceiver6+"]:25") })
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,14 +212,21 @@ func (r *trial) session(messages []message, at func(stage string)) {
 func (r *trial) acknowledged(ids []string) (n int) {
 	r.l.t.Helper()
 	var arrived map[string][]string
+	var missing string
+	defer func() {
+		if missing != "" {
+			queue, err := r.l.try("", "find", filepath.Join(r.l.dir, "sendmail"), "-path", "*/queue/*", "-name", "qf*", "-exec", "cat", "{}", "+")
+			r.l.t.Logf("%s was not delivered; Sendmail has in its queue: %s %v", missing, queue, err)
+		}
+	}()
 	r.l.waitFor("delivery of "+r.name, func() bool {
-		arrived = r.mta.arrivals()
+		arrived, missing = r.mta.arrivals(), ""
 		for _, id := range ids {
 			if len(arrived[id]) == 0 {
-				return false
+				missing = id
 			}
 		}
-		return true
+		return missing == ""
 	})
 	for _, id := range ids {
 		if len(arrived[id]) != 1 {

@@ -13,5 +13,5 @@ int main(void) {
     if (write(fd, buffer, n) != n)
       return 75; // EX_TEMPFAIL
   memcpy(mail + sizeof mail - 11, incoming + sizeof incoming - 11, 10);
-  return fd < 0 || n < 0 || rename(incoming, mail) != 0 ? 75 : 0;
+  return fd < 0 || n < 0 || link(incoming, mail) != 0 || unlink(incoming) != 0 ? 75 : 0;
 }
