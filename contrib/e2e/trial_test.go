@@ -235,7 +235,7 @@ func (r *trial) acknowledged(ids []string) (n int) {
 		field := strings.Join(scoreFields.FindAllString(arrived[id][0], -1), "\n")
 		if strings.Contains(field, "proof=spf") || strings.Contains(field, "status=pending") {
 			n++
-		} else if slices.Contains(r.finished, id) {
+		} else if field == "" && slices.Contains(r.finished, id) { // "unknown" is an answer, which a busy machine gives
 			r.errorf("message %s was at hand at SIGTERM and did not end properly: %q", id, field)
 		}
 	}
