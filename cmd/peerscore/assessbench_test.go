@@ -50,6 +50,9 @@ func benchmarkBulk(b *testing.B, n, oneIn int) {
 	fmt.Printf("  resident memory at 25, 50, 75 and 100 %%: %s MiB, %d at the most; processor time %.1f ms a domain\n",
 		strings.Join(r.memory, ", "), r.peak, r.processor.Seconds()*1000/float64(n))
 	fmt.Printf("  %d connections to %d MX addresses, at most %d to any of them\n", all, len(l.servers), most)
+	if most > 1 {
+		b.Errorf("%d connections to one MX address", most)
+	}
 	b.ReportMetric(rate, "domains/s")
 }
 
