@@ -36,7 +36,7 @@ var errMalformed = errors.New("malformed packet")
 //
 // Packets with a header field do not reach go-milter at all: it would keep each field in a map
 // that it clears on abort only, and forget malformed ones. Nor do those of the body, which it
-// would copy. They go to the session directly; no reply to them was negotiated.
+// would hold whole. They go to the session directly; no reply to them was negotiated.
 //
 // Read, Write and Close are called by go-milter from one goroutine.
 type conn struct {
@@ -45,9 +45,9 @@ type conn struct {
 	session *session
 
 	*buffers
-	peeked int           // length of the packet at hand where it stands in r
-	large  *bytes.Buffer // the packet at hand where it is too long for that, else nil
-	unread []byte        // what go-milter has not read of it yet
+	peeked int          // length of the packet at hand where it stands in r
+	large  bytes.Buffer // the packet at hand where it is too long for that
+	unread []byte       // what go-milter has not read of it yet
 
 	mu        sync.Mutex // guards what follows, which drain changes
 	last      gomilter.Code
@@ -61,12 +61,7 @@ type buffers struct {
 	w *bufio.Writer
 }
 
-var (
-	bufferPool = sync.Pool{New: func() any { return &buffers{bufio.NewReaderSize(nil, readBuffer), bufio.NewWriter(nil)} }}
-	// largePool has room for packets that do not fit into r. Each is lent for one packet, so
-	// that idle sessions hold none.
-	largePool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-)
+var bufferPool = sync.Pool{New: func() any { return &buffers{bufio.NewReaderSize(nil, readBuffer), bufio.NewWriter(nil)} }}
 
 func newConn(raw net.Conn, g *gate) *conn {
 	c := &conn{raw: raw, gate: g, buffers: bufferPool.Get().(*buffers)}
@@ -100,20 +95,11 @@ func (c *conn) Close() error {
 	if c.session != nil {
 		c.session.close()
 	}
-	c.release()
 	c.r.Reset(nil)
 	c.w.Reset(nil)
 	bufferPool.Put(c.buffers)
 	c.buffers = nil
 	return c.raw.Close()
-}
-
-// release gives the buffer of a large packet back.
-func (c *conn) release() {
-	if c.large != nil && c.large.Cap() <= keepBuffer {
-		largePool.Put(c.large)
-	}
-	c.large = nil
 }
 
 func (c *conn) LocalAddr() net.Addr              { return c.raw.LocalAddr() }
@@ -131,25 +117,32 @@ func (c *conn) next() error {
 		if !c.mayWait() {
 			return io.EOF
 		}
-		packet, err := c.readPacket()
+		code, size, err := c.readHead()
 		if err != nil {
 			return err
 		}
-		code, data := gomilter.Code(packet[lengthField]), packet[lengthField+1:]
+		if code == gomilter.CodeBody {
+			c.note(code)
+			if err := c.streamBody(size - 1); err != nil {
+				return err
+			}
+			continue
+		}
+		packet, err := c.readPacket(size)
+		if err != nil {
+			return err
+		}
+		data := packet[lengthField+1:]
 		if err := checkPacket(code, data); err != nil {
 			return err
 		}
 		c.note(code)
-		switch code {
-		case gomilter.CodeHeader:
-			name, value, _ := bytes.Cut(data, []byte{0})
-			c.session.header(string(name), string(bytes.TrimSuffix(value, []byte{0})))
-		case gomilter.CodeBody:
-			c.session.body(data)
-		default:
+		if code != gomilter.CodeHeader {
 			c.unread = packet
 			return nil
 		}
+		name, value, _ := bytes.Cut(data, []byte{0})
+		c.session.header(string(name), string(bytes.TrimSuffix(value, []byte{0})))
 	}
 }
 
@@ -164,34 +157,62 @@ func (w inTime) Write(p []byte) (int, error) {
 	return w.raw.Write(p)
 }
 
-// readPacket reads one packet, with its length field. The slice is good until the next call. A
-// packet that does not fit into the read buffer gets one of its own, which grows as data arrives.
-func (c *conn) readPacket() ([]byte, error) {
+// readHead waits for the next packet and tells its code and its length.
+func (c *conn) readHead() (code gomilter.Code, size int, err error) {
 	if _, err := c.r.Discard(c.peeked); err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	c.peeked = 0
-	c.release()
+	if c.large.Cap() > keepBuffer { // before the wait, which may be long
+		c.large = bytes.Buffer{}
+	}
 	if err := c.awaitPacket(); err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	head, err := c.r.Peek(lengthField)
 	if err != nil {
-		return nil, midPacket(err)
+		return 0, 0, midPacket(err)
 	}
 	n := binary.BigEndian.Uint32(head)
 	if n == 0 || n > maxPacket {
-		return nil, fmt.Errorf("%w: its length is %d", errMalformed, n)
+		return 0, 0, fmt.Errorf("%w: its length is %d", errMalformed, n)
 	}
-	if total := lengthField + int(n); total <= c.r.Size() {
+	if head, err = c.r.Peek(lengthField + 1); err != nil {
+		return 0, 0, midPacket(err)
+	}
+	return gomilter.Code(head[lengthField]), int(n), nil
+}
+
+// readPacket reads the packet whole, with its length field. The slice is good until the next
+// call. What does not fit into the read buffer gets one of its own, which grows as data arrives.
+func (c *conn) readPacket(size int) ([]byte, error) {
+	if total := lengthField + size; total <= c.r.Size() {
 		c.peeked = total
 		packet, err := c.r.Peek(total)
 		return packet, midPacket(err)
 	}
-	c.large = largePool.Get().(*bytes.Buffer)
 	c.large.Reset()
-	_, err = io.CopyN(c.large, c.r, lengthField+int64(n))
+	_, err := io.CopyN(&c.large, c.r, lengthField+int64(size))
 	return c.large.Bytes(), midPacket(err)
+}
+
+// streamBody gives the session the rest of a body packet as it arrives.
+func (c *conn) streamBody(rest int) error {
+	if _, err := c.r.Discard(lengthField + 1); err != nil {
+		return err
+	}
+	for rest > 0 {
+		if _, err := c.r.Peek(1); err != nil {
+			return midPacket(err)
+		}
+		chunk, _ := c.r.Peek(min(rest, c.r.Buffered()))
+		c.session.body(chunk)
+		rest -= len(chunk)
+		if _, err := c.r.Discard(len(chunk)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitPacket waits for the first byte of a packet, and sets the deadline for the rest of it

@@ -171,7 +171,9 @@ func TestReadErrors(t *testing.T) {
 		ours, theirs := net.Pipe()
 		go func() { io.WriteString(ours, sent); ours.Close() }()
 		s := New(Config{Logger: slog.New(slog.DiscardHandler)})
-		if n, err := newConn(theirs, &s.gate).Read(make([]byte, 100)); n > 0 || err != io.EOF {
+		c := newConn(theirs, &s.gate)
+		c.session = &session{server: s}
+		if n, err := c.Read(make([]byte, 100)); n > 0 || err != io.EOF {
 			t.Errorf("%q: %d bytes, %v", sent, n, err)
 		}
 	}

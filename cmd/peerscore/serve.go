@@ -68,7 +68,7 @@ messages at hand, commits and closes.`,
 // The heap is small, and most of it garbage of the last messages: to collect that less often
 // than by default saves a tenth of the CPU time of a message, for some 10 MiB.
 const (
-	garbagePercent = 400
+	garbagePercent = 300
 	memoryLimit    = 128 << 20 // octets; from here on it is collected as often as it takes
 )
 
