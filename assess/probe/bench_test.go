@@ -47,10 +47,15 @@ func BenchmarkDomain(b *testing.B) {
 			fmt.Printf("\n%s: %v in the median of %d runs (%v to %v)\n", c.name, ours.Round(100*time.Microsecond), len(took),
 				slices.Min(took).Round(100*time.Microsecond), slices.Max(took).Round(100*time.Microsecond))
 			fmt.Printf("  floor %v: %d round trips of %v (%s)\n  ratio to the floor %.3f\n", floor, c.floor, benchDelay, c.chain, float64(ours)/float64(floor))
-			fmt.Printf("  one probe, host and look-up after the other %v: %.1f times as long\n", median(peer).Round(time.Millisecond), float64(median(peer))/float64(ours))
+			fmt.Printf("  one probe, host and look-up after the other %v, %.0f round trips: %.1f times as long\n",
+				median(peer).Round(time.Millisecond), float64(median(peer))/float64(benchDelay), float64(median(peer))/float64(ours))
 			fmt.Printf("  the longest chain of the last run, each stage after the one above it:\n")
 			for _, s := range longestChain(trace) {
 				fmt.Printf("    %6.1f to %6.1f ms  %s\n", milliseconds(s.Start), milliseconds(s.End), s.Stage)
+			}
+			fmt.Printf("  all %d stages of that run, and which one each waited for:\n", len(trace))
+			for _, s := range trace {
+				fmt.Printf("    %6.1f to %6.1f ms  %-50s  %s\n", milliseconds(s.Start), milliseconds(s.End), s.Stage, s.After)
 			}
 			b.ReportMetric(float64(ours)/float64(floor), "x-floor")
 			b.ReportMetric(float64(median(peer))/float64(ours), "x-sequential")
