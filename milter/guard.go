@@ -116,8 +116,8 @@ func (l *listener) Accept() (net.Conn, error) {
 				l.accepted = c
 				return c, nil
 			}
-			raw.Close()
 			l.gate.counters.refused.Add(1)
+			raw.Close()
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
 		default:
