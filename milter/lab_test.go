@@ -198,7 +198,7 @@ type lab struct {
 	zone   zone
 	ledger *ledger
 	server *Server
-	logged *bytes.Buffer
+	logged *locked
 	path   string
 }
 
@@ -206,10 +206,10 @@ const labHost = "mx.own.example"
 
 func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 	t.Helper()
-	l := &lab{zone: z, ledger: &ledger{standings: map[assess.Domain]assess.Standing{}}, logged: &bytes.Buffer{}}
+	l := &lab{zone: z, ledger: &ledger{standings: map[assess.Domain]assess.Standing{}}, logged: &locked{}}
 	config := Config{
 		Resolver: z, Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
-		Logger: slog.New(slog.NewTextHandler(&locked{w: l.logged}, nil)),
+		Logger: slog.New(slog.NewTextHandler(l.logged, nil)),
 		Policy: Policy{
 			Authentication: Verify, AuthservID: labHost, Score: true, Bars: true, LearnRecipients: true,
 			InternalHosts: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -250,16 +250,22 @@ func (l *ledger) checkEligible(t testing.TB) {
 	}
 }
 
-// locked makes a buffer safe for the handlers of several goroutines.
+// locked is a buffer for the handlers of several goroutines.
 type locked struct {
 	mu sync.Mutex
-	w  *bytes.Buffer
+	w  bytes.Buffer
 }
 
 func (l *locked) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.String()
 }
 
 // dial opens a session of an MTA.
