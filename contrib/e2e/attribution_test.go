@@ -82,8 +82,8 @@ func attributionLetters() []letter {
 		{"exchange", exchangeHost, message{from: "info@exchange.example"}, nil, "5", "domain=exchange.example; proof=mx; confidentiality=unknown; identity=3"},
 		{"named", namedHost, message{from: "info@named.example", helo: "mail.named.example"}, nil, "6", "domain=named.example"},
 		{"named-elsewhere", attackHost, message{from: "info@named.example", helo: "mail.named.example", mailFrom: "<>"}, nil, "7", "domain=named.example; status=unauthenticated"},
-		{"everybody", attackHost, message{from: "info@everybody.example"}, nil, "7", "domain=everybody.example; status=unauthenticated"},
 		{"everybody-signed", attackHost, signed("info@everybody.example", ""), nil, "14", "domain=everybody.example"},
+		{"everybody", attackHost, message{from: "info@everybody.example"}, nil, "7", "domain=everybody.example; status=unauthenticated"},
 		{"own-from-outside", attackHost, message{from: "boss@" + ownDomain, mailFrom: bounce}, nil, "11", "domain=" + ownDomain + "; status=unauthenticated"},
 		{"own-proven", attackHost, signed("boss@"+ownDomain, bounce), nil, "11", "domain=" + ownDomain + "; status=unknown"},
 		{"own-from-inside", "127.0.0.1", message{from: "boss@" + ownDomain}, nil, "10", ""},
@@ -169,7 +169,7 @@ func (l *lab) checkCredits(d *daemon) {
 		"named.example":         "1 sessions, 1 unauthenticated; starttls 10.5.0.4 unknown; spf 10.5.0.4 unknown; dkim 10.5.0.4 unknown",
 		"forwarder.example":     "1 sessions, 0 unauthenticated; starttls 10.5.0.5 fail; spf 10.5.0.5 pass; dkim 10.5.0.5 pass",
 		"attack.example":        "4 sessions, 0 unauthenticated; starttls 10.5.0.6 fail; spf 10.5.0.6 pass; dkim 10.5.0.6 fail",
-		"everybody.example":     "1 sessions, 0 unauthenticated; dkim relayed pass",
+		"everybody.example":     "1 sessions, 1 unauthenticated; dkim relayed pass",
 	}
 	for domain, want := range want {
 		l.checkCredit(d, domain, want)
