@@ -51,6 +51,7 @@ type class int
 const (
 	proven   class = iota // answered well before
 	newcomer              // never asked
+	further               // the same, and its run has asked for another address before
 	failing               // did not answer last time
 	classes
 )
@@ -58,8 +59,8 @@ const (
 // budget admits dialogues as far as Limits allow. What must wait holds nothing that another
 // could use: an address without an open slot of its class, or in a network that is busy, is
 // passed over by those behind it. Within a class the newest comes first, so that a thousand
-// tarpits do not stand before an honest server that comes after them; what waits in vain
-// learns so after Limits.Patience.
+// tarpits do not stand before an honest server that comes after them, nor five addresses of
+// each before its one; what waits in vain learns so after Limits.Patience.
 type budget struct {
 	limits Limits
 

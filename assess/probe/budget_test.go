@@ -42,7 +42,7 @@ func (k *track) want(name string, c class, n netip.Prefix, takes time.Duration) 
 		k.mu.Lock()
 		k.starts, k.names = append(k.starts, time.Now()), append(k.names, name)
 		k.running[c]++
-		k.all = max(k.all, k.running[proven]+k.running[newcomer]+k.running[failing])
+		k.all = max(k.all, k.running[proven]+k.running[newcomer]+k.running[further]+k.running[failing])
 		k.mu.Unlock()
 		time.Sleep(takes)
 		k.mu.Lock()
@@ -107,7 +107,7 @@ func TestBudgetAtOnce(t *testing.T) {
 				for i := range 100 {
 					k.want("", class(1+i%2), network(i), 45*time.Second)
 				}
-				if got := k.now(newcomer, failing); got != tt.unproven {
+				if got := k.now(newcomer, further, failing); got != tt.unproven {
 					t.Errorf("%d newcomers and failing ones at once", got)
 				}
 				for i := range 100 {
@@ -125,7 +125,8 @@ func TestBudgetAtOnce(t *testing.T) {
 	}
 }
 
-// The proven come before newcomers, these before failing ones, and of each the newest first. A
+// The proven come before newcomers, these before further addresses of a run and failing ones, and
+// of each the newest first. A
 // network that is busy is passed over.
 func TestBudgetOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -139,11 +140,11 @@ func TestBudgetOrder(t *testing.T) {
 			name    string
 			class   class
 			network int
-		}{{"failing", failing, 2}, {"old newcomer", newcomer, 3}, {"busy", proven, 1}, {"old", proven, 4}, {"new newcomer", newcomer, 5}, {"new", proven, 6}} {
+		}{{"failing", failing, 2}, {"further", further, 7}, {"old newcomer", newcomer, 3}, {"busy", proven, 1}, {"old", proven, 4}, {"new newcomer", newcomer, 5}, {"new", proven, 6}} {
 			k.want(w.name, w.class, network(w.network), time.Second)
 		}
 		k.wg.Wait()
-		if want := []string{"first", "second", "new", "old", "new newcomer", "old newcomer", "failing", "busy"}; !slices.Equal(k.names, want) {
+		if want := []string{"first", "second", "new", "old", "new newcomer", "old newcomer", "further", "failing", "busy"}; !slices.Equal(k.names, want) {
 			t.Errorf("%q, want %q", k.names, want)
 		}
 	})

@@ -38,9 +38,17 @@ type gate struct {
 	full map[netip.Prefix]time.Time // networks past their number of dialogues, and until when
 }
 
+// visit is what a run wants at an address.
+type visit struct {
+	addr    netip.Addr
+	name    string // of the server
+	further bool   // the run has asked for another address before
+}
+
 // session is the dialogue with an address under a server name: one that is remembered, or the
 // one that hold has now. Where there can be none, the facts say why their outcome is unknown.
-func (g *gate) session(ctx context.Context, addr netip.Addr, name string, hold func(context.Context) (assess.SMTPFacts, error)) assess.SMTPFacts {
+func (g *gate) session(ctx context.Context, v visit, hold func(context.Context) (assess.SMTPFacts, error)) assess.SMTPFacts {
+	addr, name := v.addr, v.name
 	none := assess.SMTPFacts{Address: addr, ServerName: name, At: g.now().UTC(), Stage: stageConnect}
 	leave, err := g.turns.enter(ctx, addr)
 	if err != nil {
@@ -60,7 +68,11 @@ func (g *gate) session(ctx context.Context, addr netip.Addr, name string, hold f
 	if facts, known = g.remembered(records, name); known {
 		return facts
 	}
-	done, problem := g.admit(ctx, addr, classOf(records))
+	c := classOf(records)
+	if c == newcomer && v.further {
+		c = further
+	}
+	done, problem := g.admit(ctx, addr, c)
 	if problem != "" {
 		none.Problem = problem
 		return none

@@ -48,7 +48,7 @@ func (s *Session) run(ctx context.Context, addr netip.Addr) {
 	env, trace := s.host.target.runner.env, s.host.target.trace
 	waited := sync.OnceFunc(trace.begin(s.name+"turn", stageOf(s.host.Name, resolver.A)))
 	defer waited()
-	s.smtp = s.host.target.runner.gate.session(ctx, addr, s.host.Name, func(ctx context.Context) (assess.SMTPFacts, error) {
+	s.smtp = s.host.target.runner.gate.session(ctx, visit{addr, s.host.Name, s.host.target.visits.Add(1) > 1}, func(ctx context.Context) (assess.SMTPFacts, error) {
 		waited()
 		d := &dialogue{
 			dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: trace, after: s.name + "turn",

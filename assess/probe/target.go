@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
@@ -23,6 +24,7 @@ type Target struct {
 	mx     func() (assess.MXFacts, []*Host)
 
 	dialogues sync.WaitGroup // they may outlast the probes
+	visits    atomic.Int32   // addresses asked for
 }
 
 // Host is one MX host of the target. Each field belongs to the probe of its name.

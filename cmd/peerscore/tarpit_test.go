@@ -129,6 +129,7 @@ func TestTarpits(t *testing.T) {
 		patience           time.Duration
 	}{
 		{"an address each", 1000, 300, 1, 45 * time.Second},
+		{"five addresses each", 200, 100, 5, assess.MaxRun},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if underRace {
