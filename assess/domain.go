@@ -37,6 +37,9 @@ func ParseDomain(s string) (Domain, error) {
 		return "", fmt.Errorf("%w: %q", errNotDomain, s)
 	}
 	ascii, err := lookupProfile.ToASCII(s)
+	if err == nil && ascii != s { // idna looks for right-to-left labels before the mapping makes them: "ℵ" becomes "א"
+		_, err = lookupProfile.ToASCII(ascii)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %q", errNotDomain, s)
 	}

@@ -133,7 +133,7 @@ func TestWithin(t *testing.T) {
 func FuzzParseDomain(f *testing.F) {
 	for _, seed := range []string{
 		"example.org", "bücher.example", "xn--bcher-kva.example.", "א1.example", "faß。de", "192.0.2.1", "\xff.example",
-		"a\u200db.example", "ex\u00adample.org", "ⓔxample.org", "xn--zn7c.example", "a.b.co.uk", "٣.example", "Ⅷ.example", "İ.example",
+		"a\u200db.example", "ex\u00adample.org", "ⓔxample.org", "xn--zn7c.example", "a.b.co.uk", "٣.example", "Ⅷ.example", "İ.example", "ℵ.0-0",
 	} {
 		f.Add(seed)
 	}
