@@ -105,11 +105,8 @@ type results [][]rate
 // A first round, which is not counted, wakes everybody up.
 func (l *lab) compete(f field, c contest, text string, rounds, messages int) results {
 	contenders := f.all()
-	switch {
-	case c.bare:
+	if c.bare {
 		messages *= 4 // there is no Postfix to wait for
-	case c.parallel == 1:
-		messages /= 4
 	}
 	r := make(results, len(contenders))
 	for round := -1; round < rounds; round++ {
