@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
+	"peerscore/assess/spf"
 )
 
 const (
@@ -29,8 +30,7 @@ type verification struct {
 	head      string // what go-msgauth reads before the body
 	judge     func(key) finding
 
-	fetch   func() (key, finding)
-	looked  chan struct{} // closed when it has come, or never will
+	looked  <-chan struct{} // closed when the key has come, or never will
 	key     key
 	finding finding // valid once the coroutine has ended
 
@@ -58,9 +58,8 @@ func (e *evaluation) newVerification(s signature) *verification {
 		}
 	}
 	head.WriteString("\r\n")
-	v := &verification{signature: s, head: head.String(), finding: s.finding, looked: make(chan struct{})}
+	v := &verification{signature: s, head: head.String(), finding: s.finding, looked: nothingToLookUp}
 	v.judge = v.verify
-	v.fetch = func() (key, finding) { return fetchKey(e.ctx, e.resolver, s.keyName()) }
 	v.resume, v.stop = iter.Pull(func(yield func(struct{}) bool) {
 		v.more = func() bool { return yield(struct{}{}) }
 		e.message.server.contain(v.run)
@@ -69,12 +68,14 @@ func (e *evaluation) newVerification(s signature) *verification {
 }
 
 // lookUp fetches the key, unless the text of the signature decides.
-func (v *verification) lookUp() {
-	defer close(v.looked)
-	if v.finding == (finding{}) {
-		v.finding = notEvaluated("internal error") // stays after a panic
-		v.key, v.finding = v.fetch()
+func (v *verification) lookUp(e *evaluation) {
+	if v.finding != (finding{}) {
+		return
 	}
+	v.looked = e.lookUp(func(r spf.Resolver) {
+		v.finding = notEvaluated("internal error") // stays after a panic
+		v.key, v.finding = fetchKey(e.ctx, r, v.signature.keyName())
+	})
 }
 
 // run is the coroutine.

@@ -8,7 +8,7 @@
 //	guard.go conn.go packet.go   who may connect, which packets pass
 //	session.go macros.go         the callbacks of github.com/emersion/go-milter; what the MTA tells
 //	message.go fields.go         one message from MAIL to its end
-//	verify.go                    SPF, DKIM, DMARC of the message at hand, beside each other:
+//	verify.go lookup.go          SPF, DKIM, DMARC of the message at hand, beside each other:
 //	  signature.go key.go dkim.go  the limits in front of go-msgauth, and what it does not report
 //	  authres.go                 or the results of an earlier milter (RFC 8601)
 //	attribute.go                 whom the session speaks for: one pure function
@@ -65,7 +65,7 @@ type Learner interface {
 
 // Config is what a Server works with. All fields but Now are required.
 type Config struct {
-	Resolver   spf.Resolver // must answer or give up within 2 s a question, and should cache
+	Resolver   spf.Resolver // must answer or give up within 2 s a question, at once when the context has ended, and should cache
 	Recorder   Recorder
 	Reputation Reputation
 	Learner    Learner

@@ -42,8 +42,9 @@ type evaluation struct {
 
 	ctx           context.Context // of the look-ups
 	cancel        context.CancelFunc
-	spf           <-chan spf.Outcome
-	prefetched    chan struct{}
+	spf           spf.Outcome
+	spfLooked     <-chan struct{}
+	prefetched    <-chan struct{}
 	verifications []*verification
 	omitted       int // signatures that could be aligned, past the limit
 	body          bodyFeed
@@ -52,12 +53,12 @@ type evaluation struct {
 // evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
 func (m *message) evaluate() *evaluation {
 	s := m.server
-	e := &evaluation{message: m, resolver: s.config.Resolver, prefetched: make(chan struct{})}
+	e := &evaluation{message: m, resolver: s.config.Resolver}
 	if e.trusting = m.policy.Authentication == Trust; e.trusting {
 		e.trusted = m.header.trustedResults(m.policy)
 	}
 	e.ctx, e.cancel = context.WithTimeout(context.Background(), dnsBudget)
-	e.spf = e.startSPF()
+	e.lookUpSPF()
 	var signatures []signature
 	signatures, e.omitted = m.header.signatures(m.author, m.policy.AuthenticationResults, s.config.Now())
 	for _, sig := range signatures {
@@ -66,36 +67,33 @@ func (m *message) evaluate() *evaluation {
 			v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
 		}
 		e.verifications = append(e.verifications, v)
-		s.spawn(v.lookUp)
+		v.lookUp(e)
 	}
 	e.body.to = e.verifications
-	s.spawn(e.prefetch)
+	e.prefetched = e.lookUp(e.prefetch)
 	return e
 }
 
-// startSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
+// lookUpSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
 // our own look tells. Another result of that milter is taken as it is. Where it says nothing in
 // the field that is believed, as OpenDMARC, which puts SPF into one of its own, our own look has
 // to do.
-func (e *evaluation) startSPF() <-chan spf.Outcome {
+func (e *evaluation) lookUpSPF() {
 	m := e.message
-	result := make(chan spf.Outcome, 1)
 	_, domain, _ := cutLast("@"+m.from, "@")
 	if told := e.trusted.spf(domain); told != "" && told != string(spf.Pass) {
-		result <- spf.Outcome{Result: spf.Result(told), Domain: strings.ToLower(domain)}
-		return result
+		e.spf, e.spfLooked = spf.Outcome{Result: spf.Result(told), Domain: strings.ToLower(domain)}, nothingToLookUp
+		return
 	}
 	if !m.client.addr.IsValid() {
-		result <- spf.Outcome{}
-		return result
+		e.spfLooked = nothingToLookUp
+		return
 	}
 	query := m.spfQuery(m.from)
-	m.server.spawn(func() {
-		out := spf.Outcome{}
-		defer func() { result <- out }() // also after a panic
-		out = spf.Check(e.ctx, e.resolver, query)
+	e.spfLooked = e.lookUp(func(r spf.Resolver) {
+		e.spf = spf.Outcome{} // stays after a panic
+		e.spf = spf.Check(e.ctx, r, query)
 	})
-	return result
 }
 
 func (m *message) spfQuery(mailFrom string) spf.Query {
@@ -107,16 +105,15 @@ func (m *message) spfQuery(mailFrom string) spf.Query {
 
 // prefetch asks early for all that DMARC may need at the end, taking every identifier for one
 // that might pass. The answers wait in the resolver's cache.
-func (e *evaluation) prefetch() {
-	defer close(e.prefetched)
+func (e *evaluation) prefetch(r spf.Resolver) {
 	_, domain, _ := cutLast(e.message.from, "@")
 	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{Domain: domain, TempError: true}}
 	for _, v := range e.verifications {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
 	}
-	dmarc.Evaluate(e.ctx, e.resolver, q)
+	dmarc.Evaluate(e.ctx, r, q)
 	if e.message.bearsOwnName() {
-		_, _ = e.resolver.LookupTXT(e.ctx, string(e.message.author)) // for P-HOST
+		_, _ = r.LookupTXT(e.ctx, string(e.message.author)) // for P-HOST
 	}
 }
 
@@ -124,7 +121,8 @@ func (e *evaluation) prefetch() {
 func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
 	e.body.end(false)
 	select {
-	case a.spf = <-e.spf:
+	case <-e.spfLooked:
+		a.spf = e.spf
 	case <-ctx.Done():
 		return a, false
 	}
