@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -94,6 +95,9 @@ func TestAssessList(t *testing.T) {
 func TestAssessEndlessList(t *testing.T) {
 	l, config, _ := smallLab(t)
 	const most = 512 << 10 // KiB
+	// Linux counts the peak of the process that starts another as the other's too (getrusage(2)).
+	debug.FreeOSMemory()
+	must(t, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0))
 	for _, c := range []struct {
 		name   string
 		list   io.Reader
