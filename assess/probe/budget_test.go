@@ -105,7 +105,7 @@ func TestBudgetAtOnce(t *testing.T) {
 				k := newTrack(limits)
 				time.Sleep(time.Minute)
 				for i := range 100 {
-					k.want("", class(1+i%2), network(i), 45*time.Second)
+					k.want("", []class{newcomer, further, failing}[i%3], network(i), 45*time.Second)
 				}
 				if got := k.now(newcomer, further, failing); got != tt.unproven {
 					t.Errorf("%d newcomers and failing ones at once", got)
@@ -125,9 +125,8 @@ func TestBudgetAtOnce(t *testing.T) {
 	}
 }
 
-// The proven come before newcomers, these before further addresses of a run and failing ones, and
-// of each the newest first. A
-// network that is busy is passed over.
+// The proven come before newcomers, these before further addresses of a run, these before
+// failing ones, and of each the newest first. A network that is busy is passed over.
 func TestBudgetOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := BulkLimits()
