@@ -132,7 +132,8 @@ func (r *Resolver) Servers() []netip.AddrPort {
 
 // Query asks for the records of one type at a name. Whatever goes wrong is in the Answer: its
 // Status is then Failed, and Reason says why. When ctx ends first the caller gets that as the
-// reason, while the question goes on for others who wait for it and for the cache.
+// reason, while the question goes on for others who wait for it and for the cache. Once ctx has
+// ended, what the cache holds is still answered, and nothing is sent.
 func (r *Resolver) Query(ctx context.Context, name string, t Type) Answer {
 	canonical, ok := canonicalName(name)
 	q := question{canonical, t}

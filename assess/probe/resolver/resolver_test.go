@@ -256,7 +256,8 @@ func TestOneFlight(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
-	r := newResolver(t, Config{}, serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}}).Addr())
+	s := serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}})
+	r := newResolver(t, Config{}, s.Addr())
 	short, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	if got := r.Query(short, "slow.example", A); got.Reason != ReasonTimeout {
@@ -264,8 +265,12 @@ func TestContext(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	if got := r.Query(over, "other.example", A); got.Reason != ReasonCanceled {
-		t.Errorf("%+v", got)
+	if got := r.Query(over, "signed.example", TXT); got.Reason != ReasonCanceled || s.Queries()["signed.example TXT"] != 0 {
+		t.Errorf("%+v, sent %d times", got, s.Queries()["signed.example TXT"])
+	}
+	r.Query(ctx, "signed.example", TXT)
+	if got := r.Query(over, "signed.example", TXT); got.Status != Found {
+		t.Errorf("in the cache: %+v", got)
 	}
 }
 
