@@ -5,10 +5,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"slices"
 	"strings"
 
@@ -34,7 +32,7 @@ type key struct {
 // fetchKey looks a key up and checks it; the finding is not zero when there is none to use.
 func fetchKey(ctx context.Context, r spf.Resolver, name string) (key, finding) {
 	txts, err := r.LookupTXT(ctx, name)
-	if dnsErr := (*net.DNSError)(nil); errors.As(err, &dnsErr) && dnsErr.IsNotFound {
+	if isNotFound(err) {
 		return key{}, invalid("permerror", "no key")
 	}
 	if err != nil {

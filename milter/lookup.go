@@ -72,8 +72,12 @@ func (m *memory) LookupAddr(_ context.Context, addr string) ([]string, error) {
 }
 
 func (m *memory) note(err error) error {
-	dnsErr := (*net.DNSError)(nil)
-	notFound := errors.As(err, &dnsErr) && dnsErr.IsNotFound
-	m.gap = m.gap || err != nil && !notFound
+	m.gap = m.gap || err != nil && !isNotFound(err)
 	return err
+}
+
+// isNotFound tells an answer, that there are no such records, from a failure to get one.
+func isNotFound(err error) bool {
+	dnsErr := (*net.DNSError)(nil)
+	return errors.As(err, &dnsErr) && dnsErr.IsNotFound
 }
