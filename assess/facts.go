@@ -86,6 +86,7 @@ type MXHost struct {
 	A          Lookup       `json:"a"`
 	AAAA       Lookup       `json:"aaaa"`
 	Refused    []netip.Addr `json:"refused,omitempty"` // addresses that are never dialled (security.md)
+	Refusal    string       `json:"refusal,omitempty"` // why the first of them is not: "192.0.2.1 is never dialled: ..."
 	Omitted    int          `json:"omitted,omitempty"` // addresses past the limit of a run
 	Sessions   []SMTPFacts  `json:"sessions,omitempty"`
 	DANE       DANEFacts    `json:"dane"`

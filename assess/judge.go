@@ -93,7 +93,9 @@ func decisive(tests []Test) Test {
 // unreached says why there was no dialogue with the host.
 func (h MXHost) unreached() string {
 	switch {
-	case len(h.Refused) > 0:
+	case h.Refusal != "":
+		return "its address " + told(h.Refusal)
+	case len(h.Refused) > 0: // facts of before that was kept
 		return fmt.Sprintf("its address %s is never dialled: it is no public one", h.Refused[0])
 	case len(h.Addresses()) > 0:
 		return "none of its addresses was tested"

@@ -55,7 +55,7 @@ func TestHostileZones(t *testing.T) {
 		{"1,000 addresses", "@ MX 10 mx\n" + wide(1000), "", unknown, "its addresses are not known: reply with too many records"},
 		{"100 addresses", "@ MX 10 mx\n" + wide(100), "5.6.0.25 5.6.1.25 5.6.2.25 5.6.3.25 5.6.4.25", yes, "95 more addresses were not tested"},
 		{"the same address 10 times", "@ MX 10 mx0\n" + many(10, "@ MX 20 mx#\nmx# A 5.6.7.25"), "5.6.7.25", yes, ""},
-		{"loopback", "@ MX 10 mx\nmx A 127.0.0.1\nmx AAAA ::1", "", unknown, "its address 127.0.0.1 is never dialled: it is no public one"},
+		{"loopback", "@ MX 10 mx\nmx A 127.0.0.1\nmx AAAA ::1", "", unknown, "its address 127.0.0.1 is never dialled: it lies in the special-purpose network 127.0.0.0/8"},
 		{"loopback, mapped", "@ MX 10 mx\nmx AAAA ::ffff:127.0.0.1", "", unknown, "is never dialled"},
 		{"metadata service", "@ MX 10 mx\nmx A 169.254.169.254", "", unknown, "its address 169.254.169.254 is never dialled"},
 		{"private beside public", "@ MX 10 mx\nmx A 10.0.0.1\nmx A 5.6.7.25", "5.6.7.25", yes, ""},

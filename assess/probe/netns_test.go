@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"peerscore/assess"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -141,6 +142,11 @@ func probeForbidden(t *testing.T, addrs []netip.Addr) {
 		if h := refused.Hosts.Hosts[0]; len(h.Refused) != 1 || len(h.Sessions) > 0 || !strings.Contains(refused.MTASTS.Fetched.Detail, "is never dialled") {
 			t.Errorf("%s, rebound: %+v, %+v", addr, h, refused.MTASTS.Fetched)
 		}
+		why := "its address " + l.env.Dialer.Check(addr).Error()
+		if own := i >= len(addrs)-2; own && !strings.HasSuffix(why, "is never dialled: it is an address of this host") {
+			t.Error(why)
+		}
+		wants(t, judged(refused, assess.StartTLS), assess.SupportUnknown, why)
 		if after := packets(t); after != before {
 			t.Fatalf("%s draws packets in a run: %v before, %v after", addr, before, after)
 		}

@@ -117,7 +117,7 @@ func TestMX(t *testing.T) {
 		{"null.example", "@ MX 0 .\n @ A 127.1.1.1", assess.SupportUnknown, "[]", ""},
 		{"order.example", "@ MX 20 mx.a.example.\n @ MX 10 mx\n mx A 127.1.1.1", assess.SupportYes, "[mx.order.example mx.a.example]", ""},
 		{"alias.example", "@ MX 10 mx\n mx CNAME mx.a.example.", assess.SupportYes, "[mx.alias.example]", "mx.alias.example is an alias of mx.a.example: MX records must name the host itself"},
-		{"private.example", "@ MX 10 mx\n mx A 10.0.0.1", assess.SupportUnknown, "[mx.private.example]", "its address 10.0.0.1 is never dialled"},
+		{"private.example", "@ MX 10 mx\n mx A 10.0.0.1", assess.SupportUnknown, "[mx.private.example]", "its address 10.0.0.1 is never dialled: it lies in the special-purpose network 10.0.0.0/8"},
 		{"empty.example", "@ MX 10 mx", assess.SupportUnknown, "[mx.empty.example]", "it has no address"},
 		{"unlucky.example", "@ MX 10 mx\n mx A 127.1.1.1", assess.SupportUnknown, "[mx.unlucky.example]", "its addresses are not known: SERVFAIL"},
 		{"lost.example", "@ MX 10 mx", assess.SupportUnknown, "[]", "its mail hosts are not known: SERVFAIL"},

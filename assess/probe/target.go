@@ -45,6 +45,7 @@ type addresses struct {
 	a, aaaa resolver.Answer
 	chosen  []netip.Addr // to be asked
 	refused []netip.Addr
+	refusal error // of the first of them
 	omitted int
 }
 
@@ -119,9 +120,11 @@ func (h *Host) findAddresses(ctx context.Context, quota int) addresses {
 	found.a, _ = h.target.lookup(ctx, h.Name, resolver.A, after)
 	six.Wait()
 	for _, addr := range alternate(found.a.Addrs, found.aaaa.Addrs) {
+		refusal := h.target.runner.env.Dialer.Check(addr)
 		switch {
-		case h.target.runner.env.Dialer.Check(addr) != nil:
+		case refusal != nil:
 			found.refused = append(found.refused, addr)
+			found.refusal = cmp.Or(found.refusal, refusal)
 		case len(found.chosen) == quota:
 			found.omitted++
 		default:
@@ -157,6 +160,9 @@ func (t *Target) facts() assess.MXFacts {
 		}
 		if len(found.a.Aliases) > 0 {
 			host.Alias = found.a.Canonical
+		}
+		if found.refusal != nil {
+			host.Refusal = found.refusal.Error()
 		}
 		for _, s := range h.sessions() {
 			host.Sessions = append(host.Sessions, s.Facts())
