@@ -46,6 +46,11 @@ func (e errForbidden) Error() string {
 // Check tells whether the address may be dialled; the error says why not. It is asked for
 // each address of an answer, and again for the one that the kernel is about to connect to.
 func (d *Dialer) Check(addr netip.Addr) error {
+	for _, network := range d.Deny {
+		if network.Contains(addr.Unmap().WithZone("")) {
+			return errForbidden{addr, "it is listed in assess.deny_networks"}
+		}
+	}
 	for _, network := range d.Allow {
 		if network.Contains(addr) { // an IPv4 network does not contain IPv4-mapped addresses
 			return nil

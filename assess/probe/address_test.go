@@ -125,6 +125,37 @@ func TestAllowedNetworks(t *testing.T) {
 	}
 }
 
+// What the operator denies draws no packet on any port, in whatever spelling, allowed or not.
+func TestDeniedNetworks(t *testing.T) {
+	dialled := 0
+	d := &Dialer{
+		Deny: prefixes("198.41.0.0/24 2001:470::/32 10.1.0.0/16"), Allow: prefixes("10.0.0.0/8 ::ffff:0:0/96"),
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			dialled++
+			return nil, errors.New("nobody there")
+		},
+	}
+	for _, tt := range []struct {
+		addr string
+		ok   bool
+	}{
+		{"198.41.0.4", false}, {"198.41.0.0", false}, {"198.41.0.255", false}, {"2001:470::1", false}, {"10.1.2.3", false}, {"::ffff:198.41.0.4", false},
+		{"198.41.1.4", true}, {"2001:471::1", true}, {"10.2.0.1", true},
+	} {
+		addr := netip.MustParseAddr(tt.addr)
+		for _, port := range []uint16{25, 80, 443} {
+			dialled = 0
+			_, err := d.DialAddress(t.Context(), addr, port)
+			if (dialled == 1) != tt.ok || errors.As(err, &errForbidden{}) == tt.ok {
+				t.Errorf("%s, port %d: dialled %d times, %v", addr, port, dialled, err)
+			}
+			if err := d.control(t.Context(), "tcp", netip.AddrPortFrom(addr, port).String(), nil); (err == nil) != tt.ok {
+				t.Errorf("%s, port %d, in the socket: %v", addr, port, err)
+			}
+		}
+	}
+}
+
 func TestPorts(t *testing.T) {
 	dialled := ""
 	d := &Dialer{

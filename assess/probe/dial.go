@@ -23,7 +23,8 @@ const (
 // never names, goes through no proxy, and looks at the address twice: before it dials, and in
 // the socket's control function, when the kernel is about to connect.
 type Dialer struct {
-	Allow  []netip.Prefix // dialled whatever else is said: assess.allow_networks
+	Deny   []netip.Prefix // never dialled, whatever Allow says: assess.deny_networks
+	Allow  []netip.Prefix // dialled whatever the registries say: assess.allow_networks
 	Refuse []netip.Addr   // the resolver's addresses
 
 	// Ports replaces ports 25, 80 and 443 for laboratories that may not listen there. No

@@ -198,3 +198,28 @@ func TestAssessFullDisk(t *testing.T) {
 		t.Errorf("%q", &stderr)
 	}
 }
+
+// What assess.deny_networks lists is not dialled, and what was measured there before stands.
+func TestAssessDeniedNetworks(t *testing.T) {
+	l := newListLab(t, 0)
+	l.domain("org.example", false, "@ MX 10 mx", "mx A "+l.mail(probetest.SMTPConfig{}, "mx.org.example"))
+	open := l.start()
+	text, err := os.ReadFile(open)
+	must(t, err)
+	denied := l.write("deny.toml", strings.Replace(string(text), "[assess]", "[assess]\n\t\tdeny_networks = [\"127.1.0.0/16\"]", 1))
+	for _, tt := range []struct {
+		config      string
+		connections int
+	}{{denied, 0}, {open, 1}, {denied, 1}} {
+		out, err := l.command("assess", "--config", tt.config, "--json", "org.example").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if all, _ := l.connections(); all != tt.connections {
+			t.Errorf("%d connections, want %d", all, tt.connections)
+		}
+		if says := strings.Contains(string(out), "assess.deny_networks"); says != (tt.config == denied) {
+			t.Errorf("with %s: %s", tt.config, out)
+		}
+	}
+}

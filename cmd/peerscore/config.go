@@ -61,6 +61,7 @@ type AssessConfig struct {
 	Retry             Duration     `toml:"retry"`
 	EHLO              string       `toml:"ehlo"`
 	AllowNetworks     []Network    `toml:"allow_networks"`
+	DenyNetworks      []Network    `toml:"deny_networks"`
 	DenyDomains       []DomainName `toml:"deny_domains"`
 	ProbesPerMinute   int          `toml:"probes_per_minute"`
 	Concurrency       int          `toml:"concurrency"`
@@ -119,7 +120,7 @@ func defaultConfig() Config {
 			Enabled: true, LearnFromOutgoing: true,
 			MaxAge: Duration(7 * day), Retry: Duration(6 * time.Hour),
 			EHLO: host, ProbesPerMinute: 30, Concurrency: 16,
-			AllowNetworks: []Network{}, DenyDomains: []DomainName{},
+			AllowNetworks: []Network{}, DenyNetworks: []Network{}, DenyDomains: []DomainName{},
 		},
 		DNS:   DNSConfig{Servers: []Server{}, TrustAD: "auto"},
 		Score: ScoreConfig{Profile: "mecsa-2018", Window: Duration(30 * day), Threshold: 0.8},

@@ -20,6 +20,7 @@ var configKeys = []struct{ key, doc string }{
 	{"assess.retry", "The same, after a run that came to little."},
 	{"assess.ehlo", "The name in EHLO. The default is the host name."},
 	{"assess.allow_networks", "Networks that may be dialled although they are private, local or otherwise special."},
+	{"assess.deny_networks", "Addresses and networks that are never dialled, on port 25, 80 or 443, whatever `assess.allow_networks` says."},
 	{"assess.deny_domains", "Domains that are never probed, nor anything below them."},
 	{"assess.probes_per_minute", "SMTP dialogues that may begin within a minute."},
 	{"assess.concurrency", "SMTP dialogues at the same time; half of them are kept for hosts that answered well before."},

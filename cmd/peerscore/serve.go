@@ -297,7 +297,7 @@ func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver
 			return nil, fail(exitUsage, "assess.ca_file: %w", err)
 		}
 	}
-	dialer := &probe.Dialer{Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
+	dialer := &probe.Dialer{Deny: prefixes(config.Assess.DenyNetworks), Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
 	for _, server := range r.Servers() {
 		dialer.Refuse = append(dialer.Refuse, server.Addr())
 	}
