@@ -269,7 +269,7 @@ func corrupt(r *trial) {
 	}
 }
 
-// silentResolver opens the breaker, for half a minute.
+// silentResolver may open the breaker, for half a minute.
 func silentResolver(r *trial) {
 	r.during(silent)
 	if r.mta.brief {
@@ -288,7 +288,7 @@ func goneResolver(r *trial) {
 	r.names.open(r.l)
 }
 
-// lyingResolver opens the breaker too.
+// lyingResolver may open the breaker too.
 func lyingResolver(r *trial) {
 	r.during(lying)
 	r.closeBreaker()

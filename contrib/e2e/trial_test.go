@@ -245,7 +245,7 @@ func (r *trial) acknowledged(ids []string) (n int) {
 // resume sends mail until it is credited again.
 func (r *trial) resume() {
 	before := r.credited()
-	for i := range 100 { // the resolver's breaker stays open for half a minute
+	for i := range 100 { // the resolver's breaker may stay open for half a minute
 		r.session([]message{r.message(fmt.Sprintf("resume%d", i))}, onwards)
 		if r.credited() > before {
 			return

@@ -179,19 +179,27 @@ func (r *Resolver) admit(ctx context.Context) (reason string) {
 // nothing that a server sends makes it panic.
 func (u *upstream) fly(q question, f *flight) {
 	answer := failed(q, ReasonInternal)
-	defer func() {
-		if p := recover(); p != nil {
-			u.logger.Error("DNS reply caused a panic", "name", q.name, "type", q.t.String(), "panic", p, "stack", string(debug.Stack()))
-		}
-		u.cache.land(q, f, answer, u.now())
-	}()
+	defer func() { u.cache.land(q, f, answer, u.now()) }()
+	defer u.contain(q)
 	answer = u.resolve(q)
+}
+
+// contain ends a panic over the reply to a question; it is to be deferred.
+func (u *upstream) contain(q question) {
+	if p := recover(); p != nil {
+		u.logger.Error("DNS reply caused a panic", "name", q.name, "type", q.t.String(), "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 // resolve asks the servers in turn until one has an answer.
 func (u *upstream) resolve(q question) Answer {
-	if !u.breaker.closed(u.now()) {
+	began := u.now()
+	closed, control := u.breaker.closed(began)
+	if !closed {
 		return failed(q, ReasonBreaker)
+	}
+	if control {
+		go u.control()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
 	defer cancel()
@@ -205,10 +213,8 @@ func (u *upstream) resolve(q question) Answer {
 	if answer.Status == Failed {
 		answer.TTL = failureTTL
 	}
-	if answer.Reason != ReasonTimeout {
-		u.breaker.answered()
-	} else if u.breaker.timedOut(u.now()) {
-		u.logger.Warn("resolver does not answer: look-ups fail at once for a while", "servers", serverList(u.servers), "for", breakerPause)
+	if answer.Reason == ReasonTimeout && u.breaker.timedOut(organisation(q.name), began, u.now()) {
+		go u.control()
 	}
 	return answer
 }
@@ -246,6 +252,7 @@ func (u *upstream) ask(ctx context.Context, s *server, q question) Answer {
 	if err != nil {
 		return failed(q, errorReason(err))
 	}
+	u.breaker.answered(u.now())
 	answer := parse(reply, q)
 	if reply.Rcode == dns.RcodeServerFailure && s.validates() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.timeout)
