@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// weightUnit is the octets of records that make one entry of the cache.
-const weightUnit = 1024
+const (
+	weightUnit   = 1024 // octets of records that make one entry of the cache
+	recordWeight = 100  // octets that a record takes beside its text: headers, and its form as address, MX or TLSA
+)
 
 // cache keeps answers while their TTL runs, and the questions that are under way. A plain mutex
 // is enough: it is held for a look-up in a map.
@@ -61,6 +63,9 @@ func (c *cache) find(q question, now time.Time, start bool) (answer Answer, f *f
 func (c *cache) land(q question, f *flight, answer Answer, now time.Time) {
 	c.mu.Lock()
 	delete(c.flights, q)
+	if before := c.entries[q]; answer.TTL > 0 && answer.Status == Failed && before.answer.Status == Failed && now.Sub(before.expires) < maxFailureTTL {
+		answer.TTL = min(2*before.answer.TTL, maxFailureTTL)
+	}
 	c.remove(q)
 	e := entry{answer, now.Add(answer.TTL), weigh(answer)}
 	if answer.TTL > 0 && e.weight <= c.capacity {
@@ -101,7 +106,7 @@ func (c *cache) clear() {
 
 // weigh is the number of entries that an answer counts for.
 func weigh(a Answer) int {
-	size := len(a.EDE)
+	size := len(a.EDE) + recordWeight*len(a.Records)
 	for _, record := range a.Records {
 		size += len(record)
 	}

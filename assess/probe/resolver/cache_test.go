@@ -28,27 +28,57 @@ func TestCacheHoldsForTTL(t *testing.T) {
 		"x.example":       time.Minute,
 		"nothing.example": 30 * time.Second,
 		"broken.example":  failureTTL,
-		"zero.example":    0,
+		"zero.example":    minTTL,
 	} {
 		var c clock
 		r := newResolver(t, Config{Now: c.now}, s.Addr())
 		before := s.Queries()[name+" A"]
 		first := r.Query(ctx, name, A)
-		if ttl > 0 {
-			c.advance(ttl - time.Second)
-			again := r.Query(ctx, strings.ToUpper(name)+".", A)
-			if again.TTL != time.Second || summary(again) != summary(first) {
-				t.Errorf("%s from the cache: %+v, at first %+v", name, again, first)
-			}
-			if n := s.Queries()[name+" A"] - before; n != 1 {
-				t.Errorf("%s was asked for %d times within its TTL", name, n)
-			}
-			c.advance(time.Second)
+		c.advance(ttl - time.Second)
+		again := r.Query(ctx, strings.ToUpper(name)+".", A)
+		if again.TTL != time.Second || summary(again) != summary(first) {
+			t.Errorf("%s from the cache: %+v, at first %+v", name, again, first)
 		}
+		if n := s.Queries()[name+" A"] - before; n != 1 {
+			t.Errorf("%s was asked for %d times within its TTL", name, n)
+		}
+		c.advance(time.Second)
 		r.Query(ctx, name, A)
 		if n := s.Queries()[name+" A"] - before; n != 2 {
 			t.Errorf("%s was asked for %d times, want again after %v", name, n, ttl)
 		}
+	}
+}
+
+// A failure that is met again is kept twice as long, up to a minute, and a name that has answered
+// since, or was left in peace for a minute, begins anew.
+func TestFailuresInARow(t *testing.T) {
+	var c clock
+	s := serve(t, probetest.DNSConfig{})
+	r := newResolver(t, Config{Now: c.now}, s.Addr())
+	for _, tt := range []struct {
+		failure probetest.Failure
+		after   time.Duration // the end of what was kept before
+		want    time.Duration
+	}{
+		{probetest.ServFail, 0, 5 * time.Second},
+		{probetest.ServFail, 0, 10 * time.Second},
+		{probetest.Refused, 0, 20 * time.Second},
+		{probetest.ServFail, 0, 40 * time.Second},
+		{probetest.ServFail, 0, time.Minute},
+		{probetest.ServFail, 59 * time.Second, time.Minute},
+		{probetest.ServFail, time.Minute, 5 * time.Second},
+		{probetest.ServFail, 0, 10 * time.Second},
+		{"", 0, time.Minute},
+		{probetest.ServFail, 0, 5 * time.Second},
+	} {
+		s.Fail("x.example A", tt.failure)
+		c.advance(tt.after)
+		got := r.Query(ctx, "x.example", A)
+		if got.TTL != tt.want {
+			t.Errorf("%q is kept for %v, want %v", tt.failure, got.TTL, tt.want)
+		}
+		c.advance(got.TTL)
 	}
 }
 

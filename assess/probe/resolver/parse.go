@@ -12,13 +12,21 @@ import (
 )
 
 const (
-	maxSet      = 100            // records of one set
-	maxAliases  = 8              // CNAMEs of one answer
-	maxEDEText  = 256            // octets of a server's explanation
-	maxTTL      = 24 * time.Hour // RFC 8767 §4 allows any cap
-	maxDenial   = time.Hour      // RFC 2308 §5 suggests one to three hours
-	failureTTL  = 5 * time.Second
-	maxTTLValue = 1<<31 - 1 // larger ones count as zero (RFC 2181 §8)
+	maxSet     = 100            // records of one set
+	maxAliases = 8              // CNAMEs of one answer
+	maxEDEText = 256            // octets of a server's explanation
+	maxTTL     = 24 * time.Hour // RFC 8767 §4 allows any cap
+	maxDenial  = time.Hour      // RFC 2308 §5 suggests one to three hours
+	// minTTL is how long an answer is kept at least, a denial without an SOA apart. A TTL of zero
+	// means "for the transaction in progress" (RFC 1035, section 3.2.1), which a burst of mail is
+	// to us: whoever sends it would else have a third party asked once more for each message.
+	// Caching resolvers offer the same, BIND up to 90 s.
+	minTTL = 30 * time.Second
+	// A failure is kept for failureTTL, and when it is met again, for twice as long as before (RFC
+	// 9520, section 3.2, allows up to 5 minutes): a silent name costs its timeout once a minute.
+	failureTTL    = 5 * time.Second
+	maxFailureTTL = time.Minute
+	maxTTLValue   = 1<<31 - 1 // larger ones count as zero (RFC 2181 §8)
 )
 
 // parse judges a reply that belongs to the question. CNAMEs are followed within the reply only.
@@ -74,6 +82,7 @@ func (a Answer) fill(set []dns.RR) Answer {
 		a.limitTTL(rr)
 		a.add(rr)
 	}
+	a.TTL = max(a.TTL, minTTL)
 	return a
 }
 
@@ -143,6 +152,7 @@ func (a Answer) deny(m *dns.Msg) Answer {
 	default:
 		a.Status = NoData
 	}
+	a.TTL = max(a.TTL, minTTL)
 	if a.Zone == "" {
 		a.TTL = failureTTL // nothing says how long the denial holds (RFC 2308 §5)
 	}

@@ -70,15 +70,17 @@ func TestTTL(t *testing.T) {
 		want      time.Duration
 	}{
 		{"of the record", []string{"x.example. 60 A 192.0.2.1"}, nil, time.Minute},
-		{"least of the set", []string{"x.example. 60 A 192.0.2.1", "x.example. 30 A 192.0.2.2"}, nil, 30 * time.Second},
-		{"least of the chain", []string{"x.example. 20 CNAME y.example.", "y.example. 60 A 192.0.2.1"}, nil, 20 * time.Second},
-		{"zero", []string{"x.example. 0 A 192.0.2.1"}, nil, 0},
+		{"least of the set", []string{"x.example. 60 A 192.0.2.1", "x.example. 40 A 192.0.2.2"}, nil, 40 * time.Second},
+		{"least of the chain", []string{"x.example. 40 CNAME y.example.", "y.example. 60 A 192.0.2.1"}, nil, 40 * time.Second},
+		{"zero", []string{"x.example. 0 A 192.0.2.1"}, nil, minTTL},
+		{"few seconds", []string{"x.example. 29 A 192.0.2.1"}, nil, minTTL},
 		{"a week", []string{"x.example. 604800 A 192.0.2.1"}, nil, maxTTL},
-		{"past 2^31-1", []string{"x.example. 2147483648 A 192.0.2.1"}, nil, 0},
+		{"past 2^31-1", []string{"x.example. 2147483648 A 192.0.2.1"}, nil, minTTL},
 		{"denial: minimum of the SOA", nil, []string{soa + "300"}, 5 * time.Minute},
 		{"denial: TTL of the SOA", nil, []string{soa + "86400"}, 15 * time.Minute},
 		{"denial: the cap", nil, []string{"example. 86400 SOA ns.example. h.example. 1 2 3 4 86400"}, maxDenial},
-		{"denial at the end of a chain", []string{"x.example. 20 CNAME y.example."}, []string{soa + "300"}, 20 * time.Second},
+		{"denial at the end of a chain", []string{"x.example. 40 CNAME y.example."}, []string{soa + "300"}, 40 * time.Second},
+		{"denial: zero", nil, []string{soa + "0"}, minTTL},
 		{"denial without an SOA", nil, nil, failureTTL},
 	}
 	for _, tt := range tests {

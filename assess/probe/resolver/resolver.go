@@ -26,8 +26,7 @@ import (
 const (
 	defaultTimeout = 2 * time.Second
 	defaultEntries = 8192
-	maxInFlight    = 512 // questions under way upstream, each with a socket
-	minAttempts    = 2   // with one server, the second try goes to the same
+	minAttempts    = 2 // with one server, the second try goes to the same
 )
 
 // Config says whom to ask and whom to believe. The zero value is ready for use.
@@ -70,7 +69,7 @@ type upstream struct {
 	now      func() time.Time
 	cache    *cache
 	breaker  breaker
-	slots    chan struct{}
+	places   places
 	tested   atomic.Pointer[Validation]
 }
 
@@ -92,7 +91,7 @@ func New(config Config) (*Resolver, error) {
 		testName: config.SelfTestName,
 		logger:   config.Logger,
 		now:      config.Now,
-		slots:    make(chan struct{}, maxInFlight),
+		places:   newPlaces(),
 	}
 	if u.timeout <= 0 {
 		u.timeout = defaultTimeout
@@ -203,17 +202,17 @@ func (u *upstream) resolve(q question) Answer {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
 	defer cancel()
-	select {
-	case u.slots <- struct{}{}:
-		defer func() { <-u.slots }()
-	case <-ctx.Done():
+	owner := organisation(q.name)
+	leave, ok := u.places.take(ctx, owner)
+	if !ok {
 		return failed(q, ReasonBusy)
 	}
+	defer leave()
 	answer := u.tryServers(ctx, q)
 	if answer.Status == Failed {
 		answer.TTL = failureTTL
 	}
-	if answer.Reason == ReasonTimeout && u.breaker.timedOut(organisation(q.name), began, u.now()) {
+	if answer.Reason == ReasonTimeout && u.breaker.timedOut(owner, began, u.now()) {
 		go u.control()
 	}
 	return answer

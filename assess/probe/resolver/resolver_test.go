@@ -354,10 +354,36 @@ func TestSystemServers(t *testing.T) {
 func TestTooManyAtOnce(t *testing.T) {
 	r := newResolver(t, Config{Timeout: 20 * time.Millisecond}, serve(t, probetest.DNSConfig{}).Addr())
 	for range maxInFlight {
-		r.slots <- struct{}{}
+		r.places.all <- struct{}{}
 	}
 	if got := r.Query(ctx, "signed.example", TXT); got.Reason != ReasonBusy || got.TTL != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Silent names of one organisation leave the places of all others free, and of its own as many
+// as it may take are taken and given back.
+func TestSilentOrganisationLeavesRoom(t *testing.T) {
+	silent := serve(t, probetest.DNSConfig{})
+	r := newResolver(t, Config{Timeout: time.Second}, silent.Addr())
+	var wg sync.WaitGroup
+	for i := range maxInFlight {
+		name := fmt.Sprintf("n%d.silent.example", i)
+		silent.Fail(name+" TXT", probetest.Timeout)
+		wg.Go(func() { r.Query(ctx, name, TXT) })
+	}
+	for len(r.places.all) < maxOfOrganisation {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.Query(ctx, "signed.example", TXT); got.Status != Found {
+		t.Errorf("another organisation's name: %+v", got)
+	}
+	if n := len(r.places.all); n > maxOfOrganisation {
+		t.Errorf("one organisation takes %d places", n)
+	}
+	wg.Wait()
+	if len(r.places.all)+len(r.places.of) != 0 {
+		t.Errorf("%d places and %d organisations are left", len(r.places.all), len(r.places.of))
 	}
 }
 
@@ -370,11 +396,11 @@ func TestSlotIsHeld(t *testing.T) {
 	for silent.Queries()["slow.example TXT"] == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if n := len(r.slots); n != 1 {
+	if n := len(r.places.all); n != 1 {
 		t.Errorf("%d slots are taken", n)
 	}
-	if got := <-ended; got.Reason != ReasonTimeout || len(r.slots) != 0 {
-		t.Errorf("%+v, %d slots are taken", got, len(r.slots))
+	if got := <-ended; got.Reason != ReasonTimeout || len(r.places.all) != 0 {
+		t.Errorf("%+v, %d slots are taken", got, len(r.places.all))
 	}
 }
 
