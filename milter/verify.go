@@ -22,7 +22,7 @@ const (
 // authentication is what SPF, DKIM and DMARC say of one message.
 type authentication struct {
 	spf        spf.Outcome
-	spfAligned bool // a pass of MAIL FROM is aligned with the author, relaxed
+	spfAligned bool // a pass of MAIL FROM is aligned with the author, as a proof needs it
 	signatures []signature
 	dkim       assess.Result // Pass: aligned and valid. Fail: there is none. Unknown: it could not be told
 	valid      []signature   // those that are aligned and valid
@@ -156,7 +156,7 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	if e.trusting {
 		a.dmarc = e.trusted.dmarc(e.message.author)
 	}
-	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && result.SPF.Relaxed == dmarc.Yes
+	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && e.forProof(result.SPF) == dmarc.Yes
 	a.incomplete = result.Err != nil || q.SPF.TempError && e.spfCouldAlign() || e.omitted > 0
 
 	a.dkim, a.dkimResult = assess.Fail, "none"
@@ -164,8 +164,8 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 		a.dkim = assess.Unknown
 	}
 	for i, s := range a.signatures {
-		switch aligned := result.DKIM[i].Relaxed; {
-		case !couldAlign(s.domain, e.message.author), aligned == dmarc.No:
+		switch aligned := e.forProof(result.DKIM[i]); {
+		case aligned == dmarc.No:
 			continue
 		case s.finding.result == assess.Pass && aligned == dmarc.Yes:
 			a.valid = append(a.valid, s)
@@ -180,12 +180,29 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	}
 }
 
-// spfCouldAlign tells whether a pass of MAIL FROM could speak for the author. What is wrong with
-// the DNS of another domain, which is of the sender's choosing, leaves nothing open.
+// forProof is the alignment of an identifier that a proof needs: in the mode that the author's
+// record asks for, and relaxed only where the public suffix list agrees with the tree walk that
+// both are of one organisation (attribution.md). Tenants below a public suffix whose DMARC
+// record lacks psd=y are strangers to each other, whatever the walk says.
+func (e *evaluation) forProof(a dmarc.Alignment) dmarc.Answer {
+	if !e.ofOneOrganisation(a.Domain) {
+		return dmarc.No
+	}
+	return a.Aligned
+}
+
+// ofOneOrganisation reports whether the public suffix list puts a domain and the author's into
+// one organisation; nothing speaks for the author where it does not. What is wrong with the DNS
+// of another's domain, which is of the sender's choosing, then leaves nothing open.
+func (e *evaluation) ofOneOrganisation(domain string) bool {
+	d, err := assess.ParseDomain(domain)
+	return err == nil && d.Organisational() == e.message.author.Organisational()
+}
+
+// spfCouldAlign reports whether a pass of MAIL FROM could speak for the author.
 func (e *evaluation) spfCouldAlign() bool {
 	_, domain, _ := cutLast(e.message.from, "@")
-	d, err := assess.ParseDomain(domain)
-	return err == nil && couldAlign(d, e.message.author)
+	return e.ofOneOrganisation(domain)
 }
 
 // write gives a chunk to the signatures.
