@@ -21,6 +21,7 @@ type evaluation struct {
 	now          time.Time
 
 	lookups, voids int
+	octets, terms  int       // of the records read so far
 	lookalike      string    // the last TXT record that was to be an SPF record and is none
 	names          []pointer // the client's PTR names, MaxNames at most
 	namesKnown     bool
@@ -129,11 +130,31 @@ func (e *evaluation) record(p place) (Record, *failure) {
 	case len(texts) > 1:
 		return Record{}, &failure{PermError, p.shown, strconv.Itoa(len(texts)) + " SPF records"}
 	}
+	if fail := e.countText(texts[0]); fail != nil {
+		fail.where = p.shown
+		return Record{}, fail
+	}
 	record, err := Parse(texts[0])
 	if err != nil {
 		return Record{}, &failure{PermError, p.shown, err.Error()}
 	}
 	return record, nil
+}
+
+// countText keeps the records of one call from costing what ten of the longest would: a record
+// that includes itself comes for the price of one.
+func (e *evaluation) countText(text string) *failure {
+	e.octets += len(text)
+	e.terms += strings.Count(text, " ")
+	switch {
+	case len(text) > MaxRecordLength: // Parse has a name for it
+		return nil
+	case e.octets > MaxRecordLength:
+		return &failure{result: PermError, problem: tooLongInAll}
+	case e.terms > MaxTerms:
+		return &failure{result: PermError, problem: tooManyTerms}
+	}
+	return nil
 }
 
 // records are the SPF records among the TXT records of a domain. A name that is no domain name of

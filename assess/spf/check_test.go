@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -453,6 +454,32 @@ func TestQueryLimit(t *testing.T) {
 	out := Check(t.Context(), z, Query{IP: netip.MustParseAddr("192.0.2.1"), MailFrom: "u@example.com"})
 	if out.Result != TempError || out.Queries != MaxQueries || !strings.HasSuffix(out.Problem, tooManyQueries) {
 		t.Errorf("ptr: got %s %s after %d queries", out.Result, out.Problem, out.Queries)
+	}
+}
+
+// TestTextLimit has a record include itself: ten times the text for the price of one.
+func TestTextLimit(t *testing.T) {
+	for _, c := range []struct {
+		record  string
+		want    Result
+		problem string
+	}{
+		{"v=spf1 " + strings.Repeat("ip4:192.0.2.1 ", 900) + "-all", Fail, ""},
+		{"v=spf1 " + strings.Repeat("ip4:192.0.2.1 ", 100) + "include:example.com -all", PermError, tooManyTerms},
+		{"v=spf1 x=" + strings.Repeat("a", 4000) + " include:example.com -all", PermError, tooLongInAll},
+		{"v=spf1 " + strings.Repeat("x ", MaxRecordLength), PermError, "record too long: 32775 octets"},
+	} {
+		z := zone{"example.com": {"TXT " + c.record}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		out := Check(t.Context(), z, Query{IP: netip.MustParseAddr("198.51.100.1"), MailFrom: "u@example.com"})
+		runtime.ReadMemStats(&after)
+		if out.Result != c.want || !strings.HasSuffix(out.Problem, c.problem) {
+			t.Errorf("%.40s: got %s %s", c.record, out.Result, out.Problem)
+		}
+		if octets := after.TotalAlloc - before.TotalAlloc; octets > 1<<20 {
+			t.Errorf("%.40s: %d octets allocated", c.record, octets)
+		}
 	}
 }
 

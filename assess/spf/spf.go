@@ -27,7 +27,8 @@ const (
 
 	MaxQueries           = 40              // DNS questions of one call, of any kind
 	MaxDuration          = 5 * time.Second // of one call
-	MaxRecordLength      = 16 << 10        // octets of a record or an explanation as published
+	MaxRecordLength      = 16 << 10        // octets of a record or an explanation as published, and of all records of one call
+	MaxTerms             = 1000            // of all records of one call; it fits MaxRecordLength of ip4 terms
 	MaxExplanationLength = 1 << 10         // octets of an explanation after expansion; a longer one is left out
 	maxExpansion         = 8 << 10         // octets at which the expansion of a domain-spec is given up
 )
@@ -38,6 +39,8 @@ const (
 	VoidLimitExceeded  = "void look-up limit exceeded"
 	tooManyMXNames     = "more than 10 MX names"
 	tooManyQueries     = "more than 40 DNS queries"
+	tooLongInAll       = "records of more than 16384 octets in all"
+	tooManyTerms       = "more than 1000 terms in all records"
 	timeLimitExceeded  = "time limit exceeded"
 	malformedDomain    = "not a domain name"
 	noRecord           = "no SPF record"
