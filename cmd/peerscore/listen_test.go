@@ -1,10 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A unix socket has the mode and group of the configuration, whatever the umask.
@@ -31,5 +37,101 @@ func TestSocketModes(t *testing.T) {
 		if got := info.Mode().Perm(); got != os.FileMode(tt.mode) || info.Sys().(*syscall.Stat_t).Gid != tt.gid {
 			t.Errorf("mode %o of group %d, want %o of %d", got, info.Sys().(*syscall.Stat_t).Gid, tt.mode, tt.gid)
 		}
+	}
+}
+
+// Only a socket at which nobody answers gives way to ours.
+func TestListenRemovesNothingButDeadSockets(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		put     func(path string) error
+		problem string // "": it is replaced
+	}{
+		{"nothing", func(string) error { return nil }, ""},
+		{"a dead socket", deadSocket, ""},
+		{"a living socket", func(path string) error {
+			listener, err := net.Listen("unix", path)
+			t.Cleanup(func() { listener.Close() })
+			return err
+		}, "another process answers there"},
+		{"a file", func(path string) error { return os.WriteFile(path, []byte("mailbox"), 0o600) }, "not a socket; move it away, or set milter.listen"},
+		{"an empty folder", func(path string) error { return os.Mkdir(path, 0o700) }, "not a socket"},
+		{"a FIFO", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "not a socket"},
+		{"a link to a dead socket", func(path string) error {
+			return errors.Join(deadSocket(path+".dead"), os.Symlink(path+".dead", path))
+		}, "not a socket"},
+		{"a link to nothing", func(path string) error { return os.Symlink(path+".none", path) }, "not a socket"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "milter")
+			if err := c.put(path); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.Lstat(path)
+			listener, err := listen(Listener{Network: "unix", Address: path}, defaultConfig().Milter)
+			if err == nil {
+				defer listener.Close()
+			}
+			if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
+				t.Fatalf("error %v, want %q", err, c.problem)
+			}
+			if after, _ := os.Lstat(path); c.problem != "" && !os.SameFile(before, after) {
+				t.Errorf("it is gone")
+			}
+		})
+	}
+}
+
+// deadSocket leaves one behind as a killed process does.
+func deadSocket(path string) error {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	listener.SetUnlinkOnClose(false)
+	return listener.Close()
+}
+
+// At its end a daemon removes its own socket, not what has taken its place meanwhile.
+func TestCloseRemovesItsOwnSocketOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "milter")
+	for _, replaced := range []bool{false, true} {
+		listener, err := listen(Listener{Network: "unix", Address: path}, defaultConfig().Milter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if replaced {
+			if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("mailbox"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listener.Close()
+		listener.Close()
+		if _, err := os.Lstat(path); (err == nil) != replaced {
+			t.Errorf("replaced %v: %v", replaced, err)
+		}
+	}
+}
+
+// A file named as the socket costs the start, with one line that says what to do, not the file.
+func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
+	dir := t.TempDir()
+	path, config := filepath.Join(dir, "milter"), filepath.Join(dir, "peerscore.toml")
+	for name, text := range map[string]string{path: "mailbox", config: `milter.listen = "unix:` + path + "\"\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, complaint bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it would serve
+	defer cancel()
+	args := []string{"serve", "--config", config, "--db", filepath.Join(dir, "peerscore.db")}
+	status := run(ctx, args, &app{console: console{out: &out, err: &complaint}})
+	lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
+	if last := lines[len(lines)-1]; status != exitUnavailable || !strings.Contains(last, "cannot listen on unix:"+path+": it exists and is not a socket; move it away") {
+		t.Errorf("status %d: %s", status, complaint.String())
+	}
+	if text, err := os.ReadFile(path); string(text) != "mailbox" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -69,8 +69,15 @@ func bare(err error) error {
 	return err
 }
 
-// replaceFile leaves the old file whole until the new one is.
+// replaceFile leaves the old file whole until the new one is. What a link leads to is replaced,
+// not the link; a device or a FIFO is not a file.
 func replaceFile(path string, data []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return errors.New("not a regular file; -o - writes to standard output")
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".peerscore-*")
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -11,9 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"os/user"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -354,53 +351,6 @@ func (c Config) policy() milter.Policy {
 		Score:      c.Header.Score, Bars: c.Header.Bars, AuthenticationResults: c.Header.AuthenticationResults,
 		LearnRecipients: c.Assess.LearnFromOutgoing,
 	}
-}
-
-// listen opens one milter socket. A unix socket that a dead process left is replaced; one that
-// answers is not.
-func listen(l Listener, config MilterConfig) (net.Listener, error) {
-	busy := errors.New("another process answers there; stop it, or set milter.listen")
-	if l.Network != "unix" {
-		listener, err := net.Listen(l.Network, l.Address)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = busy
-		}
-		return listener, err
-	}
-	if conn, err := net.Dial("unix", l.Address); err == nil {
-		conn.Close()
-		return nil, busy
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		if err := os.Remove(l.Address); err != nil {
-			return nil, err
-		}
-	}
-	listener, err := net.Listen("unix", l.Address)
-	if err != nil {
-		return nil, err
-	}
-	if err := setOwner(l.Address, config); err != nil {
-		listener.Close()
-		return nil, err
-	}
-	return listener, nil
-}
-
-func setOwner(path string, config MilterConfig) error {
-	if config.SocketGroup != "" {
-		group, err := user.LookupGroup(config.SocketGroup)
-		if err != nil {
-			return fmt.Errorf("milter.socket_group: %w", err)
-		}
-		gid, err := strconv.Atoi(group.Gid)
-		if err != nil {
-			return fmt.Errorf("milter.socket_group: %w", err)
-		}
-		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("milter.socket_group: %w", err)
-		}
-	}
-	return os.Chmod(path, os.FileMode(config.SocketMode))
 }
 
 // newLogger writes what log.format asks for, from log.level up; level can change later.
