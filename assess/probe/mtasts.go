@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 
 	"peerscore/assess"
 	"peerscore/assess/mtasts"
@@ -54,11 +56,14 @@ func (t *Target) fetchPolicy(ctx context.Context, m *assess.MTASTSFacts, after s
 	policy, err := mtasts.Response{Status: response.status, Header: response.header, Body: response.body}.Policy()
 	if err == nil || errors.Is(err, mtasts.ErrPolicySyntax) {
 		m.Policy = string(response.body)
-	} else if response.status >= 500 {
+	} else if response.status >= 500 || slices.Contains(busy, response.status) {
 		err = errTemporary{err}
 	}
 	return policy, err
 }
+
+// busy are the statuses of a server that might give the policy to a later request.
+var busy = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
 
 // errTemporary is a server that has an answer at other times.
 type errTemporary struct{ error }

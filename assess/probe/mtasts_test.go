@@ -62,6 +62,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "no policy", page: http.NotFound, support: no, say: "policy host does not answer with status 200"},
 		{name: "redirect", page: probetest.Redirect("https://mta-sts.enforce.example/"), support: no, say: "policy host redirects, which senders must not follow"},
 		{name: "trouble today", page: status(503), support: unknown, say: "503"},
+		{name: "too many requests", page: status(429), support: unknown, say: "429"},
 		{name: "HTML", page: probetest.Page("text/html", []byte(strings.Join(policy("*.example"), "\n"))), support: no, say: "policy is not served as text/plain"},
 		{name: "compressed", page: probetest.GzipBomb(1 << 20), support: no, say: "policy is compressed"},
 		{name: "too large", page: probetest.Page("text/plain", make([]byte, mtasts.MaxPolicy+1)), support: no, say: "past a limit"},
