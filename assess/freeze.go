@@ -142,8 +142,8 @@ func (f *Facts) smtpResult() Result {
 	for _, h := range f.Hosts.Hosts {
 		for _, s := range h.Sessions {
 			switch {
-			case s.Outcome.result() == Unknown:
-			case s.Outcome == TLSEstablished && s.TLS != nil && s.TLS.Certificate.Trusted.Result == Pass && s.TLS.Certificate.Dated.Result == Pass:
+			case s.Outcome.result() == Unknown, s.hidden():
+			case s.Outcome.result() == Pass && s.TLS != nil && s.TLS.Certificate.Trusted.Result == Pass && s.TLS.Certificate.Dated.Result == Pass:
 				return Pass
 			default:
 				result = Fail

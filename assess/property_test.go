@@ -49,7 +49,7 @@ func (r random) lookup() Lookup {
 func (r random) session(i int) SMTPFacts {
 	s := SMTPFacts{
 		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), At: testTime.Add(-time.Duration(r.IntN(9*24)) * time.Hour), Problem: r.text(),
-		Outcome: pickOf(r, TLSEstablished, TLSEstablished, TLSNotOffered, TLSRefused, TLSFailed, TLSUnknown), TLSEHLO: []string{"", r.text(), "250 REQUIRETLS"},
+		Outcome: pickOf(r, TLSEstablished, TLSEstablished, TLSAnswered, TLSNotOffered, TLSRefused, TLSFailed, TLSUnknown), TLSEHLO: []string{"", r.text(), "250 REQUIRETLS"},
 	}
 	if s.Outcome == TLSEstablished && r.IntN(9) > 0 {
 		s.TLS = &TLSFacts{Version: r.text(), Cipher: r.text(), Deprecated: r.IntN(4) == 0, Certificate: CertificateFacts{

@@ -71,7 +71,8 @@ func (s Schedule) Next(a Assessment, err error, now time.Time, random float64) t
 }
 
 func (s Schedule) after(a Assessment, err error) time.Duration {
-	if err != nil || a.Status == StatusUnknown || a.Evidence.Facts != nil && len(a.Evidence.Facts.Kept) > 0 {
+	facts := a.Evidence.Facts
+	if err != nil || a.Status == StatusUnknown || facts != nil && (len(facts.Kept) > 0 || facts.suspects()) {
 		return s.Retry
 	}
 	return s.MaxAge

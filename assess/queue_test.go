@@ -394,6 +394,8 @@ func TestQueueNoticesOutage(t *testing.T) {
 func TestScheduleNext(t *testing.T) {
 	s := DefaultSchedule()
 	kept := Evidence{Facts: &Facts{Kept: []Kept{{Part: "spf"}}}}
+	suspected, convicted := dialogue("192.0.2.1", TLSUnknown), dialogue("192.0.2.1", TLSFailed)
+	suspected.Suspect, convicted.Suspect = TLSFailed, TLSFailed
 	for _, tt := range []struct {
 		name   string
 		a      Assessment
@@ -406,6 +408,8 @@ func TestScheduleNext(t *testing.T) {
 		{"no mail", Assessment{Status: StatusNoMail}, nil, 0.5, s.MaxAge},
 		{"unknown", Assessment{Status: StatusUnknown}, nil, 0.5, s.Retry},
 		{"partly kept", Assessment{Status: StatusScored, Evidence: kept}, nil, 0.5, s.Retry},
+		{"a suspicion", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", suspected))}}, nil, 0.5, s.Retry},
+		{"a conviction", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", convicted))}}, nil, 0.5, s.MaxAge},
 		{"an error", Assessment{Status: StatusScored}, errors.New("ours"), 0.5, s.Retry},
 	} {
 		if got := s.Next(tt.a, tt.err, testTime, tt.random).Sub(testTime); got.Round(time.Second) != tt.want {

@@ -12,7 +12,11 @@ func judgeRequireTLS(v *Verdict, e Evidence, r Rules) {
 }
 
 func offersRequireTLS(s SMTPFacts) (Result, string) {
-	if s.Outcome != TLSEstablished {
+	switch s.Outcome {
+	case TLSEstablished:
+	case TLSAnswered:
+		return Unknown, "EHLO inside TLS was not asked: " + told(s.Problem)
+	default:
 		return speaksTLS(s)
 	}
 	for _, line := range s.TLSEHLO[min(1, len(s.TLSEHLO)):] { // the first holds the server's name

@@ -3,6 +3,7 @@ package assess
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -12,9 +13,10 @@ type StartTLSOutcome string
 const (
 	TLSUnknown     StartTLSOutcome = ""            // could not be tested: see SMTPFacts.Problem
 	TLSEstablished StartTLSOutcome = "established" // handshake complete and EHLO answered inside
+	TLSAnswered    StartTLSOutcome = "answered"    // a ServerHello came, of a kind that our TLS library cannot go on from: see SMTPFacts.Problem
 	TLSNotOffered  StartTLSOutcome = "not-offered" // EHLO did not list STARTTLS
 	TLSRefused     StartTLSOutcome = "refused"     // listed, and answered with 5xx
-	TLSFailed      StartTLSOutcome = "failed"      // 220, then no handshake: protocol error or alert, not a timeout
+	TLSFailed      StartTLSOutcome = "failed"      // 220, then no handshake: protocol error or alert, not a timeout; a cut connection only when a later run found the same
 )
 
 // SMTPFacts is one dialogue with one address of an MX host: greeting, EHLO, STARTTLS, EHLO, QUIT.
@@ -24,6 +26,7 @@ type SMTPFacts struct {
 	At         time.Time       `json:"at"`
 	Stage      string          `json:"stage"` // the last one reached: connect, greeting, ehlo, starttls, handshake, tls-ehlo, quit
 	Outcome    StartTLSOutcome `json:"outcome,omitempty"`
+	Suspect    StartTLSOutcome `json:"suspect,omitempty"` // what the outcome is if the next dialogue with the address ends the same
 	Problem    string          `json:"problem,omitempty"` // why the outcome is unknown or negative; may quote the peer
 	Greeting   string          `json:"greeting,omitempty"`
 	EHLO       []string        `json:"ehlo,omitempty"`     // reply lines in plain text
@@ -34,12 +37,24 @@ type SMTPFacts struct {
 // result of a dialogue: what could not be tested is unknown, everything short of TLS fails.
 func (o StartTLSOutcome) result() Result {
 	switch o {
-	case TLSEstablished:
+	case TLSEstablished, TLSAnswered:
 		return Pass
 	case TLSNotOffered, TLSRefused, TLSFailed:
 		return Fail
 	}
 	return Unknown
+}
+
+// hidden tells whether there is TLS with a certificate that our TLS library cannot see.
+func (s SMTPFacts) hidden() bool {
+	return s.Outcome == TLSAnswered && (s.TLS == nil || len(s.TLS.Chain) == 0)
+}
+
+// suspects tells whether a dialogue may be a failure, for the next run to find out.
+func (f *Facts) suspects() bool {
+	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
+		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome == TLSUnknown && s.Suspect != TLSUnknown })
+	})
 }
 
 // session is the negotiated version, cipher and key exchange, as evidence.
@@ -65,8 +80,11 @@ func judgeStartTLS(v *Verdict, e Evidence, r Rules) {
 }
 
 func speaksTLS(s SMTPFacts) (Result, string) {
-	if s.Outcome == TLSEstablished {
+	switch s.Outcome {
+	case TLSEstablished:
 		return Pass, s.session()
+	case TLSAnswered:
+		return Pass, s.session() + " (" + told(s.Problem) + ")"
 	}
 	detail := told(s.Problem)
 	if detail == "" {
@@ -111,14 +129,14 @@ func judgeStartTLS12(v *Verdict, e Evidence, r Rules) {
 
 func speaksTLS12(s SMTPFacts) (Result, string) {
 	switch {
-	case s.Outcome != TLSEstablished:
+	case s.Outcome.result() != Pass:
 		return speaksTLS(s)
 	case s.TLS == nil:
 		return Unknown, "the TLS version is not known"
 	case s.TLS.Deprecated:
 		return Fail, told(s.TLS.Version) + " only: offer TLS 1.2 and 1.3"
 	}
-	return Pass, s.session()
+	return speaksTLS(s)
 }
 
 // deprecatedVersions are the names that OpenSSL, and hence the MTAs, give to what RFC 8996 retires.

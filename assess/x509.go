@@ -38,7 +38,7 @@ func judgeX509(v *Verdict, e Evidence, r Rules) {
 	v.eachHost(e.Facts, func(h MXHost) []Test {
 		var speaking []SMTPFacts
 		for _, s := range h.Sessions {
-			if s.Outcome == TLSEstablished && s.TLS != nil {
+			if s.Outcome.result() == Pass && s.TLS != nil {
 				speaking = append(speaking, s)
 				v.warn(h.Name+" ["+s.Address.String()+"]", s.TLS.Certificate.Warnings)
 			}

@@ -56,6 +56,14 @@ const (
 	classes
 )
 
+// further is the class of one more dialogue in the same run.
+func (c class) further() class {
+	if c == newcomer {
+		return further
+	}
+	return c
+}
+
 // budget admits dialogues as far as Limits allow. What must wait holds nothing that another
 // could use: an address without an open slot of its class, or in a network that is busy, is
 // passed over by those behind it. Within a class the newest comes first, so that a thousand

@@ -31,10 +31,13 @@ func (h *Host) findTLSA(ctx context.Context) {
 	h.DANE.Match.Detail = "no certificate was seen"
 	for _, s := range h.sessions() {
 		facts := s.Facts()
-		if facts.TLS == nil {
-			continue
+		switch {
+		case facts.TLS == nil:
+		case len(facts.TLS.Chain) == 0:
+			h.DANE.Match.Detail = facts.TLS.Certificate.Trusted.Detail
+		default:
+			h.match(records, facts.TLS.Chain)
 		}
-		h.match(records, facts.TLS.Chain)
 	}
 }
 

@@ -45,9 +45,13 @@ type visit struct {
 	further bool   // the run has asked for another address before
 }
 
+// again gives the place within the budgets back and waits for another, for one more dialogue
+// with the same address; problem says why there is none.
+type again func(context.Context) (problem string)
+
 // session is the dialogue with an address under a server name: one that is remembered, or the
 // one that hold has now. Where there can be none, the facts say why their outcome is unknown.
-func (g *gate) session(ctx context.Context, v visit, hold func(context.Context) (assess.SMTPFacts, error)) assess.SMTPFacts {
+func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, again) (assess.SMTPFacts, error)) assess.SMTPFacts {
 	addr, name := v.addr, v.name
 	none := assess.SMTPFacts{Address: addr, ServerName: name, At: g.now().UTC(), Stage: stageConnect}
 	leave, err := g.turns.enter(ctx, addr)
@@ -69,20 +73,26 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context) 
 		return facts
 	}
 	c := classOf(records)
-	if c == newcomer && v.further {
-		c = further
+	if v.further {
+		c = c.further()
 	}
 	done, problem := g.admit(ctx, addr, c)
 	if problem != "" {
 		none.Problem = problem
 		return none
 	}
-	defer done()
-	facts, err = hold(ctx)
-	if err == nil {
-		g.remember(ctx, records, facts)
+	defer func() { done() }()
+	facts, err = hold(ctx, func(ctx context.Context) (problem string) {
+		done()
+		if done, problem = g.admit(ctx, addr, c.further()); problem != "" {
+			done = func() {}
+		}
+		return problem
+	})
+	if err != nil {
+		return facts
 	}
-	return facts
+	return g.remember(ctx, records, facts)
 }
 
 // admit waits for the budgets; problem says which one is used up, and until when.
@@ -174,7 +184,9 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
 		return true
 	case stageHandshake:
-		return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
+		if session.Outcome != assess.TLSAnswered {
+			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
+		}
 	}
 	if session.TLS == nil || len(session.TLS.Chain) == 0 {
 		return false
@@ -183,8 +195,15 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 	return err == nil && chain{certs: []*x509.Certificate{leaf}, host: name}.named().Result == assess.Pass
 }
 
-// remember keeps a dialogue and decides when the address may be asked again.
-func (g *gate) remember(ctx context.Context, before []assess.HostRecord, facts assess.SMTPFacts) {
+// remember keeps a dialogue and decides when the address may be asked again. It returns what the
+// dialogue is worth after the one before: a suspicion that comes up twice, in runs hours apart,
+// is an outcome.
+func (g *gate) remember(ctx context.Context, before []assess.HostRecord, facts assess.SMTPFacts) assess.SMTPFacts {
+	if facts.Suspect != "" && slices.ContainsFunc(before, func(r assess.HostRecord) bool {
+		return r.Session.ServerName == facts.ServerName && r.Session.Suspect == facts.Suspect
+	}) {
+		facts.Outcome = facts.Suspect
+	}
 	record := assess.HostRecord{Session: facts, NotBefore: facts.At.Add(sessionKeep)}
 	if facts.Outcome == assess.TLSUnknown {
 		record.Failures = 1 + failures(before, facts)
@@ -193,6 +212,7 @@ func (g *gate) remember(ctx context.Context, before []assess.HostRecord, facts a
 	if err := g.memory.SaveHostRecord(ctx, record); err != nil {
 		g.log.Warn("a host record cannot be kept", "address", facts.Address, "error", err)
 	}
+	return facts
 }
 
 // failures counts those in a row before this one, under the same name or any that this one speaks for.

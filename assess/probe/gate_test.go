@@ -40,7 +40,7 @@ func stuck(stage, problem string) ended {
 // asks sends one dialogue through the gate; it tells whether the address was asked.
 func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, bool) {
 	asked := false
-	facts := g.session(context.Background(), visit{addr: addr, name: name}, func(context.Context) (assess.SMTPFacts, error) {
+	facts := g.session(context.Background(), visit{addr: addr, name: name}, func(context.Context, again) (assess.SMTPFacts, error) {
 		asked = true
 		f := assess.SMTPFacts{Address: addr, ServerName: name, At: time.Now().UTC()}
 		how(&f)
@@ -107,7 +107,7 @@ func TestGateIntervals(t *testing.T) {
 func TestGateForgetsOurFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(nil, DefaultLimits())
-		g.session(t.Context(), visit{addr: somewhere, name: "mx"}, func(context.Context) (assess.SMTPFacts, error) {
+		g.session(t.Context(), visit{addr: somewhere, name: "mx"}, func(context.Context, again) (assess.SMTPFacts, error) {
 			return assess.SMTPFacts{Address: somewhere, ServerName: "mx", Problem: "connect: network is unreachable"}, errors.New("ours")
 		})
 		if _, asked := asks(g, somewhere, "mx", stuck(stageGreeting, problemTimeout)); !asked {
@@ -138,7 +138,7 @@ func TestGateOneAtOnce(t *testing.T) {
 				for i := range 200 {
 					name := "mx" + string(rune('A'+i%tt.names))
 					runs.Go(func() {
-						g.session(t.Context(), visit{addr: somewhere, name: name}, func(context.Context) (assess.SMTPFacts, error) {
+						g.session(t.Context(), visit{addr: somewhere, name: name}, func(context.Context, again) (assess.SMTPFacts, error) {
 							mu.Lock()
 							asked++
 							if here++; here > 1 {

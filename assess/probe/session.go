@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"slices"
@@ -10,20 +11,23 @@ import (
 	"peerscore/assess/probe/resolver"
 )
 
-// Session is the dialogue with one address of an MX host. It goes on while probes look at what
-// it has brought so far.
+// Session is what the dialogues with one address of an MX host brought. They go on while probes
+// look at what there is so far.
 type Session struct {
 	host *Host
+	addr netip.Addr
 	smtp assess.SMTPFacts
 
 	name  string // what the trace calls it
 	stage string // and the stage that brought the chain
 
-	chain     [][]byte
-	presented chan struct{} // closed when chain is known, or will never be
-	over      chan struct{} // closed when smtp is complete
+	once      sync.Once
+	first     assess.TLSFacts // the first that was seen of a handshake: its chain
+	presented chan struct{}   // closed when first is known, or will never be
+	over      chan struct{}   // closed when smtp is complete
 
-	certificate func() assess.CertificateFacts
+	certificate func() assess.CertificateFacts // of first
+	complete    func() assess.SMTPFacts
 }
 
 // holdSessions begins a dialogue with each chosen address and returns at once.
@@ -31,66 +35,93 @@ func (h *Host) holdSessions(ctx context.Context) []*Session {
 	var sessions []*Session
 	for _, addr := range h.addresses().chosen {
 		s := &Session{
-			host: h, name: h.Name + " [" + addr.String() + "] ",
+			host: h, addr: addr, name: h.Name + " [" + addr.String() + "] ",
 			presented: make(chan struct{}), over: make(chan struct{}),
 		}
-		s.certificate = sync.OnceValue(func() assess.CertificateFacts { return s.examine(ctx) })
-		h.target.dialogues.Go(func() { s.run(ctx, addr) })
+		s.certificate = sync.OnceValue(func() assess.CertificateFacts { return s.examine(ctx, s.first) })
+		s.complete = sync.OnceValue(func() assess.SMTPFacts { return s.withCertificates(ctx) })
+		h.target.dialogues.Go(func() { s.run(ctx) })
 		sessions = append(sessions, s)
 	}
 	return sessions
 }
 
-func (s *Session) run(ctx context.Context, addr netip.Addr) {
+func (s *Session) run(ctx context.Context) {
 	defer close(s.over)
-	show := sync.OnceFunc(func() { close(s.presented) })
-	defer show()
-	env, trace := s.host.target.runner.env, s.host.target.trace
-	waited := sync.OnceFunc(trace.begin(s.name+"turn", stageOf(s.host.Name, resolver.A)))
+	defer s.present(assess.TLSFacts{}, "")
+	waited := sync.OnceFunc(s.host.target.trace.begin(s.name+"turn", stageOf(s.host.Name, resolver.A)))
 	defer waited()
-	s.smtp = s.host.target.runner.gate.session(ctx, visit{addr, s.host.Name, s.host.target.visits.Add(1) > 1}, func(ctx context.Context) (assess.SMTPFacts, error) {
+	v := visit{s.addr, s.host.Name, s.host.target.visits.Add(1) > 1}
+	s.smtp = s.host.target.runner.gate.session(ctx, v, func(ctx context.Context, more again) (assess.SMTPFacts, error) {
 		waited()
-		d := &dialogue{
-			dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: trace, after: s.name + "turn",
-			onChain: func(chain [][]byte) {
-				s.chain, s.stage = slices.Clone(chain), s.name+stageHandshake
-				show()
-			},
-		}
-		return d.hold(ctx, addr, s.host.Name)
+		return talks{s.addr, s.host.Name, s.dialogue, more}.hold(ctx)
 	})
-	if s.chain == nil && s.smtp.TLS != nil { // a remembered dialogue
-		s.chain, s.stage = s.smtp.TLS.Chain, s.name+"turn"
+	if s.smtp.TLS != nil {
+		s.present(*s.smtp.TLS, "turn") // a remembered dialogue
 	}
+}
+
+// dialogue is one that may begin.
+func (s *Session) dialogue() *dialogue {
+	env := s.host.target.runner.env
+	return &dialogue{
+		dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: s.host.target.trace, after: s.name + "turn",
+		onChain: func(chain [][]byte) { s.present(assess.TLSFacts{Chain: slices.Clone(chain)}, stageHandshake) },
+	}
+}
+
+// present lets probes have the chain; the first one that there is stands.
+func (s *Session) present(seen assess.TLSFacts, stage string) {
+	s.once.Do(func() {
+		s.first, s.stage = seen, s.name+stage
+		close(s.presented)
+	})
 }
 
 // Chain is the chain that the server presented, leaf first; nil when there is none. It waits
 // for the handshake and not for what follows.
 func (s *Session) Chain() [][]byte {
 	<-s.presented
-	return s.chain
+	return s.first.Chain
 }
 
 // Facts are all of the dialogue, once it is over, with what is to be said about the certificate.
 func (s *Session) Facts() assess.SMTPFacts {
 	<-s.over
+	return s.complete()
+}
+
+func (s *Session) withCertificates(ctx context.Context) assess.SMTPFacts {
 	facts := s.smtp
-	if facts.TLS != nil {
-		tls := *facts.TLS // the dialogue may belong to other domains as well
+	if facts.TLS == nil {
+		return facts
+	}
+	tls := *facts.TLS // the dialogue may belong to other domains as well
+	facts.TLS = &tls
+	switch {
+	case len(tls.Chain) == 0:
+		tls.Certificate = unexamined("TLS 1.3 encrypts its certificate, and " + facts.Problem)
+	case slices.EqualFunc(tls.Chain, s.first.Chain, bytes.Equal):
 		tls.Certificate = s.certificate()
-		facts.TLS = &tls
+	default: // the first was seen in a dialogue that failed
+		tls.Certificate = s.examine(ctx, tls)
 	}
 	return facts
 }
 
-// examine answers the four questions about the presented chain.
-func (s *Session) examine(ctx context.Context) assess.CertificateFacts {
+// unexamined says why the four questions have no answers.
+func unexamined(reason string) assess.CertificateFacts {
+	unknown := assess.Check{Detail: reason}
+	return assess.CertificateFacts{Trusted: unknown, Named: unknown, Dated: unknown, Revoked: unknown}
+}
+
+// examine answers the four questions about the chain of a handshake.
+func (s *Session) examine(ctx context.Context, seen assess.TLSFacts) assess.CertificateFacts {
 	t := s.host.target
 	defer t.trace.begin(s.name+"certificate", s.stage)()
-	certs, err := parseChain(s.Chain())
+	certs, err := parseChain(seen.Chain)
 	if err != nil {
-		unknown := assess.Check{Detail: err.Error()}
-		return assess.CertificateFacts{Trusted: unknown, Named: unknown, Dated: unknown, Revoked: unknown}
+		return unexamined(err.Error())
 	}
 	c := chain{certs: certs, host: s.host.Name, roots: t.runner.env.Roots, now: t.runner.env.Now()}
 	facts, paths := c.facts()

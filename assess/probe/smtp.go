@@ -49,6 +49,8 @@ type dialogue struct {
 	now    func() time.Time
 	trace  *trace
 	after  string // the stage that the next one waits for
+	// offer, when not nil, takes the place of the handshake and of what follows.
+	offer *hello
 	// onChain, when not nil, hears of the certificates before the dialogue is over.
 	onChain func(chain [][]byte)
 
@@ -56,6 +58,7 @@ type dialogue struct {
 	meter   *meter
 	replies *replyReader
 	facts   assess.SMTPFacts
+	ending  ending
 }
 
 // problemTimeout follows the stage at which the server did not answer.
@@ -69,6 +72,26 @@ type broken struct {
 
 func (b broken) Error() string { return b.problem }
 
+// step is one of a dialogue, and how long it may take.
+type step struct {
+	stage   string
+	timeout time.Duration
+	run     func(context.Context) error
+}
+
+func (d *dialogue) steps() []step {
+	steps := []step{
+		{stageConnect, connectTimeout, d.connect},
+		{stageGreeting, greetingTimeout, d.greeting},
+		{stageEHLO, commandTimeout, d.plainEHLO},
+		{stageSTARTTLS, commandTimeout, d.startTLS},
+	}
+	if d.offer != nil {
+		return append(steps, step{stageHandshake, handshakeTimeout, d.sayHello})
+	}
+	return append(steps, step{stageHandshake, handshakeTimeout, d.handshake}, step{stageTLSEHLO, commandTimeout, d.tlsEHLO})
+}
+
 // hold holds the dialogue. Whatever the peer does is in the facts; an outcome that is unknown
 // has its reason in Problem. An error means that it failed on our side of the wire, so that the
 // facts say nothing about the peer.
@@ -78,26 +101,23 @@ func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (asse
 	defer cancel()
 	d.facts = assess.SMTPFacts{Address: addr, ServerName: name, At: d.now().UTC()}
 	defer d.close()
-	for _, step := range []struct {
-		stage   string
-		timeout time.Duration
-		run     func(context.Context) error
-	}{
-		{stageConnect, connectTimeout, d.connect},
-		{stageGreeting, greetingTimeout, d.greeting},
-		{stageEHLO, commandTimeout, d.plainEHLO},
-		{stageSTARTTLS, commandTimeout, d.startTLS},
-		{stageHandshake, handshakeTimeout, d.handshake},
-		{stageTLSEHLO, commandTimeout, d.tlsEHLO},
-	} {
-		d.facts.Stage = step.stage
-		if err := d.step(ctx, step.stage, step.timeout, step.run); err != nil {
+	for _, s := range d.steps() {
+		d.facts.Stage = s.stage
+		if err := d.step(ctx, s); err != nil {
 			if run.Err() != nil {
 				err = errRunOver
 			}
-			d.facts.Outcome, d.facts.Problem = outcomeOf(step.stage, err)
+			var end failedHandshake
+			if errors.As(err, &end) {
+				d.ending = end.how
+			}
+			d.facts.Outcome, d.facts.Problem = outcomeOf(s.stage, err)
 			return d.facts, ours(err)
 		}
+	}
+	if d.offer != nil {
+		d.facts.Outcome = assess.TLSAnswered
+		return d.facts, nil
 	}
 	d.facts.Stage, d.facts.Outcome = stageQuit, assess.TLSEstablished
 	return d.facts, nil
@@ -120,11 +140,11 @@ func ours(err error) error {
 }
 
 // step runs one step within its time and what is left of the whole.
-func (d *dialogue) step(ctx context.Context, stage string, timeout time.Duration, run func(context.Context) error) error {
-	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + stage
+func (d *dialogue) step(ctx context.Context, s step) error {
+	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + s.stage
 	defer d.trace.begin(name, d.after)()
 	d.after = name
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if d.conn != nil {
 		// The deadline is absolute, so that one octet a second gains nothing.
@@ -132,7 +152,7 @@ func (d *dialogue) step(ctx context.Context, stage string, timeout time.Duration
 		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 		defer stop()
 	}
-	return run(ctx)
+	return s.run(ctx)
 }
 
 func (d *dialogue) connect(ctx context.Context) error {
@@ -165,9 +185,11 @@ func (d *dialogue) plainEHLO(context.Context) error {
 		return err
 	case r.temporary():
 		return fmt.Errorf("EHLO was put off: %q", r)
+	case r.code == 500 || r.code == 502:
+		// What speaks HELO only has no extensions (RFC 5321, section 3.2), hence no STARTTLS.
+		return broken{assess.TLSNotOffered, fmt.Sprintf("the server does not know EHLO: %q", r)}
 	case r.code/100 != 2:
-		// What speaks HELO only has no extensions (RFC 5321 §3.2), hence no STARTTLS.
-		return broken{assess.TLSNotOffered, fmt.Sprintf("the server refuses EHLO: %q", r)}
+		return fmt.Errorf("the server does not want to talk: %q", r)
 	case !hasKeyword(r.lines, "STARTTLS"):
 		return broken{assess.TLSNotOffered, "EHLO does not list STARTTLS"}
 	}
@@ -242,6 +264,8 @@ func outcomeOf(stage string, err error) (assess.StartTLSOutcome, string) {
 	switch {
 	case errors.As(err, &b):
 		return b.outcome, stage + ": " + b.problem
+	case errors.As(err, &failedHandshake{}):
+		return assess.TLSUnknown, stage + ": " + err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		return assess.TLSUnknown, stage + problemTimeout

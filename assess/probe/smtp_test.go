@@ -89,6 +89,7 @@ func TestDialogue(t *testing.T) {
 		{"STARTTLS as a name", refuse("EHLO", "250-STARTTLS", "250 SIZE"), false, assess.TLSNotOffered, "ehlo", "does not list STARTTLS"},
 		{"starttls in lower case", refuse("EHLO", "250-mx", "250 starttls"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
 		{"HELO only", refuse("EHLO", "502 what?"), false, assess.TLSNotOffered, "ehlo", "502 what?"},
+		{"EHLO 550", refuse("EHLO", "550 5.7.1 your name is on a list"), false, unknown, "ehlo", "does not want to talk"},
 		{"EHLO put off", refuse("EHLO", "421 busy"), false, unknown, "ehlo", "421 busy"},
 		{"greeting 554", refuse("greeting", "554 go away"), false, unknown, "greeting", "554 go away"},
 		{"greeting 421", refuse("greeting", "421 busy"), false, unknown, "greeting", "421 busy"},
@@ -100,11 +101,11 @@ func TestDialogue(t *testing.T) {
 		{"STARTTLS 554", refuse("STARTTLS", "554 no"), false, assess.TLSRefused, "starttls", "554 no"},
 		{"STARTTLS 250", refuse("STARTTLS", "250 ok"), false, assess.TLSRefused, "starttls", "250 ok"},
 		{"injection", steps{"STARTTLS": probetest.Inject("250 STARTTLS")}, false, unknown, "starttls", "injection"},
-		{"220 and hang-up", steps{"STARTTLS": func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && false }}, false, assess.TLSFailed, "handshake", "closes the connection"},
+		{"220 and hang-up", steps{"STARTTLS": func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && false }}, false, unknown, "handshake", "the connection is cut"},
 		{"220 and text", steps{"STARTTLS": func(c *probetest.SMTPConn) bool {
 			return c.Say("220 go") && readSome(c) && c.Say("500 what is that?")
-		}}, false, assess.TLSFailed, "handshake", "not TLS"},
-		{"alert", steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{})}, false, assess.TLSFailed, "handshake", "the server ends it"},
+		}}, false, unknown, "handshake", "not TLS"},
+		{"alert", steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{})}, false, unknown, "handshake", "the server ends it"},
 		{"EHLO inside refused", refuse("TLS EHLO", "502 no"), false, assess.TLSFailed, "tls-ehlo", "502 no"},
 		{"EHLO inside put off", refuse("TLS EHLO", "421 busy"), false, unknown, "tls-ehlo", "421 busy"},
 		{"hang-up inside", steps{"TLS EHLO": probetest.Hangup()}, false, unknown, "tls-ehlo", "closed the connection"},

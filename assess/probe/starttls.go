@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,7 +40,7 @@ func (d *dialogue) handshake(ctx context.Context) error {
 		Time:                  d.now,
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return handshakeError(err)
+		return d.handshakeError(err)
 	}
 	d.conn = conn
 	d.meter.allow(2 * maxOctets)
@@ -88,37 +89,98 @@ func allSuites() []uint16 {
 	return ids
 }
 
-// ourLimits are handshakes that fail because crypto/tls or crypto/x509 is stricter than most
-// senders of mail: their words for certificates that they do not take in.
+// ending is how a handshake came to its end without success. What that is worth takes more
+// than one dialogue to tell: see Session.hold.
+type ending int
+
+const (
+	otherEnding ending = iota // none, or one that needs no second look
+	cutOff                    // the connection ended or was reset, as networks and restarts do as well
+	refused                   // an alert, or no TLS, in place of a ServerHello: what was offered may not have been enough
+	beyondUs                  // crypto/tls or crypto/x509 is stricter than most senders of mail
+)
+
+// failedHandshake ends a dialogue in the handshake.
+type failedHandshake struct {
+	how     ending
+	problem string
+}
+
+func (f failedHandshake) Error() string { return f.problem }
+
+// beyond are the words of crypto/tls for what only it does not take.
+var beyond = []string{
+	"unsupported type of public key",
+	"keys are insecure", // RSA below 1024 bits
+}
+
+// ourLimits are its words for what is past its limits, or cannot be read.
 var ourLimits = []string{
 	"failed to parse certificate from server",
 	"certificate containing RSA key larger than",
-	"unsupported type of public key",
-	"keys are insecure", // RSA below 1024 bits
 	"handshake message of length",
 }
 
+// leastServerHello is fewer octets than any ServerHello has, with its record, and more than an alert.
+const leastServerHello = 40
+
 // handshakeError tells whose fault it is that there is no TLS. A timeout or a limit of ours
-// says nothing about the peer; an alert, a hang-up or nonsense is its answer.
-func handshakeError(err error) error {
+// says nothing about the peer, a connection that is cut not enough, nor an alert before the
+// ServerHello; nonsense after it is its answer.
+func (d *dialogue) handshakeError(err error) error {
 	var timeout net.Error
 	if errors.Is(err, errLimit) || errors.Is(err, context.Canceled) || errors.As(err, &timeout) && timeout.Timeout() {
 		return err
 	}
-	for _, words := range ourLimits {
-		if strings.Contains(err.Error(), words) {
-			return errors.New(strings.TrimPrefix(err.Error(), "tls: "))
-		}
-	}
+	text := strings.TrimPrefix(err.Error(), "tls: ")
+	contained := func(words string) bool { return strings.Contains(text, words) }
 	var op *net.OpError
 	var header tls.RecordHeaderError
+	var received alert
 	switch {
+	case slices.ContainsFunc(ourLimits, contained):
+		return errors.New(text)
+	case slices.ContainsFunc(beyond, contained):
+		return failedHandshake{beyondUs, text}
+	case errors.As(err, &header), errors.Is(err, errNotTLS):
+		return failedHandshake{refused, errNotTLS.Error()}
+	case errors.As(err, &received):
+		return failedHandshake{refused, "the server ends it: " + received.Error()}
+	case errors.As(err, &op) && op.Op == "remote error" && d.meter.read.Load() < leastServerHello:
+		return failedHandshake{refused, "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
 	case errors.As(err, &op) && op.Op == "remote error":
 		return broken{assess.TLSFailed, "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
-	case errors.As(err, &header):
-		return broken{assess.TLSFailed, "the server answers with something that is not TLS"}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return broken{assess.TLSFailed, "the server closes the connection"}
+	case errors.As(err, &op) && op.Op != "local error", errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe), errors.As(err, new(syscall.Errno)):
+		return failedHandshake{cutOff, "the connection is cut"}
 	}
-	return broken{assess.TLSFailed, strings.TrimPrefix(err.Error(), "tls: ")}
+	return broken{assess.TLSFailed, text}
+}
+
+// sayHello sends a ClientHello made by hand, listens to the answer and hangs up, with the alert
+// of a client that changed its mind.
+func (d *dialogue) sayHello(context.Context) error {
+	d.replies = nil
+	d.meter.allow(maxHandshakeOctets)
+	offer := *d.offer
+	offer.name = d.facts.ServerName
+	if _, err := d.conn.Write(offer.record()); err != nil {
+		return d.handshakeError(err)
+	}
+	shown, err := readServerHello(d.conn)
+	if err != nil {
+		return d.handshakeError(err)
+	}
+	d.facts.TLS = shown.facts()
+	const userCanceled, closeNotify = 90, 0
+	_, _ = d.conn.Write([]byte{recordAlert, 3, 1, 0, 2, 1, userCanceled, recordAlert, 3, 1, 0, 2, 1, closeNotify}) // whoever hears it
+	return nil
+}
+
+func (s serverHello) facts() *assess.TLSFacts {
+	return &assess.TLSFacts{
+		Version:    tls.VersionName(s.version),
+		Cipher:     suiteName(s.suite),
+		Deprecated: s.version < tls.VersionTLS12,
+		Chain:      s.chain,
+	}
 }

@@ -1,0 +1,129 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerscore/assess"
+	"peerscore/assess/probe/probetest"
+)
+
+// inTurn is a dialer whose connections end at one server after the other; the last one stays.
+func inTurn(servers []*probetest.SMTP, dialled *int) *Dialer {
+	return &Dialer{Dial: func(context.Context, string, string) (net.Conn, error) {
+		client, conn := net.Pipe()
+		go servers[min(*dialled, len(servers)-1)].Serve(conn)
+		*dialled++
+		return client, nil
+	}}
+}
+
+// TestTalks has what a lossy network, a daemon that restarts and a server that wants something
+// else make of handshakes: each word is what becomes of one connection, the last one of all
+// further. What may have been the network is suspected at most, and held against the server when
+// the next run finds the same.
+func TestTalks(t *testing.T) {
+	ca, err := probetest.NewCA(probetest.CAConfig{})
+	must(t, err)
+	good, err := ca.Issue(probetest.Leaf{Names: []string{"mx.example.org"}})
+	must(t, err)
+	after220 := func(then func(c *probetest.SMTPConn) bool) probetest.Step {
+		return func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && then(c) }
+	}
+	behaviours := map[string]steps{
+		"good": nil,
+		"cut":  {"STARTTLS": after220(func(*probetest.SMTPConn) bool { return false })},
+		"cut-later": {"STARTTLS": after220(func(c *probetest.SMTPConn) bool {
+			_, err := c.Write([]byte{22, 3, 3, 0, 90, 2, 0})
+			return err == nil && false
+		})},
+		"alert":       {"STARTTLS": after220(func(c *probetest.SMTPConn) bool { _, err := c.Write([]byte{21, 3, 3, 0, 2, 2, 40}); return err == nil })},
+		"text":        {"STARTTLS": after220(func(c *probetest.SMTPConn) bool { return c.Say("500 what is that?") })},
+		"silent":      {"STARTTLS": probetest.SilentHandshake},
+		"cut-at-220":  {"STARTTLS": probetest.Hangup()},
+		"cut-at-EHLO": {"EHLO": probetest.Hangup()},
+		"no-greeting": {"greeting": probetest.Hangup()},
+		"busy":        {"greeting": probetest.Say("421 busy")},
+		"454":         {"STARTTLS": probetest.Say("454 TLS not available due to local problem")},
+		"cut-inside":  {"TLS EHLO": probetest.Hangup()},
+		"plain":       {"EHLO": probetest.Say("250 mx")},
+	}
+	const unknown, yes, no = assess.TLSUnknown, assess.TLSEstablished, assess.TLSFailed
+	for _, tt := range []struct {
+		connections string
+		outcome     assess.StartTLSOutcome
+		suspect     bool
+		dialled     int
+		say         string
+		next        assess.StartTLSOutcome // of a run a week later that meets the same
+	}{
+		{"good", yes, false, 1, "", yes},
+		{"cut good", yes, false, 2, "", yes},
+		{"cut-later good", yes, false, 2, "", yes},
+		{"cut", unknown, true, 3, "handshake: the connection is cut; on other connections too; it counts as a failure when a later run finds the same", no},
+		{"cut-later", unknown, true, 3, "when a later run finds the same", no},
+		{"cut cut good", assess.TLSAnswered, false, 3, "it answers, and peerscore's TLS library cannot go on: the connection is cut", assess.TLSAnswered},
+		{"cut alert", unknown, true, 3, "when a later run finds the same", no},
+		{"cut plain", assess.TLSNotOffered, false, 2, "EHLO does not list STARTTLS", assess.TLSNotOffered},
+		{"cut busy", unknown, false, 2, `handshake: the connection is cut; on another connection greeting: the server does not want to talk: "421 busy"`, unknown},
+		{"cut silent", unknown, false, 2, "handshake: the connection is cut; on another connection handshake: timeout", unknown},
+		{"cut cut silent", unknown, false, 3, "on another connection handshake: timeout", unknown},
+		{"alert", no, false, 2, "the server ends it: handshake failure", no},
+		{"alert cut", unknown, true, 2, "when a later run finds the same", no},
+		{"alert good", assess.TLSAnswered, false, 2, "it answers, and peerscore's TLS library cannot go on: the server ends it: handshake failure", assess.TLSAnswered},
+		{"alert no-greeting", unknown, false, 2, "on another connection greeting: the server closed the connection", unknown},
+		{"text", no, false, 2, "something that is not TLS", no},
+		{"silent", unknown, false, 1, "handshake: timeout", unknown},
+		{"cut-at-220", unknown, false, 1, "starttls: the server closed the connection", unknown},
+		{"cut-at-EHLO", unknown, false, 1, "ehlo: the server closed the connection", unknown},
+		{"no-greeting", unknown, false, 1, "greeting: the server closed the connection", unknown},
+		{"454", unknown, false, 1, "454 TLS not available", unknown},
+		{"cut-inside", unknown, false, 1, "tls-ehlo: the server closed the connection", unknown},
+	} {
+		t.Run(tt.connections, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var servers []*probetest.SMTP
+				for word := range strings.FieldsSeq(tt.connections) {
+					servers = append(servers, probetest.UnstartedSMTP(probetest.SMTPConfig{Certificates: certs(good), Steps: behaviours[word], MaxVersion: tls.VersionTLS12}))
+				}
+				memory := NewMemory()
+				for run, want := range []assess.StartTLSOutcome{tt.outcome, tt.next} {
+					dialled := 0
+					dialer := inTurn(servers, &dialled)
+					facts := newGate(memory, DefaultLimits()).session(t.Context(), visit{addr: somewhere, name: "mx.example.org"}, func(ctx context.Context, more again) (assess.SMTPFacts, error) {
+						return talks{somewhere, "mx.example.org", func() *dialogue {
+							return &dialogue{dialer: dialer, ehlo: "probe.example", now: time.Now, trace: newTrace()}
+						}, more}.hold(ctx)
+					})
+					if facts.Outcome != want || (facts.Suspect != "") != tt.suspect || dialled != tt.dialled || !strings.Contains(facts.Problem, tt.say) {
+						t.Errorf("run %d: %q, suspected %q, after %d connections: %q", run, facts.Outcome, facts.Suspect, dialled, facts.Problem)
+					}
+					if len(facts.Greeting) == 0 && tt.outcome == yes {
+						t.Error("it brought nothing")
+					}
+					time.Sleep(8 * 24 * time.Hour)
+				}
+				for _, server := range servers {
+					server.Close()
+				}
+			})
+		})
+	}
+}
+
+// What the kernel says of a connection that broke in the handshake is no word of the server's.
+func TestCutHandshake(t *testing.T) {
+	for _, number := range []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ECONNABORTED, syscall.ECONNREFUSED} {
+		d := &dialogue{meter: &meter{}}
+		err := d.handshakeError(&net.OpError{Op: "read", Net: "tcp", Err: number})
+		if outcome, problem := outcomeOf(stageHandshake, err); outcome != assess.TLSUnknown {
+			t.Errorf("%v: %q, %q", number, outcome, problem)
+		}
+	}
+}
