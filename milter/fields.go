@@ -62,7 +62,8 @@ func (f field) raw() string {
 // header collects the fields of a message in their order.
 type header struct {
 	fields []field
-	size   int
+	size   int    // bytes of names and values
+	lines  int    // as an MTA stores them, folds included
 	flaw   string // why the fields cannot be evaluated; "" when they can
 
 	// Counted however many there are, since each has to go.
@@ -86,6 +87,7 @@ func (h *header) add(name, value string) {
 		h.resultCopies++
 	}
 	h.size += len(name) + len(value)
+	h.lines += 1 + strings.Count(value, "\n")
 	switch {
 	case h.flaw != "":
 	case h.size > maxHeader || len(h.fields) >= maxFields:

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -159,10 +160,17 @@ func TestDeadlines(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * packetTimeout)
-			const forged = 1000 // whose removal takes several buffers
-			text := letter("a@example.org", slices.Repeat([]string{"Peer-Score: forged"}, forged)...)
-			if answer := play(t, c, outbound, miltertest.Message{Data: []byte(text)}); len(answer.Changes) != forged+1 {
-				t.Errorf("%d changes", len(answer.Changes))
+			// What is removed and what is written together take more than one buffer.
+			text := letter("a@"+strings.Repeat("a.", 100)+"example.org", slices.Repeat([]string{"Peer-Score-Confidentiality: forged"}, maxRemovals)...)
+			p := outbound
+			p.Macros = map[string]string{"j": strings.Repeat("mx.", 80) + "own.example"}
+			answer := play(t, c, p, miltertest.Message{Data: []byte(text)})
+			size := 0
+			for _, change := range answer.Changes {
+				size += len("....m....") + len(change.Name) + len(change.Value) + 2
+			}
+			if len(answer.Changes) != maxRemovals+1 || size <= bufio.NewWriter(nil).Size() {
+				t.Errorf("%d changes of %d bytes", len(answer.Changes), size)
 			}
 			c.Quit()
 		})

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,15 +29,31 @@ type change struct {
 	name, value string
 }
 
+// What an MTA is asked to delete from one message (security.md, "header changes asked of the
+// MTA"). For each field Postfix reads the header from its top, so that the cost also grows with
+// the header: of a million lines it is about a tenth of a second.
+const (
+	maxRemovals  = 100     // fields
+	maxLinesRead = 1 << 20 // lines of the header times fields
+	lineOctets   = 256     // of the header count as a further line
+)
+
 // changes are those of the whole message in the order in which they must be made: what is not
 // ours goes, last to first so that the indexes stay right, then ours is put on top.
+//
+// Where more is not ours than may be removed, nothing is removed, and the message is never
+// dressed: on top stands that its score is unknown, whatever the policy says, because filters
+// rely on that. Half a removal would leave them less to rely on.
 func (m *message) changes(d decision, a authentication, standing assess.Standing) []change {
-	list := m.removals()
-	if m.internal {
+	list, affordable := m.removals()
+	if m.internal && affordable {
 		return list
 	}
+	if !affordable {
+		d = decision{row: d.row, status: statusUnknown}
+	}
 	var fields []change
-	if m.policy.Score {
+	if m.policy.Score || !affordable {
 		fields = append(fields, change{name: ownFields[0], value: m.score(d, standing)})
 	}
 	if m.policy.Bars && d.status == statusNone {
@@ -52,11 +69,11 @@ func (m *message) changes(d decision, a authentication, standing assess.Standing
 }
 
 // removals takes away every field that claims to be ours, unless a content filter of this
-// host gives back a message that has been here: what it carries was put there then.
-func (m *message) removals() []change {
-	var list []change
+// host gives back a message that has been here: what it carries was put there then. The second
+// result reports whether that is little enough to ask for; when not, the list is empty.
+func (m *message) removals() (list []change, affordable bool) {
 	if m.internal && m.client.reentry() {
-		return nil
+		return nil, true
 	}
 	for i, name := range ownFields {
 		for n := m.header.copies[i]; n > 0; n-- {
@@ -66,7 +83,17 @@ func (m *message) removals() []change {
 	for _, n := range m.forgedResults() {
 		list = append(list, change{index: n, name: resultsField})
 	}
-	return list
+	if n := len(list); n > maxRemovals || n*(m.header.lines+m.header.size/lineOctets) > maxLinesRead {
+		m.undressed(n)
+		return nil, false
+	}
+	return list, true
+}
+
+// undressed counts a message whose forged fields stay, and names it in the log.
+func (m *message) undressed(copies int) {
+	m.server.counters.undressed.Add(1)
+	m.server.log.log(slog.LevelWarn, "forged score fields left in place: too many", "queue", m.queueID, "client", m.client.addr, "copies", copies)
 }
 
 // forgedResults are the Authentication-Results that must go (RFC 8601 section 5), last first:

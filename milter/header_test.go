@@ -99,6 +99,60 @@ func TestForgedFields(t *testing.T) {
 	}
 }
 
+// An MTA is asked to delete a hundred fields at most, and fewer from a large header. Past that
+// it is asked for nothing, and the field on top says that there are no stars, whatever the policy
+// is; the message is credited as ever.
+func TestTooManyForgedFields(t *testing.T) {
+	forged := func(n int) []string {
+		return slices.Repeat([]string{"Peer-Score-Identity: **********", "Peer-Score: mx.own.example; domain=bank.example; proof=dkim"}, n/2)
+	}
+	results := slices.Repeat([]string{"Authentication-Results: mx.own.example; dkim=pass header.d=bank.example"}, 60)
+	long := slices.Repeat([]string{"X-Long: " + strings.Repeat("y", 512<<10)}, 16)
+	folded := []string{"X-Folded: y" + strings.Repeat("\r\n y", 50_000)}
+	tests := []struct {
+		name     string
+		fields   []string
+		want     int // deletions
+		credited int // a header past its own limits is not evaluated
+	}{
+		{"a hundred", forged(100), 100, 1},
+		{"102", forged(102), 0, 1},
+		{"20,000", forged(20_000), 0, 0},
+		{"with results", slices.Concat(forged(60), results), 0, 1},
+		{"10 in a header of 50,000 lines", slices.Concat(folded, forged(10)), 10, 1},
+		{"60 in a header of 50,000 lines", slices.Concat(folded, forged(60)), 0, 1},
+		{"30 in a header of 8 MiB", slices.Concat(long, forged(30)), 30, 0},
+		{"60 in a header of 8 MiB", slices.Concat(long, forged(60)), 0, 0},
+	}
+	for _, tt := range tests {
+		for _, policy := range []Policy{{Score: true, Bars: true, AuthenticationResults: true}, {Bars: true, AuthenticationResults: true}, {AuthenticationResults: true}} {
+			policy.AuthservID = labHost
+			l := newLab(t, world, func(c *Config) { c.Policy = policy })
+			l.ledger.standings["example.org"] = standing(5, 5, 5)
+			answer := l.answer(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(letter("a@example.org", tt.fields...))})
+			deleted := 0
+			for _, c := range answer.Changes {
+				if c.Code == 'm' {
+					deleted++
+				}
+			}
+			if deleted != tt.want || len(l.ledger.observations) != tt.credited {
+				t.Errorf("%s: %d fields are deleted, want %d; %d observations", tt.name, deleted, tt.want, len(l.ledger.observations))
+			}
+			if tt.want > 0 {
+				continue
+			}
+			shown := strings.Join(answer.Inserted(), "\n")
+			if !strings.HasPrefix(shown, "Peer-Score: ") || !strings.Contains(shown, "status=unknown") || strings.Contains(shown, "*") {
+				t.Errorf("%s: on top is %q", tt.name, shown)
+			}
+			if n := l.server.Stats().Undressed; n != 1 || !strings.Contains(l.logged.String(), "queue=4fQ1aB2cDe client=192.0.2.1 copies=") {
+				t.Errorf("%s: counted %d, log %s", tt.name, n, l.logged)
+			}
+		}
+	}
+}
+
 // Past the limits the message is accepted and not evaluated; what is forged goes all the same.
 func TestHeaderLimits(t *testing.T) {
 	tests := []struct {

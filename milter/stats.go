@@ -16,6 +16,7 @@ type Stats struct {
 	Messages     [Rows + 1]int64 // by row of attribution.md; index 0 is not used
 	Aborted      int64           // given up before the end of the message (row 13)
 	NotEvaluated int64           // past a limit of size or time
+	Undressed    int64           // with more forged fields than an MTA may be asked to remove
 	NotRecorded  int64           // observations that the Recorder did not take
 	Panics       int64           // contained
 
@@ -27,9 +28,10 @@ type Stats struct {
 
 // counters are Stats in the making.
 type counters struct {
-	sessions, refused, timedOut, malformed     atomic.Int64
-	aborted, notEvaluated, notRecorded, panics atomic.Int64
-	rows                                       [Rows + 1]atomic.Int64
+	sessions, refused, timedOut, malformed atomic.Int64
+	aborted, notEvaluated, undressed       atomic.Int64
+	notRecorded, panics                    atomic.Int64
+	rows                                   [Rows + 1]atomic.Int64
 }
 
 // Stats returns the counts of this moment.
@@ -39,7 +41,7 @@ func (s *Server) Stats() Stats {
 		Open: s.gate.count(), Sessions: c.sessions.Load(), Refused: c.refused.Load(),
 		TimedOut: c.timedOut.Load(), Malformed: c.malformed.Load(),
 		Aborted: c.aborted.Load(), NotEvaluated: c.notEvaluated.Load(),
-		NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
+		Undressed: c.undressed.Load(), NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
 	}
 	for row := range stats.Messages {
 		stats.Messages[row] = c.rows[row].Load()

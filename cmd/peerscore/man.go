@@ -86,7 +86,9 @@ func commandPage(root *cobra.Command) string {
 		"  Peer-Score-Confidentiality: *********\n  Peer-Score-Identity: **********\n  Peer-Score-Integrity: **********")
 	p.text("There is one * for each half star. Instead of scores there is `status=pending` of a domain that is known and not assessed yet, " +
 		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, " +
-		"and `status=no-identity` where it has no such domain. `partial=` names a score that rests on some of its standards only.")
+		"and `status=no-identity` where it has no such domain. `partial=` names a score that rests on some of its standards only.\n\n" +
+		"Of forged copies at most 100 in a message are removed. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
+		"and `status=unknown` stands on top. A filter may therefore rely on this: where any Peer-Score field has `status=`, the message has no stars, whatever other fields say.")
 	p.section("JSON", aboutJSON)
 	p.example(exampleJSON)
 	p.section("EXIT STATUS", "")

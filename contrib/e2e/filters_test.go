@@ -15,6 +15,7 @@ var filterCases = []struct{ id, flag, symbol string }{
 	{"spoof5.gold.example", "$PeerUnproven", "PEERSCORE_UNPROVEN"}, // which brought stars of its own
 	{"second.selfsigned.example", "", ""},                          // between the lines
 	{"lowered", "$PeerUnprotected", "PEERSCORE_UNPROTECTED"},
+	{"flooded", "", ""}, // with stars of its own, too many to be removed
 }
 
 // checkFilters gives delivered messages to the real Sieve, SpamAssassin and rspamd with the
@@ -24,6 +25,7 @@ func (l *lab) checkFilters(delivered map[string]string) {
 	l.t.Helper()
 	lowered := strings.NewReplacer("identity=5", "identity=2", "Peer-Score-Identity: **********", "Peer-Score-Identity: ****")
 	delivered["lowered"] = lowered.Replace(delivered["second.gold.example"])
+	delivered["flooded"] = "Peer-Score: " + ownHost + "; status=unknown\n" + delivered["second.gold.example"]
 	dir := l.subdir("filters")
 	for _, name := range []string{"peerscore.sieve", "spamassassin.cf", "rspamd.local.lua"} {
 		l.write(dir, strings.Replace(name, "spamassassin.cf", "peerscore.cf", 1), l.read("../filters", name))

@@ -207,13 +207,26 @@ type field struct{ name, value string }
 // as MTAs pass them on.
 func fields(header []byte) []field {
 	var list []field
-	for _, line := range strings.Split(strings.TrimSuffix(string(header), "\r\n"), "\r\n") {
-		if len(list) > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-			list[len(list)-1].value += "\n" + line
-			continue
+	rest := strings.TrimSuffix(string(header), "\r\n")
+	for more := true; more; {
+		end := 0 // of the field, which goes on where a line begins with white space
+		for {
+			next := strings.Index(rest[end:], "\r\n")
+			if next < 0 {
+				end, more = len(rest), false
+				break
+			}
+			end += next
+			if after := rest[end+2:]; after == "" || after[0] != ' ' && after[0] != '\t' {
+				break
+			}
+			end += 2
 		}
-		name, value, _ := strings.Cut(line, ":")
+		name, value, _ := strings.Cut(strings.ReplaceAll(rest[:end], "\r\n", "\n"), ":")
 		list = append(list, field{name, value})
+		if more {
+			rest = rest[end+2:]
+		}
 	}
 	return list
 }
