@@ -36,9 +36,10 @@ func (s *Store) Learn(ctx context.Context, d assess.Domain) error {
 	})
 }
 
-// Forget erases all that is known of a domain. The error is ErrUnknownDomain where that is nothing.
+// Forget erases all that is known of a domain, from the disk too. The error is
+// ErrUnknownDomain where that is nothing, ErrLogInUse where only the second could not be done.
 func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
-	return s.write(ctx, func(t *tx) error {
+	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec("DELETE FROM domain WHERE name = ?", string(d)) // what refers to it goes along
 		if err != nil {
 			return err
@@ -50,6 +51,10 @@ func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
 		t.changed = append(t.changed, d)
 		return t.forgetTraces(d)
 	})
+	if err != nil {
+		return err
+	}
+	return s.EmptyLog(ctx)
 }
 
 // forgetTraces removes what no row of the domain refers to: its organisation's last run, and

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -63,6 +64,7 @@ func openFile(ctx context.Context, path string) (f *file, err error) {
 	}()
 	if f.write, err = connect(path, "rw", url.Values{
 		"_synchronous": {"FULL"}, "_foreign_keys": {"on"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
+		"_secure_delete": {"on"}, // what is deleted is overwritten with zeros, and so are the pages that become free
 	}); err != nil {
 		return f, err
 	}
@@ -84,6 +86,9 @@ func openFile(ctx context.Context, path string) (f *file, err error) {
 // 0644. An existing file is not opened here, because closing it would release the locks that
 // SQLite holds on it in this process.
 func create(path string) error {
+	if err := checkRegular(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -92,6 +97,26 @@ func create(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// checkRegular refuses what would block whoever opens it, or is no place to keep anything. The
+// error is fs.ErrNotExist where there is nothing.
+func checkRegular(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		return syscall.EISDIR
+	case mode&fs.ModeNamedPipe != 0:
+		return errors.New("is a named pipe")
+	case mode&fs.ModeSocket != 0:
+		return errors.New("is a socket")
+	}
+	return errors.New("is a device")
 }
 
 // prepare makes the file a WAL that stays when the last process closes it: without the -wal
@@ -118,8 +143,7 @@ func prepare(ctx context.Context, conn *sql.Conn) error {
 func enterWAL(ctx context.Context, conn *sql.Conn) (mode string, err error) {
 	for deadline := time.Now().Add(busyTimeout); ; {
 		err = conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode)
-		var failure sqlite3.Error
-		if !errors.As(err, &failure) || failure.Code != sqlite3.ErrBusy || time.Now().After(deadline) {
+		if !isBusy(err) || time.Now().After(deadline) {
 			return mode, err
 		}
 		select {
@@ -149,8 +173,11 @@ func connect(path, mode string, params url.Values) (*sql.DB, error) {
 
 // openReadOnly opens an existing file of the present schema.
 func openReadOnly(ctx context.Context, path string) (*sql.DB, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	switch err := checkRegular(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, ErrNoDatabase
+	case err != nil:
+		return nil, err
 	}
 	db, err := tryReadOnly(ctx, path, nil)
 	var failure sqlite3.Error
@@ -205,6 +232,11 @@ func isCorrupt(err error) bool {
 	var failure sqlite3.Error
 	return errors.Is(err, errCorrupt) ||
 		errors.As(err, &failure) && (failure.Code == sqlite3.ErrCorrupt || failure.Code == sqlite3.ErrNotADB)
+}
+
+func isBusy(err error) bool {
+	var failure sqlite3.Error
+	return errors.As(err, &failure) && failure.Code == sqlite3.ErrBusy
 }
 
 // isReadOnly also holds for a file that was closed and could not be opened again.

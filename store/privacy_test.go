@@ -2,10 +2,15 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"peerscore/assess"
 )
@@ -69,5 +74,61 @@ func TestMessagesAreNotStoredOneByOne(t *testing.T) {
 	}
 	if n := count(t, s, "tally"); n != 2 {
 		t.Errorf("%d rows, want 2", n)
+	}
+}
+
+// TestForgottenLeavesNoFragment fills a file in random order, with rows that grow and move,
+// forgets domains beside a second process that has the file open as a daemon has, and looks
+// for their names in the files as they are on disk.
+func TestForgottenLeavesNoFragment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	daemon, command := openPath(t, path, Options{}), openPath(t, path, Options{})
+	random := rand.New(rand.NewPCG(1, 2))
+	var domains []assess.Domain
+	for range 150 {
+		d := assess.Domain(fmt.Sprintf("x%d.example", random.Int64()))
+		domains = append(domains, d)
+		check(t, daemon.SaveAssessment(t.Context(), assessed(d, noon)))
+		check(t, daemon.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0]}))
+		check(t, daemon.SetLabels(t.Context(), d, []string{"label-of-" + string(d)}))
+	}
+	for i := range 1500 {
+		d := domains[random.IntN(len(domains))]
+		o := observe(d, fmt.Sprintf("192.0.2.%d", i%256))
+		o.Selectors = []assess.Selector{{Domain: d, Name: fmt.Sprint("s", i%9)}}
+		addAll(t, daemon, o)
+	}
+	check(t, daemon.SaveAssessment(t.Context(), assessed(domains[0], noon.Add(time.Hour), noSPF))) // a history
+	for _, d := range domains[:50] {
+		check(t, command.Forget(t.Context(), d))
+		addAll(t, daemon, observe(domains[100], "192.0.2.1"))
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			content, err := os.ReadFile(path + suffix)
+			check(t, err)
+			if n := bytes.Count(content, []byte(strings.TrimSuffix(string(d), ".example"))); n > 0 {
+				t.Fatalf("%d fragments of %s in peerscore.db%s", n, d, suffix)
+			}
+		}
+	}
+}
+
+// A reader keeps the log: forgetting says so, and works once it is gone.
+func TestForgetBesideAReader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{})
+	addAll(t, s, observe("a.example", "192.0.2.1"), observe("b.example", "192.0.2.1"))
+	conn := second(t, path)
+	_, err := conn.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM domain")
+	check(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Forget(ctx, "a.example"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
+	check(t, err)
+	check(t, s.Forget(t.Context(), "b.example"))
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() > 0 {
+		t.Errorf("the log: %v, %v", info, err)
 	}
 }

@@ -45,6 +45,8 @@ var (
 	ErrOverloaded = errors.New("too many writes are pending")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
+	// ErrLogInUse says that deleted rows still stand in the -wal file, because another process reads it.
+	ErrLogInUse = errors.New("it is erased, but its traces stay in the -wal file until no other process reads the database")
 	// ErrReadOnly says that the store was opened with OpenReader.
 	ErrReadOnly = errors.New("the store is open for reading only")
 )

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"peerscore/assess"
 	"peerscore/store"
 )
 
@@ -16,8 +17,13 @@ func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "forget DOMAIN...",
 		Short: "Erase all that is known of domains",
-		Long: `Erase all that is known of domains: sessions, facts, scores and history. A domain that mail
-comes from again becomes known again; assess.deny_domains keeps it from being probed.`,
+		Long: `Erase all that is known of domains, from the disk too: sessions, facts, scores, history, labels,
+and the dialogues with MX hosts of their names. What others say stays: a domain that has its mail
+received by the hosts of a forgotten one still names them. A domain that mail comes from again becomes known
+again; assess.deny_domains keeps it from being probed.
+
+Copies are yours to erase: backups, and the files *.corrupt-* and *.displaced-* beside the
+database.`,
 		Example: "  peerscore forget example.org",
 		Args:    takes(1, math.MaxInt, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,20 +31,28 @@ comes from again becomes known again; assess.deny_domains keeps it from being pr
 			if err != nil {
 				return err
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				for _, d := range domains {
-					err := s.Forget(cmd.Context(), d)
-					if errors.Is(err, store.ErrUnknownDomain) {
-						return fail(exitUnknown, "%s is not known; `peerscore list` prints who is", d)
-					}
-					if err != nil {
-						return failure{exitUnavailable, err}
-					}
-				}
-				return nil
-			})
+			return a.withStore(cmd.Context(), func(s *store.Store) error { return forget(cmd.Context(), s, domains) })
 		},
 	}
+}
+
+func forget(ctx context.Context, s *store.Store, domains []assess.Domain) error {
+	var inUse error
+	for _, d := range domains {
+		err := s.Forget(ctx, d)
+		switch {
+		case errors.Is(err, store.ErrUnknownDomain):
+			return fail(exitUnknown, "%s is not known; `peerscore list` prints who is", d)
+		case errors.Is(err, store.ErrLogInUse):
+			inUse = err
+		case err != nil:
+			return failure{exitUnavailable, err}
+		}
+	}
+	if inUse != nil {
+		return fail(exitUnavailable, "%w; then run `peerscore prune`", inUse)
+	}
+	return nil
 }
 
 func (a *app) pruneCommand() *cobra.Command {
@@ -46,11 +60,15 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Apply the retention rules now rather than at the daemon's next daily run",
 		Long: `Apply the retention rules now: sessions leave with score.window, past judgements after
-store.keep, and the addresses of outbound hosts become networks after 30 days.`,
+store.keep, and the addresses of outbound hosts become networks after 30 days. What was
+deleted leaves the disk.
+
+The file keeps its size: what is free in it is used again. To have it shrink, stop the daemon and
+run ` + "`sqlite3 FILE VACUUM`" + `.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				if err := s.Prune(cmd.Context(), time.Now()); err != nil {
+				if err := errors.Join(s.Prune(cmd.Context(), time.Now()), s.EmptyLog(cmd.Context())); err != nil {
 					return failure{exitUnavailable, err}
 				}
 				return nil
