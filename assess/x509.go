@@ -107,6 +107,10 @@ func (c CertificateFacts) trustRemedy() string {
 		return "get a certificate of a public authority"
 	case strings.HasPrefix(detail, "the intermediate certificate"):
 		return "send the authority's present one"
+	case strings.HasPrefix(detail, "bad signature"), strings.HasPrefix(detail, "not an authority"):
+		return "send the intermediates of the authority that issued it, and no others"
+	case strings.Contains(detail, "by its key usage"):
+		return "get a certificate for TLS servers"
 	}
 	return "get a certificate of a public authority, and send its intermediates"
 }

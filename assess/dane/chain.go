@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"peerscore/assess/pkix"
 )
 
 // minKeyBits is the smallest RSA key that MTAs accept when they authenticate a
@@ -173,11 +175,9 @@ func (v *verifier) issuer(cert *x509.Certificate) (*x509.Certificate, problem) {
 // mayIssue says whether names and key identifiers let issuer be the issuer of cert.
 func mayIssue(issuer, cert *x509.Certificate) bool {
 	keyID := cert.AuthorityKeyId
-	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) &&
+	return pkix.SameName(issuer.RawSubject, cert.RawIssuer) &&
 		(len(keyID) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(keyID, issuer.SubjectKeyId))
 }
-
-func selfIssued(cert *x509.Certificate) bool { return bytes.Equal(cert.RawSubject, cert.RawIssuer) }
 
 // selfSigned says whether a certificate is its own issuer, going by names and key
 // identifiers: nothing further up could vouch for it.
@@ -217,5 +217,4 @@ func keySize(key any) problem {
 	return problem{}
 }
 
-// name calls a certificate by its subject, for people.
-func name(cert *x509.Certificate) string { return fmt.Sprintf("%.80q", cert.Subject.String()) }
+func name(cert *x509.Certificate) string { return pkix.Name(cert) }

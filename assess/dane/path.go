@@ -2,35 +2,25 @@ package dane
 
 import (
 	"crypto/x509"
-	"encoding/asn1"
 	"slices"
-)
 
-var (
-	oidSubjectAltName  = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+	"peerscore/assess/pkix"
 )
 
 // check judges a path whose signatures are known to be good: the server's
 // certificate, and issuers up to the trust anchor. bare says that the trust anchor
 // is a key instead, which signed the last certificate.
 func (v *verifier) check(path []*x509.Certificate, bare bool) problem {
-	below := 0 // certificates that count against a path length
 	for i, cert := range path {
 		top := i == len(path)-1 && !bare
 		for _, p := range []problem{
-			critical(cert),
-			purpose(cert, i),
+			purpose(cert),
 			authority(cert, i, i == len(path)-1),
-			pathLength(cert, i, below),
 			v.anchorDates(cert, top),
 		} {
 			if !p.none() {
 				return p
 			}
-		}
-		if i > 0 && !selfIssued(cert) {
-			below++
 		}
 	}
 	if p := keySize(path[0].PublicKey); !p.none() {
@@ -39,36 +29,29 @@ func (v *verifier) check(path []*x509.Certificate, bare bool) problem {
 	if p := v.named(path[0]); !p.none() {
 		return p
 	}
-	return constrained(path)
+	return fromRules(pkix.Check(path, pkix.AnyServerUsage))
 }
 
-// critical refuses critical extensions that nobody understands. Of name constraints
-// it can only be said that they are of a kind not evaluated here.
-func critical(cert *x509.Certificate) problem {
-	for _, oid := range cert.UnhandledCriticalExtensions {
-		switch {
-		case oid.Equal(oidNameConstraints):
-			return unknown("%s has name constraints of a kind that is not evaluated here", name(cert))
-		case !oid.Equal(oidSubjectAltName): // one without DNS names is no obstacle
-			return mismatch("%s has a critical extension (%v) that senders do not understand", name(cert), oid)
-		}
+// fromRules is a problem with the rules of RFC 5280.
+func fromRules(p pkix.Problem) problem {
+	switch {
+	case p.None():
+		return problem{}
+	case p.Undecided:
+		return problem{Unknown, p.Reason}
 	}
-	return problem{}
+	return problem{Mismatch, p.Reason}
 }
 
 // purpose wants each certificate on the path to be for TLS servers, if it says what
 // it is for. anyExtendedKeyUsage is not enough for OpenSSL.
-func purpose(cert *x509.Certificate, depth int) problem {
+func purpose(cert *x509.Certificate) problem {
 	server := func(usage x509.ExtKeyUsage) bool {
 		return usage == x509.ExtKeyUsageServerAuth ||
 			usage == x509.ExtKeyUsageMicrosoftServerGatedCrypto || usage == x509.ExtKeyUsageNetscapeServerGatedCrypto
 	}
 	if len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(cert.ExtKeyUsage, server) {
 		return mismatch("%s is not for TLS servers, by its extended key usage", name(cert))
-	}
-	const tls = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement
-	if depth == 0 && cert.KeyUsage != 0 && cert.KeyUsage&tls == 0 {
-		return mismatch("%s is not for TLS, by its key usage", name(cert))
 	}
 	return problem{}
 }
@@ -90,13 +73,6 @@ func authority(cert *x509.Certificate, depth int, last bool) problem {
 
 func mayCertSign(cert *x509.Certificate) bool {
 	return cert.KeyUsage == 0 || cert.KeyUsage&x509.KeyUsageCertSign != 0
-}
-
-func pathLength(cert *x509.Certificate, depth, below int) problem {
-	if depth > 1 && cert.BasicConstraintsValid && cert.MaxPathLen >= 0 && below > cert.MaxPathLen {
-		return mismatch("%s allows %d authorities below it, and there are %d", name(cert), cert.MaxPathLen, below)
-	}
-	return problem{}
 }
 
 // anchorDates checks the dates of a certificate on the path. RFC 5280 section 6 does

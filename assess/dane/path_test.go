@@ -16,6 +16,11 @@ import (
 	"testing"
 )
 
+var (
+	oidSubjectAltName  = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+)
+
 // TestVerifyPath changes one certificate of a path at a time.
 func TestVerifyPath(t *testing.T) {
 	type f = func(*x509.Certificate)
@@ -333,9 +338,13 @@ func TestConstrained(t *testing.T) {
 		{"address inside", func(c *x509.Certificate) { c.PermittedIPRanges = []*net.IPNet{lan} }, both(usual, address("192.0.2.1")), Match},
 		{"address excluded", func(c *x509.Certificate) { c.ExcludedIPRanges = []*net.IPNet{lan} }, both(usual, address("192.0.2.1")), Mismatch},
 		{"mail address", func(c *x509.Certificate) { c.PermittedEmailAddresses = []string{"example"} },
-			both(usual, func(c *x509.Certificate) { c.EmailAddresses = []string{"postmaster@example"} }), Unknown},
+			both(usual, func(c *x509.Certificate) { c.EmailAddresses = []string{"postmaster@example"} }), Match},
+		{"mail address below the host", func(c *x509.Certificate) { c.PermittedEmailAddresses = []string{"example"} },
+			both(usual, func(c *x509.Certificate) { c.EmailAddresses = []string{"postmaster@mx.example"} }), Mismatch},
 		{"URI", func(c *x509.Certificate) { c.ExcludedURIDomains = []string{"example.org"} },
-			both(usual, func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "example"}} }), Unknown},
+			both(usual, func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "example"}} }), Match},
+		{"URI at the host", func(c *x509.Certificate) { c.ExcludedURIDomains = []string{"example.org"} },
+			both(usual, func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "example.org"}} }), Mismatch},
 		{"mail address unconstrained", permit("example"),
 			both(usual, func(c *x509.Certificate) { c.EmailAddresses = []string{"postmaster@example"} }), Match},
 		{"directory name", func(c *x509.Certificate) { c.ExtraExtensions = []pkix.Extension{directory} }, usual, Unknown},

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"peerscore/assess/pkix"
 )
 
 // crl is a revocation list (RFC 5280 §5) whose signature was found good, reduced to what a
@@ -52,7 +54,7 @@ func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
 		return nil, fmt.Errorf("the CRL cannot be read: %w", err)
 	}
 	list.RawTBSRevocationList = signed
-	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+	if !pkix.SameName(list.RawIssuer, issuer.RawSubject) {
 		return nil, errors.New("the CRL is not the issuer's own")
 	}
 	if err := list.CheckSignatureFrom(issuer); err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -22,7 +23,7 @@ type Session struct {
 	stage string // and the stage that brought the chain
 
 	once      sync.Once
-	first     assess.TLSFacts // the first that was seen of a handshake: its chain
+	first     assess.TLSFacts // the first that was seen of a handshake: its chain and cipher suite
 	presented chan struct{}   // closed when first is known, or will never be
 	over      chan struct{}   // closed when smtp is complete
 
@@ -66,7 +67,7 @@ func (s *Session) dialogue() *dialogue {
 	env := s.host.target.runner.env
 	return &dialogue{
 		dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: s.host.target.trace, after: s.name + "turn",
-		onChain: func(chain [][]byte) { s.present(assess.TLSFacts{Chain: slices.Clone(chain)}, stageHandshake) },
+		onChain: func(seen assess.TLSFacts) { s.present(seen, stageHandshake) },
 	}
 }
 
@@ -123,12 +124,12 @@ func (s *Session) examine(ctx context.Context, seen assess.TLSFacts) assess.Cert
 	if err != nil {
 		return unexamined(err.Error())
 	}
-	c := chain{certs: certs, host: s.host.Name, roots: t.runner.env.Roots, now: t.runner.env.Now()}
-	facts, paths := c.facts()
-	if len(paths) == 0 {
+	c := chain{certs: certs, host: s.host.Name, usage: pkix.ServerUsage(seen.Cipher), roots: t.runner.env.Roots, now: t.runner.env.Now()}
+	facts, path := c.facts()
+	if path == nil {
 		facts.Revoked.Detail = "nobody is asked while the chain leads to no trusted root"
 		return facts
 	}
-	facts.Revoked = t.runner.crls.check(ctx, t.dns, paths[0])
+	facts.Revoked = t.runner.crls.check(ctx, t.dns, path)
 	return facts
 }

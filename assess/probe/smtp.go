@@ -51,8 +51,8 @@ type dialogue struct {
 	after  string // the stage that the next one waits for
 	// offer, when not nil, takes the place of the handshake and of what follows.
 	offer *hello
-	// onChain, when not nil, hears of the certificates before the dialogue is over.
-	onChain func(chain [][]byte)
+	// onChain, when not nil, hears of the certificates and the cipher suite before the dialogue is over.
+	onChain func(seen assess.TLSFacts)
 
 	conn    net.Conn
 	meter   *meter

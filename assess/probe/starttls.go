@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,13 +30,13 @@ func (d *dialogue) handshake(ctx context.Context) error {
 	d.replies = nil // from here on there is no plain text to say QUIT in
 	d.meter.allow(maxHandshakeOctets)
 	conn := tls.Client(d.conn, &tls.Config{
-		ServerName:            d.facts.ServerName,
-		InsecureSkipVerify:    true,
-		VerifyPeerCertificate: d.presented,
-		MinVersion:            tls.VersionTLS10,
-		CipherSuites:          allSuites(),
-		CurvePreferences:      usualCurves,
-		Time:                  d.now,
+		ServerName:         d.facts.ServerName,
+		InsecureSkipVerify: true,
+		VerifyConnection:   d.presented,
+		MinVersion:         tls.VersionTLS10,
+		CipherSuites:       allSuites(),
+		CurvePreferences:   usualCurves,
+		Time:               d.now,
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return d.handshakeError(err)
@@ -54,14 +53,22 @@ func (d *dialogue) handshake(ctx context.Context) error {
 var usualCurves = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 
 // presented looks at the chain as the server sent it, in the middle of the handshake.
-func (d *dialogue) presented(chain [][]byte, _ [][]*x509.Certificate) error {
+func (d *dialogue) presented(state tls.ConnectionState) error {
+	chain := presentedChain(state)
 	if reason := oversized(chain); reason != "" {
 		return fmt.Errorf("%w: %s", errLimit, reason)
 	}
 	if d.onChain != nil {
-		d.onChain(chain)
+		d.onChain(assess.TLSFacts{Chain: chain, Cipher: tls.CipherSuiteName(state.CipherSuite)})
 	}
 	return nil
+}
+
+func presentedChain(state tls.ConnectionState) (chain [][]byte) {
+	for _, cert := range state.PeerCertificates {
+		chain = append(chain, cert.Raw)
+	}
+	return chain
 }
 
 func tlsFacts(state tls.ConnectionState) *assess.TLSFacts {
@@ -70,12 +77,10 @@ func tlsFacts(state tls.ConnectionState) *assess.TLSFacts {
 		Cipher:      tls.CipherSuiteName(state.CipherSuite),
 		KeyExchange: "RSA",
 		Deprecated:  state.Version < tls.VersionTLS12,
+		Chain:       presentedChain(state),
 	}
 	if state.CurveID != 0 {
 		facts.KeyExchange = state.CurveID.String()
-	}
-	for _, cert := range state.PeerCertificates {
-		facts.Chain = append(facts.Chain, cert.Raw)
 	}
 	return facts
 }

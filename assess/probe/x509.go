@@ -10,12 +10,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 )
 
 // probeX509 examines each certificate as soon as it is on the wire, while the dialogue goes on.
@@ -68,6 +67,7 @@ func oversized(chain [][]byte) string {
 type chain struct {
 	certs []*x509.Certificate // leaf first
 	host  string              // the MX host that presented it
+	usage x509.KeyUsage       // that the connection made of the leaf's key
 	roots *x509.CertPool
 	now   time.Time
 }
@@ -94,9 +94,9 @@ func parseChain(ders [][]byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// facts answers three of the four questions; that of revocation needs the network. The paths
-// to trusted roots come with it, the shortest first.
-func (c chain) facts() (assess.CertificateFacts, [][]*x509.Certificate) {
+// facts answers three of the four questions; that of revocation needs the network. The path to
+// a trusted root comes with it, if there is one.
+func (c chain) facts() (assess.CertificateFacts, []*x509.Certificate) {
 	leaf := c.certs[0]
 	facts := assess.CertificateFacts{
 		Subject:   leaf.Subject.String(),
@@ -110,82 +110,9 @@ func (c chain) facts() (assess.CertificateFacts, [][]*x509.Certificate) {
 		Warnings:  c.warnings(),
 	}
 	facts.Names = facts.Names[:min(len(facts.Names), maxNames)]
-	var paths [][]*x509.Certificate
-	facts.Trusted, paths = c.trusted()
-	return facts, paths
-}
-
-// trusted looks for a path from the certificate to a trusted root (RFC 5280 §6.1), with what
-// the server sent as intermediates and never as an anchor. The certificate's own dates are a
-// question apart: where they have passed, the path is judged as it was on their last day.
-func (c chain) trusted() (assess.Check, [][]*x509.Certificate) {
-	if c.roots.Equal(x509.NewCertPool()) {
-		return assess.Check{Detail: "this host has no root certificates to check with (assess.ca_file)"}, nil
-	}
-	intermediates := x509.NewCertPool()
-	for _, cert := range c.certs {
-		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSABits {
-			return assess.Check{Detail: fmt.Sprintf("not checked: the chain has an RSA key of %d bits", key.N.BitLen())}, nil
-		}
-		intermediates.AddCert(cert)
-	}
-	leaf, at := c.certs[0], c.now
-	if at.After(leaf.NotAfter) {
-		at = leaf.NotAfter
-	}
-	if at.Before(leaf.NotBefore) {
-		at = leaf.NotBefore
-	}
-	paths, err := leaf.Verify(x509.VerifyOptions{Roots: c.roots, Intermediates: intermediates, CurrentTime: at})
-	if err != nil {
-		return assess.Check{Result: assess.Fail, Detail: c.untrusted(err, at)}, nil
-	}
-	slices.SortStableFunc(paths, func(a, b []*x509.Certificate) int { return len(a) - len(b) })
-	root := paths[0][len(paths[0])-1]
-	return assess.Check{Result: assess.Pass, Detail: "leads to " + commonName(root)}, paths
-}
-
-// untrusted names the mistake behind a failed verification, as far as the chain shows it.
-func (c chain) untrusted(err error, at time.Time) string {
-	leaf := c.certs[0]
-	if selfSigned(leaf) {
-		return "self-signed: nobody but the server vouches for it"
-	}
-	path := c.climb()
-	top := path[len(path)-1]
-	for _, cert := range path[1:] {
-		if at.After(cert.NotAfter) {
-			return fmt.Sprintf("the intermediate certificate %s expired on %s", commonName(cert), date(cert.NotAfter))
-		}
-	}
-	for _, cert := range path {
-		if weakSignature(cert.SignatureAlgorithm) && !selfSigned(cert) {
-			return fmt.Sprintf("%s carries a weak signature (%s) that is no longer accepted", commonName(cert), cert.SignatureAlgorithm)
-		}
-	}
-	switch {
-	case selfSigned(top):
-		return fmt.Sprintf("leads to %s, which is no trusted root", commonName(top))
-	case errors.As(err, &x509.UnknownAuthorityError{}):
-		return fmt.Sprintf("missing intermediate: the certificate of %q is neither sent nor a trusted root", issuerName(top))
-	}
-	return strings.TrimPrefix(err.Error(), "x509: ")
-}
-
-// climb follows issuers by name within what the server sent.
-func (c chain) climb() []*x509.Certificate {
-	path := c.certs[:1:1]
-	for len(path) < maxChainCertificates {
-		top := path[len(path)-1]
-		i := slices.IndexFunc(c.certs, func(cert *x509.Certificate) bool {
-			return bytes.Equal(cert.RawSubject, top.RawIssuer) && !slices.Contains(path, cert)
-		})
-		if i < 0 {
-			break
-		}
-		path = append(path, c.certs[i])
-	}
-	return path
+	var path []*x509.Certificate
+	facts.Trusted, path = c.trusted()
+	return facts, path
 }
 
 // dated holds the certificate's dates against the present.
@@ -266,18 +193,12 @@ func selfSigned(cert *x509.Certificate) bool {
 		cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
 }
 
-// commonName calls a certificate by its subject or, where that is empty as in many of today,
-// by a name of its SAN or by its serial number.
+// commonName calls a certificate by the common name of its subject or, without one, as pkix.Name does.
 func commonName(cert *x509.Certificate) string {
-	switch {
-	case cert.Subject.CommonName != "":
+	if cert.Subject.CommonName != "" {
 		return fmt.Sprintf("%.80q", cert.Subject.CommonName)
-	case len(cert.Subject.Names) > 0:
-		return fmt.Sprintf("%.80q", cert.Subject.String())
-	case len(cert.DNSNames) > 0:
-		return fmt.Sprintf("%.80q", cert.DNSNames[0])
 	}
-	return fmt.Sprintf("with the serial number %.40x", cert.SerialNumber)
+	return pkix.Name(cert)
 }
 
 func issuerName(cert *x509.Certificate) string {

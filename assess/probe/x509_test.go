@@ -55,7 +55,7 @@ func TestX509(t *testing.T) {
 		{"for clients only", "", l.ca, changed(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), "fppu", assess.SupportNo, "incompatible key usage"},
 		{"unknown critical extension", "", l.ca, changed(func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
-		}), "fppu", assess.SupportNo, "unhandled critical extension"},
+		}), "fppu", assess.SupportNo, "has a critical extension (1.2.3) that senders do not understand"},
 		{"weak signature", "", l.ca, changed(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), "fppu", assess.SupportNo, "weak signature (ECDSA-SHA1) that is no longer accepted"},
 
 		{"wrong name", "", l.ca, named("www.hosting.example"), "pfpp", assess.SupportNo, "certificate names www.hosting.example, not mx."},

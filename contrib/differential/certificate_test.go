@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,14 @@ func (w *pkiWorld) chains() []pkiChain {
 	strange := func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 	}
+	permitMail := func(d string) f { return func(c *x509.Certificate) { c.PermittedEmailAddresses = []string{d} } }
+	mail := func(a string) f { return func(c *x509.Certificate) { c.EmailAddresses = []string{a} } }
+	excludeURI := func(d string) f { return func(c *x509.Certificate) { c.ExcludedURIDomains = []string{d} } }
+	uri := func(raw string) f {
+		u, err := url.Parse(raw)
+		w.check(err)
+		return func(c *x509.Certificate) { c.URIs = []*url.URL{u} }
+	}
 	clients := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
 	return []pkiChain{
 		{name: "usual", issuer: none, leaf: none, everyList: true},
@@ -155,6 +164,15 @@ func (w *pkiWorld) chains() []pkiChain {
 		{name: "name excluded", issuer: func(c *x509.Certificate) { c.ExcludedDNSDomains = []string{"example"} }, leaf: none},
 		{name: "for clients", issuer: none, leaf: clients},
 		{name: "strange extension", issuer: none, leaf: strange},
+		{name: "server for lists", issuer: none, leaf: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }},
+		{name: "mail address at the host", issuer: permitMail("HOST.example"), leaf: mail("a@host.example")},
+		{name: "mail address at a host below", issuer: permitMail("example"), leaf: mail("a@host.example")},
+		{name: "mail address below the domain", issuer: permitMail(".example"), leaf: mail("a@host.example")},
+		{name: "that mail address", issuer: permitMail("a@host.example"), leaf: mail("a@host.EXAMPLE")},
+		{name: "another mail address", issuer: permitMail("A@host.example"), leaf: mail("a@host.example")},
+		{name: "URI at the host", issuer: excludeURI("host.example"), leaf: uri("https://host.example/")},
+		{name: "URI at a host below", issuer: excludeURI("example"), leaf: uri("https://host.example/")},
+		{name: "URI below the domain", issuer: excludeURI(".example"), leaf: uri("https://host.example/")},
 		{name: "wrong name", issuer: none, leaf: names("x", "other.example"), everyList: true},
 		{name: "name within another", issuer: none, leaf: names("x", "HOST.evil.example", "evilHOST")},
 		{name: "CN only", issuer: none, leaf: names("HOST"), everyList: true},
