@@ -21,7 +21,7 @@ type testimony struct {
 
 	spf        string        // the result for MAIL FROM; "" when not told
 	spfDomain  assess.Domain // whose record was asked; "" when it has no proper name
-	spfAligned bool          // a pass, aligned with the author domain (RFC 9989, relaxed)
+	spfAligned bool          // a pass, aligned with the author domain
 	spfNarrow  bool          // by a mechanism that is not all, and no wide range
 
 	dkim       assess.Result // Pass: a valid aligned signature; Fail: none, or none valid; Unknown: not told
@@ -29,8 +29,9 @@ type testimony struct {
 	signature  assess.SignatureID // of the valid aligned signature
 	selectors  []assess.Selector
 
+	dmarc       assess.Result // Fail: the message fails the author's DMARC; Unknown: not told
 	dmarcResult string
-	isMX        bool // the client is an MX host of the author domain
+	isMX        bool // the client is an MX host of the author domain, and its confirmed name is of the author's organisation
 	isOwnHost   bool // the client's confirmed name, which it also greets with, is of the author's organisation, which publishes no SPF
 	handedOn    bool // List-*, ARC or Resent-* fields: the signature may have been broken on the way
 	incomplete  bool // some look-up ended in temperror, or something was not evaluated
@@ -90,15 +91,18 @@ func attribute(t testimony) decision {
 		return decision{row: 8, status: statusNoIdentity}
 	}
 	proof := t.proofs()
+	refusal := t.refusal(proof)
 	switch {
 	case proof == 0 && t.incomplete:
 		return decision{row: 12, status: statusUnknown}
-	case t.own && proof == 0:
+	case t.own && (proof == 0 || refusal == statusUnauthenticated):
 		return decision{row: 11, status: statusUnauthenticated}
 	case t.own:
 		return decision{row: 11, proof: proof, status: statusUnknown}
 	case proof == 0:
 		return decision{row: 7, status: statusUnauthenticated}
+	case refusal != statusNone:
+		return decision{row: t.row(proof), proof: proof, observation: t.againstSPF(proof), status: refusal}
 	case t.nullPath && !proof.Has(assess.ProofDKIM):
 		return decision{row: 9, proof: proof}
 	case t.nullPath:
@@ -111,9 +115,51 @@ func attribute(t testimony) decision {
 	return decision{row: t.row(proof), proof: proof, observation: t.direct(proof), probe: !t.incomplete}
 }
 
-// row names the row of a session with a path proof.
+// refusal is the status of a message that bears no stars although there is a proof: it fails
+// its author's DMARC, whatever the proof, or its only proofs are P-MX and P-HOST, which say whose
+// the host is rather than who wrote, and the SPF record of MAIL FROM disowns that host. With
+// these proofs it must also be known that DMARC does not fail: a signature that nobody can
+// evaluate is quickly made.
+func (t testimony) refusal(proof assess.Proof) status {
+	weak := !proof.Has(assess.ProofDKIM) && !proof.Has(assess.ProofSPF)
+	switch {
+	case t.dmarc == assess.Fail, weak && t.spf == "fail":
+		return statusUnauthenticated
+	case weak && t.dmarc == assess.Unknown:
+		return statusUnknown
+	}
+	return statusNone
+}
+
+// againstSPF credits nothing but that the SPF record leaves out a host of the domain itself (row
+// 5), which is true of the host whoever wrote the message.
+func (t testimony) againstSPF(proof assess.Proof) *assess.Observation {
+	if t.nullPath || !t.leftOut(proof) {
+		return nil
+	}
+	return &assess.Observation{
+		At: t.at, Domain: t.author, Proof: proof, Host: t.host, SPF: assess.Fail,
+		SPFResult: t.spf, DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
+	}
+}
+
+// leftOut reports whether the SPF record of the author domain, or of a parent, does not
+// authorise the client although it is one of the domain's MX hosts.
+func (t testimony) leftOut(proof assess.Proof) bool {
+	return proof.Has(assess.ProofMX) && !proof.Has(assess.ProofSPF) && t.speaksForSPF() &&
+		(t.spf == "fail" || t.spf == "softfail" || t.spf == "permerror")
+}
+
+// speaksForSPF reports whether the domain of MAIL FROM is the author domain or a parent of it.
+func (t testimony) speaksForSPF() bool { return t.spfDomain != "" && t.author.Within(t.spfDomain) }
+
+// row names the row of a session with a proof.
 func (t testimony) row(proof assess.Proof) int {
 	switch {
+	case t.nullPath:
+		return 9
+	case proof == assess.ProofDKIM:
+		return 3
 	case proof.Has(assess.ProofSPF | assess.ProofDKIM):
 		return 1
 	case proof.Has(assess.ProofSPF):
@@ -130,8 +176,7 @@ func (t testimony) row(proof assess.Proof) int {
 // What failed counts only where the path proves the author domain itself or a parent of it,
 // so that the holder of a subdomain has no vote against the whole; and never on P-HOST alone.
 func (t testimony) direct(proof assess.Proof) *assess.Observation {
-	speaksForSPF := t.spfDomain != "" && t.author.Within(t.spfDomain)
-	mayFail := proof.Has(assess.ProofMX) || proof.Has(assess.ProofSPF) && speaksForSPF
+	mayFail := proof.Has(assess.ProofMX) || proof.Has(assess.ProofSPF) && t.speaksForSPF()
 
 	o := t.observe(proof)
 	o.Host = t.host
@@ -142,7 +187,7 @@ func (t testimony) direct(proof assess.Proof) *assess.Observation {
 	switch {
 	case proof.Has(assess.ProofSPF):
 		o.SPF = assess.Pass
-	case proof.Has(assess.ProofMX) && speaksForSPF && (t.spf == "fail" || t.spf == "softfail" || t.spf == "permerror"):
+	case t.leftOut(proof):
 		o.SPF = assess.Fail
 	}
 	if t.dkim == assess.Pass || t.dkim == assess.Fail && mayFail && !t.handedOn {

@@ -21,7 +21,7 @@ type trait func(*testimony)
 func stranger0() testimony {
 	return testimony{
 		author: "example.org", host: netip.MustParsePrefix("192.0.2.1/32"), startTLS: assess.Pass,
-		tlsVersion: "TLSv1.3", spf: "none", dkim: assess.Fail, dkimResult: "none", dmarcResult: "fail",
+		tlsVersion: "TLSv1.3", spf: "none", dkim: assess.Fail, dkimResult: "none", dmarc: assess.Pass, dmarcResult: "none",
 	}
 }
 
@@ -40,6 +40,8 @@ func internal(t *testimony)     { t.internal = true }
 func lookupFailed(t *testimony) { t.incomplete = true }
 func noIdentity(t *testimony)   { t.author = "" }
 func noAddress(t *testimony)    { t.host = netip.Prefix{} }
+func dmarcFails(t *testimony)   { t.dmarc, t.dmarcResult = assess.Fail, "fail" }
+func dmarcUntold(t *testimony)  { t.dmarc, t.dmarcResult = assess.Unknown, "temperror" }
 
 // spfPass is an aligned pass of a domain.
 func spfPass(domain assess.Domain) trait {
@@ -121,12 +123,28 @@ func TestAttribute(t *testing.T) {
 		{"row 4: plain text is no vote on P-HOST", []trait{dkimValid, isHost, plain, spfResult("fail", "example.org")}, "row 4, 192.0.2.1, dkim=pass, probe, stars for dkim+host"},
 
 		{"row 5: MX host alone", []trait{isMX}, "row 5, 192.0.2.1, tls=pass, dkim=fail, probe, stars for mx"},
-		{"row 5: in plain text, against its own SPF", []trait{isMX, plain, spfResult("fail", "example.org")}, "row 5, 192.0.2.1, tls=fail, spf=fail, dkim=fail, probe, stars for mx"},
+		{"row 5: in plain text, its own SPF doubts it", []trait{isMX, plain, spfResult("softfail", "example.org")}, "row 5, 192.0.2.1, tls=fail, spf=fail, dkim=fail, probe, stars for mx"},
+		{"row 5: against its own SPF", []trait{isMX, plain, spfResult("fail", "example.org")}, "row 5, 192.0.2.1, spf=fail, unauthenticated"},
+		{"row 5: against the SPF of another", []trait{isMX, plain, spfResult("fail", "else.example")}, "row 5, unauthenticated"},
+		{"row 5: against the SPF of a child", []trait{isMX, plain, spfResult("fail", "evil.example.org")}, "row 5, unauthenticated"},
+		{"row 5: DMARC fails", []trait{isMX, plain, dmarcFails}, "row 5, unauthenticated"},
+		{"row 5: DMARC fails, and SPF", []trait{isMX, plain, dmarcFails, spfResult("softfail", "example.org")}, "row 5, 192.0.2.1, spf=fail, unauthenticated"},
+		{"row 5: DMARC passes by +all", []trait{spfWide, isMX, plain}, "row 5, 192.0.2.1, tls=fail, dkim=fail, probe, stars for mx"},
+		{"row 5: DMARC is not told", []trait{isMX, plain, dmarcUntold, lookupFailed}, "row 5, unknown"},
+		{"row 5: DMARC is not told, and SPF fails", []trait{isMX, plain, dmarcUntold, spfResult("permerror", "example.org")}, "row 5, 192.0.2.1, spf=fail, unknown"},
 		{"row 5: SPF temperror", []trait{isMX, spfResult("temperror", "example.org"), lookupFailed}, "row 5, 192.0.2.1, tls=pass, dkim=fail, stars for mx"},
 		{"row 5: through its own list", []trait{isMX, handedOn}, "row 5, 192.0.2.1, tls=pass, probe, stars for mx"},
 
 		{"row 6: own host alone", []trait{isHost}, "row 6, 192.0.2.1, tls=pass, probe, stars for host"},
 		{"row 6: in plain text", []trait{isHost, plain}, "row 6, 192.0.2.1, probe, stars for host"},
+		{"row 6: DMARC fails", []trait{isHost, dmarcFails}, "row 6, unauthenticated"},
+		{"row 6: DMARC is not told", []trait{isHost, dmarcUntold, lookupFailed}, "row 6, unknown"},
+		{"row 6: SPF of another fails", []trait{isHost, spfResult("fail", "else.example")}, "row 6, unauthenticated"},
+
+		{"an earlier milter says that DMARC fails", []trait{pass, dkimValid, dmarcFails}, "row 1, unauthenticated"},
+		{"and so does SPF, of an MX host", []trait{isMX, dkimValid, dmarcFails, spfResult("fail", "example.org")}, "row 4, 192.0.2.1, spf=fail, unauthenticated"},
+		{"and so through a forwarder", []trait{dkimValid, dmarcFails}, "row 3, unauthenticated"},
+		{"proven, DMARC is not told", []trait{pass, dkimValid, dmarcUntold, lookupFailed}, "row 1, 192.0.2.1, tls=pass, spf=pass, dkim=pass, stars for dkim+spf"},
 
 		{"row 7: no proof", nil, "row 7, unauthenticated"},
 		{"row 7: SPF fail", []trait{spfResult("fail", "example.org"), plain}, "row 7, unauthenticated"},
@@ -137,6 +155,8 @@ func TestAttribute(t *testing.T) {
 
 		{"row 9: bounce with a signature", []trait{nullPath, dkimValid, plain}, "row 9, relayed, dkim=pass, stars for dkim"},
 		{"row 9: bounce from an MX host", []trait{nullPath, isMX, plain}, "row 9, stars for mx"},
+		{"row 9: bounce from an MX host, DMARC fails", []trait{nullPath, isMX, dmarcFails}, "row 9, unauthenticated"},
+		{"row 9: bounce from an MX host, SPF of HELO fails", []trait{nullPath, isMX, spfResult("fail", "")}, "row 9, unauthenticated"},
 		{"row 9: HELO is no proof", []trait{nullPath, pass}, "row 7, unauthenticated"},
 
 		{"row 10: our own user", []trait{internal, pass, dkimValid}, "row 10, learn"},
@@ -145,6 +165,7 @@ func TestAttribute(t *testing.T) {
 
 		{"row 11: our domain from outside", []trait{own, plain}, "row 11, unauthenticated"},
 		{"row 11: proven, yet not scored", []trait{own, pass, dkimValid}, "row 11, unknown"},
+		{"row 11: our MX host, DMARC fails", []trait{own, isMX, dmarcFails}, "row 11, unauthenticated"},
 
 		{"row 12: nothing proven", []trait{spfResult("temperror", "example.org"), lookupFailed}, "row 12, unknown"},
 		{"row 12: DKIM proven, SPF temperror", []trait{spfResult("temperror", "example.org"), lookupFailed, dkimValid, plain}, "row 3, relayed, dkim=pass, stars for dkim"},
@@ -179,7 +200,7 @@ func (anySession) Generate(r *rand.Rand, _ int) reflect.Value {
 		host:     assess.ClientHost(netip.AddrFrom4([4]byte{192, 0, 2, byte(r.Intn(5))})),
 		internal: r.Intn(10) == 0, nullPath: yes(), startTLS: assess.Result(r.Intn(3)),
 		spf: results[r.Intn(len(results))], spfNarrow: !yes(),
-		dkim: assess.Result(r.Intn(3)), isMX: yes(), isOwnHost: yes(), handedOn: yes(), incomplete: yes(),
+		dkim: assess.Result(r.Intn(3)), dmarc: assess.Result(r.Intn(3)), isMX: yes(), isOwnHost: yes(), handedOn: yes(), incomplete: yes(),
 	}
 	t.own = t.author == "own.example"
 	t.spfAligned = t.spf == "pass" && t.author.Within(t.spfDomain)
@@ -209,6 +230,22 @@ func tallies(l *ledger) string {
 	return strings.Join(all, "\n")
 }
 
+// A message without stars says nothing of its author domain but that its SPF record leaves out
+// its own MX host.
+func TestNoCreditWithoutStars(t *testing.T) {
+	property := func(s anySession) bool {
+		d := attribute(s.testimony)
+		o := d.observation
+		if d.status == statusNone || o == nil {
+			return d.status == statusNone || !d.probe
+		}
+		return !d.probe && o.SPF == assess.Fail && o.StartTLS == assess.Unknown && o.DKIM == assess.Unknown && o.Selectors == nil && s.isMX
+	}
+	if err := quick.Check(property, checked); err != nil {
+		t.Errorf("%.400v", err)
+	}
+}
+
 // Property 1: messages without proof or identity change nothing, wherever they stand.
 func TestUnprovenChangesNothing(t *testing.T) {
 	property := func(sessions []anySession, seed int64) bool {
@@ -228,12 +265,14 @@ func TestUnprovenChangesNothing(t *testing.T) {
 	}
 }
 
-// Property 2: without a proof there are no stars.
+// Property 2: without a proof there are no stars, nor on a message that fails DMARC, whatever
+// the proof, nor on one that has P-MX and P-HOST alone and fails SPF.
 func TestNoStarsWithoutProof(t *testing.T) {
 	property := func(s anySession) bool {
 		d := attribute(s.testimony)
 		stars := d.status == statusNone && !s.internal
-		return !stars || d.proof != 0 && s.author != "" && !s.own
+		strong := d.proof.Has(assess.ProofDKIM) || d.proof.Has(assess.ProofSPF)
+		return !stars || d.proof != 0 && s.author != "" && !s.own && s.dmarc != assess.Fail && (strong || s.spf != "fail" && s.dmarc != assess.Unknown)
 	}
 	if err := quick.Check(property, checked); err != nil {
 		t.Errorf("%.400v", err)

@@ -1,6 +1,8 @@
 package milter
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -104,7 +106,9 @@ func TestTrust(t *testing.T) {
 		{"by its i=", strings.Replace(earlier, "header.d=", "header.i=@news.", 1), outbound, 2, assess.Unknown, 1},
 		{"by the i= of d=", strings.Replace(earlier, "header.d=", "header.i=@", 1), outbound, 1, assess.Pass, 1},
 		{"our own name is no more believed than others", strings.ReplaceAll(earlier, "mx.own", "score.own"), stranger, 12, assess.Unknown, 0},
-		{"copies everywhere", failed + earlier + "X-Y: z\r\n" + strings.ReplaceAll(earlier, "mx.own", "scan.own") + earlier + strings.ReplaceAll(earlier, "mx.own", "mx.other"), outbound, 3, assess.Pass, 3},
+		{"copies everywhere", failed + earlier + "X-Y: z\r\n" + strings.ReplaceAll(earlier, "mx.own", "scan.own") + earlier + strings.ReplaceAll(earlier, "mx.own", "mx.other"), outbound, 3, assess.Unknown, 3},
+		{"copies everywhere, DMARC not told at the top", strings.Replace(failed, "; dmarc=fail header.from=example.org", "", 1) + earlier + "X-Y: z\r\n" + strings.ReplaceAll(earlier, "mx.own", "scan.own"), outbound, 3, assess.Pass, 2},
+		{"DMARC fails, whatever we would find", strings.Replace(earlier, "dmarc=pass", "dmarc=fail", 1), outbound, 1, assess.Unknown, 1},
 		{"SPF passes, but not by what we find", earlier, stranger, 3, assess.Pass, 1},
 	}
 	for _, tt := range tests {
@@ -171,8 +175,15 @@ func TestTrustedDMARC(t *testing.T) {
 		m := fromExample(t)
 		m.Data = append([]byte("Authentication-Results: mx.own.example; spf=pass; "+value+"\r\n"), m.Data...)
 		l.send(t, outbound, m)
-		if o := l.ledger.observations; len(o) != 1 || o[0].DMARCResult != want {
+		credited := 1
+		if want == "fail" {
+			credited = 0
+		}
+		if o := l.ledger.observations; len(o) != credited || credited > 0 && o[0].DMARCResult != want {
 			t.Errorf("%s: %+v, want %q", value, o, want)
+		}
+		if told := fmt.Sprintf(" dmarc=%s ", cmp.Or(want, `""`)); !strings.Contains(l.logged.String(), told) {
+			t.Errorf("%s: %s", value, l.logged)
 		}
 	}
 }

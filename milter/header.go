@@ -183,7 +183,7 @@ func (m *message) authenticationResults(a authentication) string {
 	if len(a.signatures) == 0 {
 		list = append(list, &authres.DKIMResult{Value: "none"})
 	}
-	list = append(list, &authres.DMARCResult{Value: value(a.dmarc), From: string(m.author)})
+	list = append(list, &authres.DMARCResult{Value: value(a.dmarcResult), From: string(m.author)})
 	text := strings.TrimRight(authres.Format(m.servID(), list), " ")
 	return fold(resultsField, strings.Split(strings.ReplaceAll(text, " ;", ";"), "; "))
 }

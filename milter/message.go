@@ -142,9 +142,8 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 		internal: m.internal, own: m.policy.owns(m.author), nullPath: m.from == "",
 		startTLS: m.client.startTLS, tlsVersion: m.client.tlsVersion, cipher: m.client.cipher,
 		spf: string(a.spf.Result), spfAligned: a.spfAligned, spfNarrow: a.spf.Narrow(),
-		dkim: a.dkim, dkimResult: a.dkimResult, dmarcResult: a.dmarc,
-		isMX: slices.Contains(standing.MX, m.client.addr), handedOn: m.header.changedOnTheWay(),
-		incomplete: a.incomplete,
+		dkim: a.dkim, dkimResult: a.dkimResult, dmarcResult: a.dmarcResult,
+		dmarc: a.dmarc, handedOn: m.header.changedOnTheWay(), incomplete: a.incomplete,
 	}
 	if d, err := assess.ParseDomain(a.spf.Domain); err == nil && a.spf.Identity == spf.MailFrom {
 		t.spfDomain = d
@@ -155,38 +154,67 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 		}
 		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
 	}
-	stronger := t.proofs().Has(assess.ProofSPF) || t.isMX
-	if !stronger && !t.incomplete && m.evaluation != nil && m.bearsOwnName() {
-		late, cancel := context.WithTimeout(ctx, lateBudget)
-		defer cancel()
-		result := spf.Check(late, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
-		t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
-	}
+	m.proveHost(ctx, &t, slices.Contains(standing.MX, m.client.addr))
 	return t
 }
 
-// bearsOwnName tells whether the client greets with its confirmed name, and that lies within
-// the author's organisation: the proof P-HOST but for what the DNS has to say.
-func (m *message) bearsOwnName() bool {
+// proveHost adds the proofs that rest on the client's confirmed name: P-MX, and P-HOST where
+// nothing stronger holds.
+func (m *message) proveHost(ctx context.Context, t *testimony, isMX bool) {
+	mayBeHost := !isMX && !t.incomplete && !t.proofs().Has(assess.ProofSPF) && m.greetsWithName()
+	if m.evaluation == nil || !m.bearsName() || !isMX && !mayBeHost {
+		return
+	}
+	late, cancel := context.WithTimeout(ctx, lateBudget)
+	defer cancel()
+	theirs, err := m.nameIsTheirs(late)
+	t.isMX, t.incomplete = theirs && isMX, t.incomplete || err != nil
+	if !theirs || !mayBeHost {
+		return
+	}
+	result := spf.Check(late, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
+	t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
+}
+
+// bearsName reports whether the client's confirmed name lies within the author's organisation
+// by the public suffix list.
+func (m *message) bearsName() bool {
 	if m.author == "" || !m.client.addr.IsValid() {
 		return false
 	}
 	name, err := assess.ParseDomain(m.client.name)
-	return err == nil && name.Within(m.author.Organisational()) &&
-		strings.EqualFold(strings.TrimSuffix(m.client.helo, "."), m.client.name)
+	return err == nil && name.Within(m.author.Organisational())
+}
+
+// greetsWithName reports whether the client gave its confirmed name with EHLO or HELO.
+func (m *message) greetsWithName() bool {
+	return m.client.name != "" && strings.EqualFold(strings.TrimSuffix(m.client.helo, "."), m.client.name)
+}
+
+// nameIsTheirs reports whether a name for which bearsName holds lies within the author's
+// organisational domain by the tree walk of RFC 9989, section 4.10.2, too: the public suffix list
+// does not know every provider that gives names below its own to strangers. An error is a
+// temporary failure.
+func (m *message) nameIsTheirs(ctx context.Context) (bool, error) {
+	name, err := assess.ParseDomain(m.client.name)
+	if err != nil || name.Within(m.author) {
+		return err == nil, nil
+	}
+	org, err := dmarc.OrganisationalDomain(ctx, m.evaluation.resolver, string(m.author))
+	return err == nil && name.Within(assess.Domain(org)), err
 }
 
 // carryOut tells the store and the assessor.
 func (m *message) carryOut(ctx context.Context, d decision) {
 	s := m.server
 	s.counters.rows[d.row].Add(1)
-	switch {
-	case d.observation != nil:
+	if d.observation != nil {
 		if err := s.config.Recorder.AddObservation(ctx, *d.observation); err != nil {
 			s.counters.notRecorded.Add(1)
 			s.log.log(slog.LevelError, "an observation is lost", "domain", m.author, "error", err)
 		}
-	case d.row == 7:
+	}
+	if d.status == statusUnauthenticated && d.row != 11 { // of our own domains nothing is kept
 		s.config.Recorder.CountUnauthenticated(m.author)
 	}
 	if d.probe {
@@ -213,7 +241,7 @@ func (m *message) log(d decision, a authentication, took time.Duration) {
 	m.server.config.Logger.Info("message",
 		"queue", m.queueID, "row", d.row, "domain", m.author, "proof", d.proof.String(),
 		"client", m.client.addr, "tls", m.client.tlsVersion,
-		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarc,
+		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarcResult,
 		"problem", m.problem(a), "took", took)
 }
 

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -27,8 +28,11 @@ type authentication struct {
 	dkim       assess.Result // Pass: aligned and valid. Fail: there is none. Unknown: it could not be told
 	valid      []signature   // those that are aligned and valid
 	dkimResult string        // the same as a token; "none" without a signature of the author's
-	dmarc      string
-	incomplete bool // some look-up failed for the time being, or something was not evaluated
+	// Fail: the author's record asks for more than the message has. Pass: it does not, or there is
+	// no such record. Unknown: it could not be told.
+	dmarc       assess.Result
+	dmarcResult string // as it was found, or told by an earlier milter
+	incomplete  bool   // some look-up failed for the time being, or something was not evaluated
 }
 
 // evaluation is the authentication of one message under way. SPF, the key of each signature
@@ -112,7 +116,7 @@ func (e *evaluation) prefetch(r spf.Resolver) {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
 	}
 	dmarc.Evaluate(e.ctx, r, q)
-	if e.message.bearsOwnName() {
+	if e.message.bearsName() && e.message.greetsWithName() {
 		_, _ = r.LookupTXT(e.ctx, string(e.message.author)) // for P-HOST
 	}
 }
@@ -151,11 +155,11 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 			Domain: string(s.domain), Pass: s.finding.result == assess.Pass, TempError: s.finding.result == assess.Unknown,
 		})
 	}
-	result := dmarc.Evaluate(ctx, e.resolver, q)
-	a.dmarc = string(result.Result)
-	if e.trusting {
-		a.dmarc = e.trusted.dmarc(e.message.author)
+	if e.omitted > 0 { // what they would have shown is not known
+		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: q.Author, TempError: true})
 	}
+	result := dmarc.Evaluate(ctx, e.resolver, q)
+	e.readDMARC(a, string(result.Result))
 	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && e.forProof(result.SPF) == dmarc.Yes
 	a.incomplete = result.Err != nil || q.SPF.TempError && e.spfCouldAlign() || e.omitted > 0
 
@@ -177,6 +181,23 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	}
 	if len(a.valid) > 0 {
 		a.dkim, a.dkimResult = assess.Pass, "pass"
+	}
+}
+
+// readDMARC takes the result of DMARC: that of an earlier milter where it told one.
+func (e *evaluation) readDMARC(a *authentication, found string) {
+	a.dmarcResult = found
+	if e.trusting {
+		a.dmarcResult = e.trusted.dmarc(e.message.author)
+		found = cmp.Or(a.dmarcResult, found)
+	}
+	switch found {
+	case string(dmarc.ResultFail):
+		a.dmarc = assess.Fail
+	case string(dmarc.ResultTempError):
+		a.dmarc = assess.Unknown
+	default:
+		a.dmarc = assess.Pass
 	}
 }
 

@@ -41,13 +41,14 @@ func proven(t testing.TB) []letter {
 		{"row 14", at("203.0.113.7", "x.wide.example"), from("a@wide.example", signedBy(t, "wide.example", compose("a@wide.example", 12))), "wide.example"},
 		{"the attacker for itself", at("203.0.113.7", "attack.example"), from("any@attack.example", compose("any@attack.example", 13)), "attack.example"},
 		{"a subdomain of the attacker's", inPlain(at("203.0.113.7", "attack.example")), from("any@evil.attack.example", compose("any@attack.example", 14)), "attack.example"},
+		{"row 5, with stars", inPlain(at("192.0.2.30", "mx.exchange.example")), from("a@exchange.example", compose("a@exchange.example", 15)), "exchange.example"},
 	}
 }
 
 // lying are letters of an attacker who has a host, a domain and a key of his own, and proves
 // nothing of what he claims (rows 7, 8, 11 and 12).
 func lying(t testing.TB) []letter {
-	attacker := at("203.0.113.7", "attack.example")
+	attacker, neighbour := at("203.0.113.7", "attack.example"), at("198.51.100.25", "mx.hoster.example")
 	const bought = "any@attack.example"
 	foreign := "DKIM-Signature: v=1; a=ed25519-sha256; d=victim.example; s=k; h=from; bh=AAAA; b=AAAA"
 	var list []letter
@@ -73,6 +74,13 @@ func lying(t testing.TB) []letter {
 		{"admin@attack.example@victim.example", compose(`<"any@attack.example"@victim.example>`, 16)},
 	} {
 		list = append(list, letter{fmt.Sprint("spoof ", i), attacker, miltertest.Message{From: s.sender, To: []string{"info@own.example"}, Data: []byte(s.text)}, ""})
+	}
+	// Who shares an MX host with the victim, unsigned, in plain text, and with a name of the victim in EHLO.
+	for _, peer := range []miltertest.Peer{neighbour, inPlain(neighbour), greeting(neighbour, "backup.victim.example")} {
+		for i, sender := range []string{bought, "admin@victim.example", ""} {
+			text := compose("admin@victim.example", 20+i)
+			list = append(list, letter{fmt.Sprint("neighbour ", len(list)), peer, miltertest.Message{From: sender, To: []string{"info@own.example"}, Data: []byte(text)}, ""})
+		}
 	}
 	return list
 }
@@ -247,6 +255,9 @@ func TestStarsNeedProof(t *testing.T) {
 			if p := letters[i].proves; p == "" || !strings.Contains(text, "domain="+p+";") {
 				t.Errorf("%s shows\n%s", letters[i].name, text)
 			}
+			if strings.Contains(text, "dmarc=fail") {
+				t.Errorf("%s fails DMARC and shows\n%s", letters[i].name, text)
+			}
 		}
 		if shown == 0 {
 			t.Error("no letter showed stars")
@@ -269,7 +280,31 @@ func TestOrderOfLettersDoesNotMatter(t *testing.T) {
 	})
 }
 
-// Property 4: no letter from outside a domain's SPF, MX hosts and organisation lowers it.
+// A neighbour on a shared MX host lowers nobody, and its letters bear no stars.
+func TestNeighbourOnSharedHost(t *testing.T) {
+	o := openOffice(t, officeDNS(t))
+	honest, lies := proven(t), lying(t)
+	o.deliver(honest[0], honest[2], honest[8])
+	before, failed := o.victim()
+	for _, l := range lies[len(lies)-9:] {
+		for _, fields := range o.deliver(l, l, l) {
+			if text := strings.Join(fields, "\n"); !strings.Contains(text, "status=unauthenticated") || strings.Contains(text, "*") {
+				t.Errorf("%s shows\n%s", l.name, text)
+			}
+		}
+	}
+	after, failedAfter := o.victim()
+	for _, c := range assess.Categories {
+		if after[c].Stars != before[c].Stars {
+			t.Errorf("%s: %g stars, before %g", c, after[c].Stars, before[c].Stars)
+		}
+	}
+	if failed != failedAfter {
+		t.Errorf("failed tests of the victim: %s, before %s", failedAfter, failed)
+	}
+}
+
+// Property 4: no letter from outside a domain's SPF and organisation lowers it.
 func TestOutsidersLowerNobody(t *testing.T) {
 	dns, honest, lies := officeDNS(t), proven(t), lying(t)
 	inside := []letter{honest[0], honest[2], honest[3], honest[8]}

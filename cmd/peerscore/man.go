@@ -84,8 +84,13 @@ func commandPage(root *cobra.Command) string {
 	p.section("HEADER FIELDS", "Delivered mail carries, at its top and in place of any that it came with:")
 	p.example("  Peer-Score: mx.example.net; domain=example.org; proof=dkim+spf;\n   confidentiality=4.5; identity=5; integrity=5; profile=mecsa-2018;\n   basis=probe+sessions; assessed=2026-11-20\n" +
 		"  Peer-Score-Confidentiality: *********\n  Peer-Score-Identity: **********\n  Peer-Score-Integrity: **********")
+	p.text("`proof=` names what shows that the message is its author domain's: `dkim`, a valid signature, and `spf`, a pass for MAIL FROM, " +
+		"both in the alignment that the domain's DMARC record asks for and within one organisation by the public suffix list; " +
+		"`mx`, the client is one of the domain's MX hosts and its confirmed reverse name lies within the organisation; " +
+		"`host`, it greets with such a name and the domain publishes no SPF record.")
 	p.text("There is one * for each half star. Instead of scores there is `status=pending` of a domain that is known and not assessed yet, " +
-		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, " +
+		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, that fails the domain's DMARC, " +
+		"or whose only proof is `mx` or `host` while SPF fails, " +
 		"and `status=no-identity` where it has no such domain. `partial=` names a score that rests on some of its standards only.\n\n" +
 		"Of forged copies at most 100 in a message are removed. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
 		"and `status=unknown` stands on top. A filter may therefore rely on this: where any Peer-Score field has `status=`, the message has no stars, whatever other fields say.")

@@ -74,7 +74,18 @@ func officeDNS(t testing.TB) *resolver.Resolver {
 	return r
 }
 
-// openOffice starts one in which victim.example is assessed: its MX host is 192.0.2.25.
+// mxHosts are the MX hosts of the domains that an office has assessed. The victim shares one of
+// its own with strangers: to its operator it is mx.hoster.example.
+var mxHosts = map[assess.Domain][]assess.MXHost{
+	"victim.example":   {mxAt("mx.victim.example", "192.0.2.25"), mxAt("backup.victim.example", "198.51.100.25")},
+	"exchange.example": {mxAt("mx.exchange.example", "192.0.2.30")},
+}
+
+func mxAt(name, address string) assess.MXHost {
+	return assess.MXHost{Name: name, A: assess.Lookup{Status: assess.LookupFound, Records: []string{address}}}
+}
+
+// openOffice starts one in which the domains of mxHosts are assessed.
 func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	t.Helper()
 	dir := t.TempDir()
@@ -91,11 +102,12 @@ func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	}
 	judge := store.Judge{Profile: profile, Rules: assess.Rules{Threshold: 0.8, Passive: true}}
 	o.scores = store.NewStandings(o.store, judge)
-	facts := &assess.Facts{Domain: "victim.example", At: officeTime}
-	facts.Hosts.Hosts = []assess.MXHost{{Name: "mx.victim.example", A: assess.Lookup{Status: assess.LookupFound, Records: []string{"192.0.2.25"}}}}
-	known := assess.Conclude("victim.example", assess.Evidence{Facts: facts}, judge.Profile, judge.Rules, officeTime)
-	if err := o.store.SaveAssessment(t.Context(), known); err != nil {
-		t.Fatal(err)
+	for domain, hosts := range mxHosts {
+		facts := &assess.Facts{Domain: domain, At: officeTime, Hosts: assess.MXFacts{Hosts: hosts}}
+		known := assess.Conclude(domain, assess.Evidence{Facts: facts}, judge.Profile, judge.Rules, officeTime)
+		if err := o.store.SaveAssessment(t.Context(), known); err != nil {
+			t.Fatal(err)
+		}
 	}
 	learner := &storeLearner{o.store}
 	o.server = milter.New(milter.Config{
@@ -274,6 +286,12 @@ func compose(from string, n int, fields ...string) string {
 // at is a peer in TLS.
 func at(address, name string) miltertest.Peer {
 	return miltertest.Peer{Addr: netip.MustParseAddr(address), Name: name, HELO: name, TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384"}
+}
+
+// greeting is the peer with another name in EHLO.
+func greeting(p miltertest.Peer, name string) miltertest.Peer {
+	p.HELO = name
+	return p
 }
 
 // inPlain is the peer without TLS.

@@ -11,10 +11,12 @@ import (
 const (
 	victimHost   = "10.5.0.1"
 	secondHost   = "10.5.0.2" // bücher.example, and client.example through its provider
-	exchangeHost = "10.5.0.3" // the MX host of exchange.example, which its SPF leaves out
+	exchangeHost = "10.5.0.3" // an MX host of exchange.example, which its SPF leaves out
 	namedHost    = "10.5.0.4" // mail.named.example, without SPF or DKIM
 	forwardHost  = "10.5.0.5"
 	attackHost   = "10.5.0.6"
+	doubtfulHost = "10.5.0.7" // the MX host of doubtful.example, which its SPF doubts
+	sharedHost   = "10.5.0.8" // another MX host of exchange.example, and of strangers: to its operator mx.hoster.example
 )
 
 // attributionZones are the peers. All signatures are made with one key.
@@ -26,13 +28,15 @@ func attributionZones(key string) []zone {
 		{name: "xn--bcher-kva.example", records: key + spf("ip4:"+secondHost+" -all")},
 		{name: "client.example", records: key + spf("include:esp.example -all")},
 		{name: "esp.example", records: key + spf("ip4:"+secondHost+" -all")},
-		{name: "exchange.example", records: spf("-all") + "@ MX 10 mx\nmx A " + exchangeHost + "\n"},
+		{name: "exchange.example", records: spf("-all") + "@ MX 10 mx\n@ MX 20 mx2\nmx A " + exchangeHost + "\nmx2 A " + sharedHost + "\n"},
+		{name: "doubtful.example", records: spf("~all") + "@ MX 10 mx\nmx A " + doubtfulHost + "\n"},
+		{name: "hoster.example", records: "mx A " + sharedHost + "\n"},
 		{name: "named.example", records: "mail A " + namedHost + "\n"},
 		{name: "forwarder.example", records: key + spf("ip4:"+forwardHost+" -all")},
 		{name: "attack.example", records: key + spf("ip4:"+attackHost+" -all") +
 			"any TXT \"v=spf1 ip4:" + attackHost + " -all\"\n" + strings.Replace(key, "_domainkey", "_domainkey.victim.example'a", 1)},
 		{name: "everybody.example", records: key + spf("+all")},
-		{name: "10.in-addr.arpa", records: "4.0.5 PTR mail.named.example.\n"},
+		{name: "10.in-addr.arpa", records: "3.0.5 PTR mx.exchange.example.\n4.0.5 PTR mail.named.example.\n7.0.5 PTR mx.doubtful.example.\n8.0.5 PTR mx.hoster.example.\n"},
 	}
 }
 
@@ -79,7 +83,9 @@ func attributionLetters() []letter {
 		{"replayed", attackHost, signed(victim, bounce), nil, "3", "domain=victim.example"},
 		{"bounce-signed", victimHost, signed(victim, "<>"), nil, "9", "domain=victim.example"},
 		{"bounce-bare", victimHost, message{from: victim, mailFrom: "<>"}, nil, "7", spoof},
-		{"exchange", exchangeHost, message{from: "info@exchange.example"}, nil, "5", "domain=exchange.example; proof=mx; confidentiality=unknown; identity=3"},
+		{"exchange", exchangeHost, message{from: "info@exchange.example"}, nil, "5", "domain=exchange.example; status=unauthenticated"},
+		{"exchange-neighbour", sharedHost, message{from: "info@exchange.example", helo: "mx2.exchange.example"}, nil, "7", "domain=exchange.example; status=unauthenticated"},
+		{"doubtful", doubtfulHost, message{from: "info@doubtful.example"}, nil, "5", "domain=doubtful.example; proof=mx; confidentiality=unknown; identity=3"},
 		{"named", namedHost, message{from: "info@named.example", helo: "mail.named.example"}, nil, "6", "domain=named.example"},
 		{"named-elsewhere", attackHost, message{from: "info@named.example", helo: "mail.named.example", mailFrom: "<>"}, nil, "7", "domain=named.example; status=unauthenticated"},
 		{"everybody-signed", attackHost, signed("info@everybody.example", ""), nil, "14", "domain=everybody.example"},
@@ -116,11 +122,11 @@ func TestAttribution(t *testing.T) {
 	for _, z := range zones {
 		names = append(names, fmt.Sprintf("%q", z.name))
 	}
-	// The daemon probes nobody, so that no score comes in between; the operator has one probed.
+	// The daemon probes nobody, so that no score comes in between; the operator has two probed.
 	d := l.startDaemon("assess.deny_domains = [" + strings.Join(names, ", ") + "]")
 	l.write(l.dir, "probe.toml", fmt.Sprintf("store.path = %q\nassess.allow_networks = [\"10.0.0.0/8\"]\n", d.db))
-	if out, err := l.try("", d.program[0], "assess", "--config", l.dir+"/probe.toml", "exchange.example"); err != nil {
-		t.Fatalf("assess exchange.example: %v\n%s", err, out)
+	if out, err := l.try("", d.program[0], "assess", "--config", l.dir+"/probe.toml", "exchange.example", "doubtful.example"); err != nil {
+		t.Fatalf("assess: %v\n%s", err, out)
 	}
 	p := l.startPostfix("postfix", receiver, []string{l.documented(milterInet), "smtputf8_enable = no", "strict_rfc821_envelopes = no"})
 	letters := append(attributionLetters(), espooferLetters()...)
@@ -165,7 +171,8 @@ func (l *lab) checkCredits(d *daemon) {
 		"victim.example":        "7 sessions, 16 unauthenticated; starttls 10.5.0.1 fail; spf 10.5.0.1 pass; dkim relayed pass, 10.5.0.1 fail",
 		"xn--bcher-kva.example": "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim 10.5.0.2 pass",
 		"client.example":        "2 sessions, 0 unauthenticated; starttls 10.5.0.2 fail; spf 10.5.0.2 pass; dkim relayed pass, 10.5.0.2 fail",
-		"exchange.example":      "1 sessions, 0 unauthenticated; starttls 10.5.0.3 fail; spf 10.5.0.3 fail; dkim 10.5.0.3 fail",
+		"exchange.example":      "1 sessions, 2 unauthenticated; starttls 10.5.0.3 unknown; spf 10.5.0.3 fail; dkim 10.5.0.3 unknown",
+		"doubtful.example":      "1 sessions, 0 unauthenticated; starttls 10.5.0.7 fail; spf 10.5.0.7 fail; dkim 10.5.0.7 fail",
 		"named.example":         "1 sessions, 1 unauthenticated; starttls 10.5.0.4 unknown; spf 10.5.0.4 unknown; dkim 10.5.0.4 unknown",
 		"forwarder.example":     "1 sessions, 0 unauthenticated; starttls 10.5.0.5 fail; spf 10.5.0.5 pass; dkim 10.5.0.5 pass",
 		"attack.example":        "4 sessions, 0 unauthenticated; starttls 10.5.0.6 fail; spf 10.5.0.6 pass; dkim 10.5.0.6 fail",

@@ -1,0 +1,98 @@
+package milter
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"peerscore/assess"
+	"peerscore/milter/miltertest"
+)
+
+// sharing is the DNS of domains whose mail arrives at a host that they share with others.
+var sharing = zone{
+	"TXT _dmarc.reject.example": {"v=DMARC1; p=reject"},
+	"TXT _dmarc.none.example":   {"v=DMARC1; p=none"},
+	"TXT fails.example":         {"v=spf1 -all"},
+	"TXT doubts.example":        {"v=spf1 ~all"},
+	"TXT a.hoster.example":      {"v=spf1 +all"},
+	"TXT _dmarc.psd.example":    {"v=DMARC1; p=none; psd=y"},
+	"TXT _dmarc.org.example":    {"v=DMARC1; p=none"},
+	"TXT a.org.example":         {"v=spf1 +all"},
+	"TXT _dmarc.c.dead.example": {"SERVFAIL"},
+}
+
+// P-MX and P-HOST need a confirmed name within the organisation of the author, on which the tree
+// walk and the public suffix list agree, and show no stars on what fails DMARC or SPF.
+func TestHostProofs(t *testing.T) {
+	const unauthenticated = "status=unauthenticated"
+	tests := []struct {
+		name, author, client, helo string
+		want                       string // the status, or the proof; then what is credited
+	}{
+		{"its own host", "plain.example", "mx.plain.example", "", "proof=mx; tls fail, dkim fail"},
+		{"a neighbour on a shared host", "plain.example", "mx.hoster.example", "", unauthenticated},
+		{"who greets with the victim's name", "plain.example", "mx.hoster.example", "mx.plain.example", unauthenticated},
+		{"without a confirmed name", "plain.example", "", "mx.plain.example", unauthenticated},
+		{"another case, and a dot", "plain.example", "MX.Plain.Example.", "", "proof=mx; tls fail, dkim fail"},
+		{"the name as a prefix", "plain.example", "mx.plain.example.attack.example", "", unauthenticated},
+		{"the name as the end of a label", "plain.example", "mxplain.example", "", unauthenticated},
+		{"no name at all", "plain.example", "mx..plain.example", "", unauthenticated},
+
+		{"tenants of a public suffix", "victim.github.io", "attacker.github.io", "", unauthenticated},
+		{"the suffix itself", "victim.github.io", "github.io", "", unauthenticated},
+		{"tenants of a host that no list knows", "a.hoster.example", "mx.hoster.example", "", unauthenticated},
+		{"of one that says so", "a.psd.example", "mx.psd.example", "", unauthenticated},
+		{"a subdomain of one organisation", "a.org.example", "mx.org.example", "", "proof=mx; tls fail, dkim fail"},
+		{"the organisation cannot be told", "c.dead.example", "mx.dead.example", "", "status=unknown"},
+		{"P-HOST of a tenant", "b.hoster.example", "c.hoster.example", "c.hoster.example", unauthenticated},
+		{"P-HOST of its own", "quiet.example", "mail.quiet.example", "mail.quiet.example", "proof=host; "},
+
+		{"DMARC fails", "reject.example", "mx.reject.example", "", unauthenticated},
+		{"DMARC fails, policy none", "none.example", "mx.none.example", "", unauthenticated},
+		{"SPF fails", "fails.example", "mx.fails.example", "", unauthenticated + "; spf fail"},
+		{"SPF doubts", "doubts.example", "mx.doubts.example", "", "proof=mx; tls fail, spf fail, dkim fail"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, sharing)
+			peer := miltertest.Peer{Addr: netip.MustParseAddr("203.0.113.25"), Name: tt.client, HELO: tt.helo}
+			known := fiveStars
+			if !strings.HasPrefix(tt.name, "P-HOST") {
+				known.MX = []netip.Addr{netip.MustParseAddr("203.0.113.20"), peer.Addr}
+			}
+			author := assess.Domain(tt.author)
+			l.ledger.standings[author] = known
+			shown := strings.Join(l.answer(t, peer, miltertest.Message{From: "a@" + tt.author, Data: []byte(letter("a@" + tt.author))}).Inserted(), "\n")
+			want, credit, _ := strings.Cut(tt.want, "; ")
+			if !strings.Contains(shown+";", "; "+want+";") && !strings.Contains(shown+";", "\n "+want+";") {
+				t.Errorf("%q, want %s", shown, want)
+			}
+			if stars := strings.HasPrefix(want, "proof"); strings.Contains(shown, "*") != stars {
+				t.Errorf("stars on %q", shown)
+			}
+			if got := failed(l.ledger.observations); got != credit {
+				t.Errorf("credited %q, want %q", got, credit)
+			}
+			if n := l.ledger.unauthenticated[author]; n > 0 != (want == unauthenticated) {
+				t.Errorf("%d are counted as unauthenticated", n)
+			}
+		})
+	}
+}
+
+// failed names the tests that observations let fail.
+func failed(observations []assess.Observation) string {
+	var words []string
+	for _, o := range observations {
+		for _, test := range []struct {
+			name   string
+			result assess.Result
+		}{{"tls", o.StartTLS}, {"spf", o.SPF}, {"dkim", o.DKIM}} {
+			if test.result == assess.Fail {
+				words = append(words, test.name+" fail")
+			}
+		}
+	}
+	return strings.Join(words, ", ")
+}
