@@ -72,6 +72,9 @@ func perAddress(f *Facts, h MXHost, name string, judge func(SMTPFacts) (Result, 
 	var tests []Test
 	for _, s := range h.Sessions {
 		result, detail := judge(s)
+		if s.TLS != nil && s.ServerName != "" && s.ServerName != h.Name {
+			detail += fmt.Sprintf(" (as it answered under the name %s)", hostName(s.ServerName))
+		}
 		tests = append(tests, Test{Test: name, Address: s.Address.String(), Result: result, Detail: detail, At: s.At})
 	}
 	return f.marked(partSMTP(h.Name), decisive(tests))

@@ -3,6 +3,7 @@ package assess
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -195,6 +196,15 @@ func (f *Facts) reached() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		_, kept := f.kept(partSMTP(h.Name))
 		return !kept && h.answered()
+	})
+}
+
+// unasked tells whether a budget kept the run from asking an address.
+func (f *Facts) unasked() bool {
+	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
+		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
+			return s.Outcome == TLSUnknown && strings.HasPrefix(s.Problem, OverBudget)
+		})
 	})
 }
 

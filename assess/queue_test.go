@@ -396,6 +396,7 @@ func TestScheduleNext(t *testing.T) {
 	kept := Evidence{Facts: &Facts{Kept: []Kept{{Part: "spf"}}}}
 	suspected, convicted := dialogue("192.0.2.1", TLSUnknown), dialogue("192.0.2.1", TLSFailed)
 	suspected.Suspect, convicted.Suspect = TLSFailed, TLSFailed
+	unasked := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Problem: OverBudget + "40 dialogues with 192.0.2.0/24 in a day"}))}
 	for _, tt := range []struct {
 		name   string
 		a      Assessment
@@ -410,6 +411,7 @@ func TestScheduleNext(t *testing.T) {
 		{"partly kept", Assessment{Status: StatusScored, Evidence: kept}, nil, 0.5, s.Retry},
 		{"a suspicion", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", suspected))}}, nil, 0.5, s.Retry},
 		{"a conviction", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", convicted))}}, nil, 0.5, s.MaxAge},
+		{"an address was not asked", Assessment{Status: StatusScored, Evidence: unasked}, nil, 0.5, s.Retry},
 		{"an error", Assessment{Status: StatusScored}, errors.New("ours"), 0.5, s.Retry},
 	} {
 		if got := s.Next(tt.a, tt.err, testTime, tt.random).Sub(testTime); got.Round(time.Second) != tt.want {

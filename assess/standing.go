@@ -47,7 +47,18 @@ func (h MXHost) Addresses() []netip.Addr {
 // domains and restarts: a good dialogue serves every domain on it, a bad one says when to
 // ask again (security.md, budgets).
 type HostRecord struct {
-	Session   SMTPFacts
-	Failures  int       // in a row; 0 after a dialogue that answered
-	NotBefore time.Time // the address is not dialled again before
+	Session      SMTPFacts
+	Organisation Domain    // that the run was for; "" where that is not known
+	Failures     int       // in a row; 0 after a dialogue that answered
+	NotBefore    time.Time // the address is not dialled again before
 }
+
+// Share is a part of the dialogues that a network has on one day, of which there are so many.
+type Share struct {
+	Network netip.Prefix
+	Of      string // whose part it is: the words are the prober's
+	Limit   int
+}
+
+// OverBudget begins the problem of a dialogue that a budget did not let begin.
+const OverBudget = "budget: "

@@ -81,7 +81,7 @@ func TestHostRecords(t *testing.T) {
 	var want []assess.HostRecord
 	for i := range 5 {
 		now.Time = noon.Add(time.Duration(i) * time.Minute)
-		r := assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], Failures: i, NotBefore: noon.Add(time.Duration(i) * time.Hour)}
+		r := assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], Organisation: "a.example", Failures: i, NotBefore: noon.Add(time.Duration(i) * time.Hour)}
 		r.Session.ServerName = fmt.Sprintf("mx%d.a.example", i)
 		check(t, s.SaveHostRecord(t.Context(), r))
 		want = append([]assess.HostRecord{r}, want...)
@@ -100,20 +100,23 @@ func TestHostRecords(t *testing.T) {
 	}
 }
 
-func TestCountNetwork(t *testing.T) {
+// What one share has not, none of them loses.
+func TestTakeDialogue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
-	for _, c := range []struct {
-		network, day string
-		want         int
+	for i, c := range []struct {
+		network, of, day string
+		full             int
 	}{
-		{"192.0.2.0/24", "2026-11-20", 1}, {"192.0.2.77/24", "2026-11-20", 2}, {"192.0.2.0/24", "2026-11-21", 1},
-		{"198.51.100.0/24", "2026-11-20", 1}, {"2001:db8:1::/48", "2026-11-20", 1}, {"192.0.2.0/24", "2026-11-20", 3},
+		{"192.0.2.0/24", "a.example", "2026-11-20", -1}, {"192.0.2.77/24", "a.example", "2026-11-20", -1}, {"192.0.2.0/24", "a.example", "2026-11-20", 1},
+		{"192.0.2.0/24", "b.example", "2026-11-20", -1}, {"192.0.2.0/24", "c.example", "2026-11-20", 0},
+		{"192.0.2.0/24", "a.example", "2026-11-21", -1}, {"2001:db8:1::/48", "a.example", "2026-11-20", -1},
 	} {
 		s := openPath(t, path, Options{}) // each after a restart
-		got, err := s.CountNetwork(t.Context(), netip.MustParsePrefix(c.network), c.day)
+		network := netip.MustParsePrefix(c.network)
+		full, err := s.TakeDialogue(t.Context(), c.day, []assess.Share{{Network: network, Limit: 3}, {Network: network, Of: c.of, Limit: 2}})
 		check(t, errors.Join(err, s.Close()))
-		if got != c.want {
-			t.Errorf("%s on %s: %d, want %d", c.network, c.day, got, c.want)
+		if full != c.full {
+			t.Errorf("dialogue %d: share %d is used up, want %d", i, full, c.full)
 		}
 	}
 }

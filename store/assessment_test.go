@@ -173,14 +173,29 @@ func TestForget(t *testing.T) {
 		check(t, s.SaveAssessment(t.Context(), assessed(d, noon)))
 		_, err := s.Begin(t.Context(), d.Organisational(), noon, day)
 		check(t, err)
-		check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0]}))
+		record := assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0], Organisation: d}
+		check(t, s.SaveHostRecord(t.Context(), record))
+		record.Session.ServerName = "mx.provider.example"
+		check(t, s.SaveHostRecord(t.Context(), record))
+		_, err = s.TakeDialogue(t.Context(), "2026-11-20", []assess.Share{{Network: netip.MustParsePrefix("192.0.2.0/24"), Of: string(d), Limit: 9}})
+		check(t, err)
 	}
 	fill("other.example")
-	before := dump(t, s, "memo")
+	before := dump(t, s, "memo", "mx_address")
 	fill("gone.example")
 	check(t, s.Forget(t.Context(), "gone.example"))
-	if after := dump(t, s, "memo"); after != before {
+	if after := dump(t, s, "memo", "mx_address"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	records, err := s.HostRecords(t.Context(), facts("gone.example", noon).Hosts.Hosts[0].Sessions[0].Address)
+	check(t, err)
+	for _, r := range records {
+		if r.Organisation == "gone.example" || strings.HasSuffix(r.Session.ServerName, ".gone.example") {
+			t.Errorf("kept: %+v", r)
+		}
+	}
+	if len(records) != 2 {
+		t.Errorf("%d dialogues are left, want those under the other's name and the provider's", len(records))
 	}
 	if err := s.Forget(t.Context(), "gone.example"); err != ErrUnknownDomain {
 		t.Errorf("error %v", err)

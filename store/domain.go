@@ -57,15 +57,19 @@ func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
 	return s.EmptyLog(ctx)
 }
 
-// forgetTraces removes what no row of the domain refers to: its organisation's last run, and
-// dialogues with MX hosts that bear its name.
+// forgetTraces removes what no row of the domain refers to: its organisation's last run and
+// share of networks, and dialogues with MX hosts that bear its name.
 func (t *tx) forgetTraces(d assess.Domain) error {
 	org := string(d.Organisational())
-	_, err := t.exec("DELETE FROM run WHERE organisation = ?1 AND NOT EXISTS (SELECT 1 FROM domain WHERE organisation = ?1)", org)
-	if err != nil {
-		return err
+	for _, trace := range []string{
+		"DELETE FROM run WHERE organisation = ?1", "DELETE FROM share WHERE part = ?1",
+		"UPDATE mx_address SET organisation = '' WHERE organisation = ?1",
+	} {
+		if _, err := t.exec(trace+" AND NOT EXISTS (SELECT 1 FROM domain WHERE domain.organisation = ?1)", org); err != nil {
+			return err
+		}
 	}
-	_, err = t.exec("DELETE FROM mx_address WHERE server_name = ?1 OR server_name LIKE '%.' || ?1", string(d))
+	_, err := t.exec("DELETE FROM mx_address WHERE server_name = ?1 OR server_name LIKE '%.' || ?1", string(d))
 	return err
 }
 

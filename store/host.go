@@ -12,7 +12,7 @@ import (
 // HostRecords returns what is remembered of an MX address, one record a server name, the
 // latest first.
 func (s *Store) HostRecords(ctx context.Context, addr netip.Addr) ([]assess.HostRecord, error) {
-	rows, err := s.read.Load().QueryContext(ctx, "SELECT failures, not_before, session FROM mx_address WHERE address = ? ORDER BY at DESC, server_name", addr.String())
+	rows, err := s.read.Load().QueryContext(ctx, "SELECT organisation, failures, not_before, session FROM mx_address WHERE address = ? ORDER BY at DESC, server_name", addr.String())
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (s *Store) HostRecords(ctx context.Context, addr netip.Addr) ([]assess.Host
 		}
 		records = append(records, r)
 		return nil
-	}, &r.Failures, (*stamp)(&r.NotBefore), &session)
+	}, &r.Organisation, &r.Failures, (*stamp)(&r.NotBefore), &session)
 	return records, err
 }
 
@@ -39,9 +39,9 @@ func (s *Store) SaveHostRecord(ctx context.Context, r assess.HostRecord) error {
 	}
 	address := r.Session.Address.String()
 	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO mx_address (address, server_name, at, failures, not_before, session) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET at = excluded.at, failures = excluded.failures, not_before = excluded.not_before, session = excluded.session`,
-			address, r.Session.ServerName, stamp(s.now()), r.Failures, stamp(r.NotBefore), string(session))
+		_, err := t.exec(`INSERT INTO mx_address (address, server_name, at, organisation, failures, not_before, session) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET at = excluded.at, organisation = excluded.organisation, failures = excluded.failures, not_before = excluded.not_before, session = excluded.session`,
+			address, r.Session.ServerName, stamp(s.now()), string(r.Organisation), r.Failures, stamp(r.NotBefore), string(session))
 		if err != nil {
 			return err
 		}
@@ -51,16 +51,34 @@ func (s *Store) SaveHostRecord(ctx context.Context, r assess.HostRecord) error {
 	})
 }
 
-// CountNetwork counts one dialogue with the network on the day (YYYY-MM-DD), and returns how
-// many that makes.
-func (s *Store) CountNetwork(ctx context.Context, network netip.Prefix, day string) (int, error) {
-	var n int
-	err := s.write(ctx, func(t *tx) error {
-		return t.get(`INSERT INTO network (prefix, day, dialogues) VALUES (?, ?, 1)
-			ON CONFLICT DO UPDATE SET dialogues = dialogues + 1 RETURNING dialogues`, []any{network.Masked().String(), day}, &n)
+// TakeDialogue counts one dialogue on the day (YYYY-MM-DD) in each of the shares, or in none
+// where one of them is used up: it returns that one's index, else -1.
+func (s *Store) TakeDialogue(ctx context.Context, day string, shares []assess.Share) (full int, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		full = -1
+		for i, share := range shares {
+			var dialogues int
+			err := t.get("SELECT coalesce(max(dialogues), 0) FROM share WHERE network = ? AND part = ? AND day = ?",
+				[]any{share.Network.Masked().String(), share.Of, day}, &dialogues)
+			if err != nil {
+				return err
+			}
+			if dialogues >= share.Limit {
+				full = i
+				return nil
+			}
+		}
+		for _, share := range shares {
+			_, err := t.exec(`INSERT INTO share (network, part, day, dialogues) VALUES (?, ?, ?, 1)
+				ON CONFLICT DO UPDATE SET dialogues = dialogues + 1`, share.Network.Masked().String(), share.Of, day)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, err // the writer may still be at it
 	}
-	return n, nil
+	return full, nil
 }

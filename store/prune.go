@@ -79,7 +79,7 @@ func (t *tx) pruneRest(now time.Time) error {
 	}{
 		{"DELETE FROM mx_address WHERE at < ?", stamp(now.Add(-dialogueAge))},
 		{"DELETE FROM run WHERE begun < ?", stamp(now.Add(-runAge))},
-		{"DELETE FROM network WHERE day < ?", now.Add(-2 * day).UTC().Format(time.DateOnly)}, // the day may be a local one
+		{"DELETE FROM share WHERE day < ?", now.Add(-2 * day).UTC().Format(time.DateOnly)}, // the day may be a local one
 	} {
 		if _, err := t.exec(step.query, step.limit); err != nil {
 			return err

@@ -111,14 +111,14 @@ func TestPruneForgetsBudgets(t *testing.T) {
 	_, err := s.Begin(t.Context(), "a.example", noon, day)
 	check(t, err)
 	check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts("a.example", noon).Hosts.Hosts[0].Sessions[0]}))
-	_, err = s.CountNetwork(t.Context(), coarse(observe("a.example", "192.0.2.1").Host), "2026-11-20")
+	_, err = s.TakeDialogue(t.Context(), "2026-11-20", []assess.Share{{Network: coarse(observe("a.example", "192.0.2.1").Host), Limit: 1}})
 	check(t, err)
 	for _, c := range []struct {
 		after                 int
 		runs, hosts, networks int
 	}{{1, 1, 1, 1}, {3, 1, 1, 0}, {8, 0, 1, 0}, {31, 0, 0, 0}} {
 		check(t, s.Prune(t.Context(), noon.Add(time.Duration(c.after)*day)))
-		if r, h, n := count(t, s, "run"), count(t, s, "mx_address"), count(t, s, "network"); r != c.runs || h != c.hosts || n != c.networks {
+		if r, h, n := count(t, s, "run"), count(t, s, "mx_address"), count(t, s, "share"); r != c.runs || h != c.hosts || n != c.networks {
 			t.Errorf("after %d days: %d runs, %d hosts, %d networks; want %d, %d, %d", c.after, r, h, n, c.runs, c.hosts, c.networks)
 		}
 	}

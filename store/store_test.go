@@ -115,7 +115,7 @@ func dump(t *testing.T, s *Store, except ...string) string {
 	t.Helper()
 	var out strings.Builder
 	db := s.read.Load()
-	for _, table := range []string{"domain", "tally", "signature", "selector", "unauthenticated", "facts", "assessment", "run", "mx_address", "network", "memo"} {
+	for _, table := range []string{"domain", "tally", "signature", "selector", "unauthenticated", "facts", "assessment", "run", "mx_address", "share", "memo"} {
 		if strings.Contains(strings.Join(except, " "), table) {
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"peerscore/assess"
 )
 
 // Limits are the budgets of a prober. What protects one peer, one dialogue with an address at
@@ -14,8 +16,7 @@ type Limits struct {
 	ProbesPerMinute int // SMTP dialogues begun within any minute
 	AtOnce          int // SMTP dialogues at the same time
 	Reserved        int // of AtOnce, kept for addresses that answered well before
-
-	NetworkPerDay int // SMTP dialogues with one /24 or /48 on one day, UTC
+	NetworkPerDay   int // SMTP dialogues with one /24 or /48 on one day, UTC
 
 	Hosts     int // MX hosts of a domain, by preference
 	Addresses int // addresses of a domain, one of each host before the second of any
@@ -24,12 +25,16 @@ type Limits struct {
 	QueriesPerSecond int // of all runs
 
 	Patience time.Duration // how long a dialogue waits for its turn; well below assess.MaxRun
+
+	// Foreign is a prober that strangers set in motion: an organisation has one dialogue at a
+	// time with what has not answered before, and nobody has all of a network's; see shares.
+	Foreign bool
 }
 
 // DefaultLimits are for a prober that anyone can set in motion by sending mail.
 func DefaultLimits() Limits {
 	return Limits{
-		ProbesPerMinute: 30, AtOnce: 16, Reserved: 8, NetworkPerDay: 40,
+		ProbesPerMinute: 30, AtOnce: 16, Reserved: 8, NetworkPerDay: 40, Foreign: true,
 		Hosts: 10, Addresses: 5, Queries: 60, QueriesPerSecond: 50,
 		Patience: 3 * time.Minute,
 	}
@@ -40,19 +45,19 @@ func DefaultLimits() Limits {
 func BulkLimits() Limits {
 	limits := DefaultLimits()
 	limits.ProbesPerMinute, limits.AtOnce, limits.Reserved = 30_000, 512, 128
-	limits.NetworkPerDay = 1000
+	limits.NetworkPerDay, limits.Foreign = 1000, false
 	limits.QueriesPerSecond = 20_000
 	return limits
 }
 
-// class is what is known of an address before a dialogue: who comes first.
+// class is what is known of an address, under a server name, before a dialogue: who comes first.
 type class int
 
 const (
 	proven   class = iota // answered well before
 	newcomer              // never asked
-	further               // the same, and its run has asked for another address before
 	failing               // did not answer last time
+	further               // never asked, and its run has asked for another address before
 	classes
 )
 
@@ -65,26 +70,33 @@ func (c class) further() class {
 }
 
 // budget admits dialogues as far as Limits allow. What must wait holds nothing that another
-// could use: an address without an open slot of its class, or in a network that is busy, is
-// passed over by those behind it. Within a class the newest comes first, so that a thousand
-// tarpits do not stand before an honest server that comes after them, nor five addresses of
-// each before its one; what waits in vain learns so after Limits.Patience.
+// could use: an address without an open slot of its class, in a network that is busy, or of an
+// organisation that has its slot, is passed over by those behind it.
+//
+// Newcomers and failing addresses have their turns one after the other, further ones what these
+// leave. Within a class the oldest and the newest do: so a thousand tarpits do not stand before
+// an honest server that comes after them, and one more every few seconds, for ever, does not
+// keep an older one waiting. What waits in vain learns so after Limits.Patience.
 type budget struct {
 	limits Limits
 
 	mu       sync.Mutex
 	waiting  [classes][]*waiter
+	newest   [classes]bool // it is the newest one's turn
+	failing  bool          // it is the turn of failing addresses
 	running  int
-	unproven int // of running
+	unproven map[assess.Domain]int // of running, by organisation
+	slow     int                   // all of unproven
 	busy     map[netip.Prefix]bool
 	minute   window      // of the dialogues that began
 	timer    *time.Timer // wakes dispatch when the next may begin
 }
 
 type waiter struct {
-	class    class
-	network  netip.Prefix
-	admitted chan struct{}
+	class        class
+	network      netip.Prefix
+	organisation assess.Domain
+	admitted     chan struct{}
 }
 
 // newBudget begins as if the last minute had been used evenly, for it may have been, by the
@@ -92,9 +104,10 @@ type waiter struct {
 func newBudget(limits Limits) *budget {
 	limits.Reserved = min(limits.Reserved, limits.AtOnce/2) // or newcomers would never be asked
 	b := &budget{
-		limits: limits,
-		busy:   make(map[netip.Prefix]bool),
-		minute: newWindow(limits.ProbesPerMinute, time.Minute),
+		limits:   limits,
+		unproven: make(map[assess.Domain]int),
+		busy:     make(map[netip.Prefix]bool),
+		minute:   newWindow(limits.ProbesPerMinute, time.Minute),
 	}
 	now, n := time.Now(), len(b.minute.starts)
 	for i := range n {
@@ -105,8 +118,8 @@ func newBudget(limits Limits) *budget {
 
 // admit waits until a dialogue with the network may begin; done must be called at its end. The
 // error is the context's.
-func (b *budget) admit(ctx context.Context, c class, network netip.Prefix) (done func(), err error) {
-	w := &waiter{class: c, network: network, admitted: make(chan struct{})}
+func (b *budget) admit(ctx context.Context, c class, network netip.Prefix, organisation assess.Domain) (done func(), err error) {
+	w := &waiter{class: c, network: network, organisation: organisation, admitted: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting[c] = append(b.waiting[c], w)
 	b.dispatch()
@@ -133,7 +146,10 @@ func (b *budget) release(w *waiter) {
 	defer b.mu.Unlock()
 	b.running--
 	if w.class != proven {
-		b.unproven--
+		b.slow--
+		if b.unproven[w.organisation]--; b.unproven[w.organisation] == 0 {
+			delete(b.unproven, w.organisation)
+		}
 	}
 	delete(b.busy, w.network)
 	b.dispatch()
@@ -141,28 +157,50 @@ func (b *budget) release(w *waiter) {
 
 // dispatch admits all that may begin now. The lock is held.
 func (b *budget) dispatch() {
-	for c := range classes {
-		for i := len(b.waiting[c]) - 1; i >= 0 && b.slotFree(c); i-- {
-			w := b.waiting[c][i]
-			if b.busy[w.network] {
-				continue
-			}
-			if !b.mayBegin() {
-				return
-			}
-			b.waiting[c] = slices.Delete(b.waiting[c], i, i+1)
-			b.busy[w.network] = true
-			b.running++
-			if c != proven {
-				b.unproven++
-			}
-			close(w.admitted)
-		}
+	for w := b.next(); w != nil && b.mayBegin(); w = b.next() {
+		b.begin(w)
 	}
 }
 
-func (b *budget) slotFree(c class) bool {
-	return b.running < b.limits.AtOnce && (c == proven || b.unproven < b.limits.AtOnce-b.limits.Reserved)
+// next is who begins when the next dialogue may, nil for nobody.
+func (b *budget) next() *waiter {
+	order := [...]class{proven, newcomer, failing, further}
+	if b.failing {
+		order[1], order[2] = failing, newcomer
+	}
+	for _, c := range order {
+		waiting := b.waiting[c]
+		for i := range waiting {
+			if b.newest[c] {
+				i = len(waiting) - 1 - i
+			}
+			if b.free(waiting[i]) {
+				return waiting[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (b *budget) free(w *waiter) bool {
+	return b.running < b.limits.AtOnce && !b.busy[w.network] &&
+		(w.class == proven || b.slow < b.limits.AtOnce-b.limits.Reserved && !(b.limits.Foreign && b.unproven[w.organisation] > 0))
+}
+
+func (b *budget) begin(w *waiter) {
+	i := slices.Index(b.waiting[w.class], w)
+	b.waiting[w.class] = slices.Delete(b.waiting[w.class], i, i+1)
+	b.newest[w.class] = !b.newest[w.class]
+	if w.class == newcomer || w.class == failing {
+		b.failing = w.class == newcomer
+	}
+	b.busy[w.network] = true
+	b.running++
+	if w.class != proven {
+		b.unproven[w.organisation]++
+		b.slow++
+	}
+	close(w.admitted)
 }
 
 // mayBegin takes a place within the minute, or sets the timer for when there is one.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"peerscore/assess"
 )
 
 // network is the i-th of many networks.
@@ -35,7 +38,7 @@ func newTrack(limits Limits) *track {
 // want asks for a dialogue that takes so long.
 func (k *track) want(name string, c class, n netip.Prefix, takes time.Duration) {
 	k.wg.Go(func() {
-		done, err := k.admit(context.Background(), c, n)
+		done, err := k.admit(context.Background(), c, n, assess.Domain(n.String()))
 		if err != nil {
 			return
 		}
@@ -125,8 +128,9 @@ func TestBudgetAtOnce(t *testing.T) {
 	}
 }
 
-// The proven come before newcomers, these before further addresses of a run, these before
-// failing ones, and of each the newest first. A network that is busy is passed over.
+// The proven come before all others; newcomers and failing addresses by turns, further ones of a
+// run after them; and of each the oldest and the newest by turns. A network that is busy is
+// passed over.
 func TestBudgetOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := BulkLimits()
@@ -143,9 +147,72 @@ func TestBudgetOrder(t *testing.T) {
 			k.want(w.name, w.class, network(w.network), time.Second)
 		}
 		k.wg.Wait()
-		if want := []string{"first", "second", "new", "old", "new newcomer", "old newcomer", "further", "failing", "busy"}; !slices.Equal(k.names, want) {
+		if want := []string{"first", "second", "old", "new", "failing", "old newcomer", "new newcomer", "further", "busy"}; !slices.Equal(k.names, want) {
 			t.Errorf("%q, want %q", k.names, want)
 		}
+	})
+}
+
+// Of what has not answered before, an organisation has one dialogue at a time; what has is not
+// kept waiting by it, nor is an operator who chose the domains.
+func TestBudgetOfOrganisation(t *testing.T) {
+	for _, tt := range []struct {
+		class   class
+		foreign bool
+		want    int // at once
+	}{{newcomer, true, 1}, {failing, true, 1}, {further, true, 1}, {proven, true, 3}, {newcomer, false, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			limits := BulkLimits()
+			limits.Foreign = tt.foreign
+			b, running := newBudget(limits), 0
+			time.Sleep(time.Minute)
+			var all sync.WaitGroup
+			for i := range 3 {
+				all.Go(func() {
+					done, err := b.admit(t.Context(), tt.class, network(i), "one.example")
+					must(t, err)
+					running++
+					time.Sleep(time.Second)
+					running--
+					done()
+				})
+			}
+			synctest.Wait()
+			if running != tt.want {
+				t.Errorf("class %d, foreign %v: %d at once", tt.class, tt.foreign, running)
+			}
+			all.Wait()
+			if len(b.unproven) != 0 || b.slow != 0 {
+				t.Errorf("left: %+v", b)
+			}
+		})
+	}
+}
+
+// One more newcomer that takes all the time there is, twice a second for ten minutes, keeps
+// neither the older ones waiting for ever nor those that come last.
+func TestBudgetStarvesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := BulkLimits()
+		limits.AtOnce, limits.Reserved = 16, 8
+		k := newTrack(limits)
+		for i := range 1200 {
+			k.want(fmt.Sprint(i), newcomer, network(i), 45*time.Second)
+			time.Sleep(time.Second / 2)
+		}
+		k.mu.Lock()
+		began := slices.Clone(k.names)
+		k.mu.Unlock()
+		// Half of what began was the oldest there was.
+		for i := range len(began) / 2 {
+			if !slices.Contains(began, fmt.Sprint(i)) {
+				t.Errorf("number %d of 1200 still waits; %d began", i, len(began))
+			}
+		}
+		if !slices.ContainsFunc(began, func(name string) bool { i, _ := strconv.Atoi(name); return i > 1000 }) {
+			t.Error("none that came of late has begun")
+		}
+		k.wg.Wait()
 	})
 }
 
@@ -155,18 +222,18 @@ func TestBudgetGivesUp(t *testing.T) {
 		limits := BulkLimits()
 		limits.AtOnce = 1
 		b := newBudget(limits)
-		done, err := b.admit(t.Context(), newcomer, network(0))
+		done, err := b.admit(t.Context(), newcomer, network(0), "a.example")
 		must(t, err)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := b.admit(short, newcomer, network(1)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := b.admit(short, newcomer, network(1), "b.example"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		done()
-		done, err = b.admit(t.Context(), newcomer, network(1))
+		done, err = b.admit(t.Context(), newcomer, network(1), "b.example")
 		must(t, err)
 		done()
-		if b.running != 0 || b.unproven != 0 || len(b.busy) != 0 || len(b.waiting[newcomer]) != 0 {
+		if b.running != 0 || b.slow != 0 || len(b.unproven) != 0 || len(b.busy) != 0 || len(b.waiting[newcomer]) != 0 {
 			t.Errorf("left: %+v", b)
 		}
 	})

@@ -1,15 +1,13 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"peerscore/assess"
@@ -18,8 +16,7 @@ import (
 // What protects one address, under any limits.
 const (
 	sessionKeep = 7 * 24 * time.Hour // a dialogue that answered serves every domain for so long
-	network4    = 24                 // bits of the networks in which one dialogue happens at a time
-	network6    = 48
+	shownNames  = 3                  // server names under which one leaf says that the server has no other
 )
 
 // retryAfter is how long an address rests after its first, second and further failures in a row.
@@ -30,19 +27,18 @@ var retryAfter = []time.Duration{6 * time.Hour, 24 * time.Hour, 72 * time.Hour}
 type gate struct {
 	budget *budget
 	memory *recent
+	shares shares
 	now    func() time.Time
 	log    *slog.Logger
 	turns  turnstile[netip.Addr]
-
-	mu   sync.Mutex
-	full map[netip.Prefix]time.Time // networks past their number of dialogues, and until when
 }
 
 // visit is what a run wants at an address.
 type visit struct {
-	addr    netip.Addr
-	name    string // of the server
-	further bool   // the run has asked for another address before
+	addr         netip.Addr
+	name         string        // of the server
+	organisation assess.Domain // that the run is for
+	further      bool          // the run has asked for another address before
 }
 
 // again gives the place within the budgets back and waits for another, for one more dialogue
@@ -52,31 +48,27 @@ type again func(context.Context) (problem string)
 // session is the dialogue with an address under a server name: one that is remembered, or the
 // one that hold has now. Where there can be none, the facts say why their outcome is unknown.
 func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, again) (assess.SMTPFacts, error)) assess.SMTPFacts {
-	addr, name := v.addr, v.name
-	none := assess.SMTPFacts{Address: addr, ServerName: name, At: g.now().UTC(), Stage: stageConnect}
-	leave, err := g.turns.enter(ctx, addr)
+	none := assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: g.now().UTC(), Stage: stageConnect}
+	leave, err := g.turns.enter(ctx, v.addr)
 	if err != nil {
-		none.Problem = "budget: another dialogue with the address was not over in time; next at the domain's next run"
+		none.Problem = assess.OverBudget + "another dialogue with the address was not over in time; next at the domain's next run"
 		return none
 	}
 	defer leave()
-	records := g.memory.lately(addr)
-	facts, known := g.remembered(records, name)
+	records := g.memory.lately(v.addr)
+	facts, known := g.remembered(records, v)
 	if known {
 		return facts
 	}
-	records, err = g.memory.HostRecords(ctx, addr)
+	records, err = g.memory.HostRecords(ctx, v.addr)
 	if err != nil {
-		g.log.Warn("host records cannot be read", "address", addr, "error", err)
+		g.log.Warn("host records cannot be read", "address", v.addr, "error", err)
 	}
-	if facts, known = g.remembered(records, name); known {
+	if facts, known = g.remembered(records, v); known {
 		return facts
 	}
-	c := classOf(records)
-	if v.further {
-		c = c.further()
-	}
-	done, problem := g.admit(ctx, addr, c)
+	c := classOf(records, v)
+	done, problem := g.admit(ctx, v, c)
 	if problem != "" {
 		none.Problem = problem
 		return none
@@ -84,7 +76,7 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	defer func() { done() }()
 	facts, err = hold(ctx, func(ctx context.Context) (problem string) {
 		done()
-		if done, problem = g.admit(ctx, addr, c.further()); problem != "" {
+		if done, problem = g.admit(ctx, v, c.further()); problem != "" {
 			done = func() {}
 		}
 		return problem
@@ -92,86 +84,53 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	if err != nil {
 		return facts
 	}
-	return g.remember(ctx, records, facts)
+	return g.remember(ctx, records, v, facts)
 }
 
 // admit waits for the budgets; problem says which one is used up, and until when.
-func (g *gate) admit(ctx context.Context, addr netip.Addr, c class) (done func(), problem string) {
-	bits := network6
-	if addr.Is4() {
-		bits = network4
-	}
-	network, _ := addr.Prefix(bits) // the bits fit
-	if problem := g.fullNetwork(network); problem != "" {
+func (g *gate) admit(ctx context.Context, v visit, c class) (done func(), problem string) {
+	if problem := g.shares.usedUp(v, c); problem != "" {
 		return nil, problem
 	}
 	waiting, cancel := context.WithTimeout(ctx, g.budget.limits.Patience)
 	defer cancel()
-	done, err := g.budget.admit(waiting, c, network)
+	done, err := g.budget.admit(waiting, c, networkOf(v.addr), v.organisation)
 	if err != nil {
-		return nil, "budget: no SMTP dialogue was free in time; next at the domain's next run"
+		return nil, noneFree
 	}
-	if problem := g.countNetwork(ctx, network); problem != "" {
+	if problem := g.shares.take(ctx, v, c); problem != "" {
 		done()
 		return nil, problem
 	}
 	return done, ""
 }
 
-// countNetwork adds a dialogue to those with a network today. What cannot be counted is not begun.
-func (g *gate) countNetwork(ctx context.Context, network netip.Prefix) (problem string) {
-	today := g.now().UTC().Truncate(24 * time.Hour)
-	n, err := g.memory.CountNetwork(ctx, network, today.Format(time.DateOnly))
-	switch {
-	case err != nil:
-		g.log.Warn("dialogues with a network cannot be counted", "network", network, "error", err)
-		return "budget: the dialogues with " + network.String() + " cannot be counted; next at the domain's next run"
-	case n > g.budget.limits.NetworkPerDay:
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.full == nil {
-			g.full = make(map[netip.Prefix]time.Time)
-		}
-		g.full[network] = today.AddDate(0, 0, 1)
-		return g.dayIsFull(network, g.full[network])
-	}
-	return ""
-}
-
-// fullNetwork says that a network is known to have had its dialogues, before one more takes a
-// place in the minute that another could use.
-func (g *gate) fullNetwork(network netip.Prefix) (problem string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	maps.DeleteFunc(g.full, func(_ netip.Prefix, until time.Time) bool { return !g.now().Before(until) })
-	if until, full := g.full[network]; full {
-		return g.dayIsFull(network, until)
-	}
-	return ""
-}
-
-func (g *gate) dayIsFull(network netip.Prefix, until time.Time) string {
-	return fmt.Sprintf("budget: %d dialogues with %s in a day; next at %s", g.budget.limits.NetworkPerDay, network, date(until))
-}
+const noneFree = assess.OverBudget + "no SMTP dialogue was free in time; next at the domain's next run"
 
 // remembered looks for a dialogue that is recent enough and speaks for the name.
-func (g *gate) remembered(records []assess.HostRecord, name string) (assess.SMTPFacts, bool) {
-	for _, own := range []bool{true, false} {
-		for _, r := range records {
+func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFacts, bool) {
+	for _, speaks := range []func(assess.HostRecord) bool{
+		func(r assess.HostRecord) bool { return r.Session.ServerName == v.name },
+		func(r assess.HostRecord) bool { return speaksFor(r.Session, v.name) },
+		showsOneLeaf(records, v),
+	} {
+		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
 			rest := r.NotBefore.Sub(g.now())
-			if rest > sessionKeep+time.Hour { // a clock that was ahead wrote it
-				continue
-			}
-			if own != (r.Session.ServerName == name) || rest <= 0 || !own && !speaksFor(r.Session, name) {
-				continue
-			}
-			if r.Session.Outcome == assess.TLSUnknown {
-				r.Session.Problem += "; next at " + date(r.NotBefore)
-			}
-			return r.Session, true
+			return rest > 0 && rest <= sessionKeep+time.Hour && speaks(r) // past that, a clock that was ahead wrote it
+		})
+		if i >= 0 {
+			return told(records[i]), true
 		}
 	}
 	return assess.SMTPFacts{}, false
+}
+
+// told is what a remembered dialogue says.
+func told(r assess.HostRecord) assess.SMTPFacts {
+	if r.Session.Outcome == assess.TLSUnknown {
+		r.Session.Problem += "; next at " + date(r.NotBefore)
+	}
+	return r.Session
 }
 
 // speaksFor tells whether a dialogue under one server name answers for another one on the same
@@ -188,23 +147,52 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
 		}
 	}
-	if session.TLS == nil || len(session.TLS.Chain) == 0 {
-		return false
-	}
-	leaf, err := x509.ParseCertificate(session.TLS.Chain[0])
+	leaf, err := x509.ParseCertificate(leafOf(session))
 	return err == nil && chain{certs: []*x509.Certificate{leaf}, host: name}.named().Result == assess.Pass
+}
+
+func leafOf(session assess.SMTPFacts) []byte {
+	if session.TLS == nil || len(session.TLS.Chain) == 0 {
+		return nil
+	}
+	return session.TLS.Chain[0]
+}
+
+// showsOneLeaf finds the dialogues that answer for any name of the organisation: the address has
+// shown one leaf, and no other, under several server names, to this organisation among others.
+// Without the last, names that somebody else made up would decide what a server with a
+// certificate for each of its customers is thought to present under ours.
+func showsOneLeaf(records []assess.HostRecord, v visit) func(assess.HostRecord) bool {
+	var leaf []byte
+	names, ours := 0, false
+	for _, r := range records {
+		shown := leafOf(r.Session)
+		switch {
+		case shown == nil:
+			continue
+		case leaf == nil:
+			leaf = shown
+		case !bytes.Equal(leaf, shown):
+			return func(assess.HostRecord) bool { return false }
+		}
+		names++
+		ours = ours || r.Organisation == v.organisation
+	}
+	return func(r assess.HostRecord) bool {
+		return names >= shownNames && ours && r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session) != nil
+	}
 }
 
 // remember keeps a dialogue and decides when the address may be asked again. It returns what the
 // dialogue is worth after the one before: a suspicion that comes up twice, in runs hours apart,
 // is an outcome.
-func (g *gate) remember(ctx context.Context, before []assess.HostRecord, facts assess.SMTPFacts) assess.SMTPFacts {
+func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit, facts assess.SMTPFacts) assess.SMTPFacts {
 	if facts.Suspect != "" && slices.ContainsFunc(before, func(r assess.HostRecord) bool {
 		return r.Session.ServerName == facts.ServerName && r.Session.Suspect == facts.Suspect
 	}) {
 		facts.Outcome = facts.Suspect
 	}
-	record := assess.HostRecord{Session: facts, NotBefore: facts.At.Add(sessionKeep)}
+	record := assess.HostRecord{Session: facts, Organisation: v.organisation, NotBefore: facts.At.Add(sessionKeep)}
 	if facts.Outcome == assess.TLSUnknown {
 		record.Failures = 1 + failures(before, facts)
 		record.NotBefore = facts.At.Add(retryAfter[min(record.Failures, len(retryAfter))-1])
@@ -226,14 +214,26 @@ func failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
 	return most
 }
 
-// classOf tells who an address is from how its last dialogue ended.
-func classOf(records []assess.HostRecord) class {
-	if len(records) == 0 {
-		return newcomer
+// classOf tells who is asked from how the last dialogue ended that speaks for the name. An
+// address that answered under other names has proven nothing under this one: its owner makes up
+// as many as they like.
+func classOf(records []assess.HostRecord, v visit) class {
+	var last *assess.HostRecord
+	for i, r := range records {
+		if r.Session.ServerName != v.name && !speaksFor(r.Session, v.name) {
+			continue
+		}
+		if last == nil || r.Session.At.After(last.Session.At) {
+			last = &records[i]
+		}
 	}
-	last := slices.MaxFunc(records, func(a, b assess.HostRecord) int { return a.Session.At.Compare(b.Session.At) })
-	if last.Failures > 0 {
+	switch {
+	case last != nil && last.Failures > 0:
 		return failing
+	case last != nil:
+		return proven
+	case v.further:
+		return further
 	}
-	return proven
+	return newcomer
 }

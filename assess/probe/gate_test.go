@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -40,7 +41,7 @@ func stuck(stage, problem string) ended {
 // asks sends one dialogue through the gate; it tells whether the address was asked.
 func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, bool) {
 	asked := false
-	facts := g.session(context.Background(), visit{addr: addr, name: name}, func(context.Context, again) (assess.SMTPFacts, error) {
+	facts := g.session(context.Background(), visit{addr: addr, name: name, organisation: assess.Domain(addr.String())}, func(context.Context, again) (assess.SMTPFacts, error) {
 		asked = true
 		f := assess.SMTPFacts{Address: addr, ServerName: name, At: time.Now().UTC()}
 		how(&f)
@@ -74,6 +75,8 @@ func TestGateIntervals(t *testing.T) {
 		{"a good result serves 7 days", []visit{{0, "a", good, true}, {168*h - 1, "a", good, false}, {1, "a", good, true}, {167 * h, "a", good, false}}},
 		{"and every name of the certificate", []visit{{0, "a", good, true}, {h, "b", good, false}}},
 		{"but no other name", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "b", good, false}, {h, "a", good, false}}},
+		{"nor a fourth that is shown the same", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "c", alone, true}, {h, "d", alone, false}, {165*h - 1, "d", alone, false}, {3 * h, "d", alone, true}}},
+		{"unless a name is shown another", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "c", good, true}, {h, "d", alone, true}, {h, "e", alone, true}, {h, "f", alone, true}}},
 		{"no STARTTLS is a result", []visit{{0, "a", refuses, true}, {167 * h, "b", refuses, false}, {h, "b", refuses, true}}},
 		{"failures rest 6, 24, 72 hours", []visit{
 			{0, "a", silent, true}, {6*h - 1, "a", silent, false}, {1, "a", silent, true}, {24*h - 1, "a", silent, false}, {1, "a", silent, true},
@@ -101,6 +104,41 @@ func TestGateIntervals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Three names that others made up for an address decide nothing about ours: its server may have a
+// certificate for each of its customers, and shows its own under any other name.
+func TestGateAsksForEachOrganisation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(nil, DefaultLimits())
+		own, other := tls.Certificate{Certificate: [][]byte{{1}}}, tls.Certificate{Certificate: [][]byte{{2}}}
+		ask := func(name, organisation string, shown tls.Certificate) (assess.SMTPFacts, bool) {
+			asked := false
+			v := visit{addr: somewhere, name: name, organisation: assess.Domain(organisation)}
+			facts := g.session(t.Context(), v, func(context.Context, again) (assess.SMTPFacts, error) {
+				asked = true
+				f := assess.SMTPFacts{Address: somewhere, ServerName: name, At: time.Now()}
+				answered(shown)(&f)
+				return f, nil
+			})
+			return facts, asked
+		}
+		for i, want := range []bool{true, true, true, false, false} {
+			facts, asked := ask(fmt.Sprintf("mx%d.attacker.example", i), "attacker.example", other)
+			if asked != want || facts.Outcome != assess.TLSEstablished {
+				t.Errorf("name %d of the attacker: asked %v, %q", i, asked, facts.Outcome)
+			}
+			if last := facts.ServerName == fmt.Sprintf("mx%d.attacker.example", i); last != want {
+				t.Errorf("name %d was judged by the dialogue under %s", i, facts.ServerName)
+			}
+		}
+		if _, asked := ask("mx.victim.example", "victim.example", own); !asked {
+			t.Error("the victim is judged by what the attacker was shown")
+		}
+		if _, asked := ask("mx9.attacker.example", "attacker.example", other); !asked {
+			t.Error("a server that has more than one certificate is thought to have one")
+		}
+	})
 }
 
 // A dialogue that failed on our side says nothing, and is not remembered.
@@ -202,6 +240,7 @@ func TestGateNetworkPerDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory, limits := NewMemory(), DefaultLimits()
 		limits.ProbesPerMinute = 100 // so that a minute is enough for a day's
+		limits.Foreign = false       // see TestSharesOfNetwork for parts of it
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{5, 0, 0, byte(i)}) }
 		silent := stuck(stageGreeting, problemTimeout)
 		g := newGate(memory, limits)
@@ -257,27 +296,33 @@ func TestGateWithoutDisk(t *testing.T) {
 
 type uncounting struct{ Memory }
 
-func (uncounting) CountNetwork(context.Context, netip.Prefix, string) (int, error) {
+func (uncounting) TakeDialogue(context.Context, string, []assess.Share) (int, error) {
 	return 0, errors.New("disk full")
 }
 
-// Who answered well once and fails now has no part in what is kept for those that answer.
+// Who answered well once and fails now has no part in what is kept for those that answer, nor
+// has a name that somebody made up for an address that answered under another.
 func TestClassOf(t *testing.T) {
-	at := func(hour, failures int) assess.HostRecord {
-		return assess.HostRecord{Session: assess.SMTPFacts{At: time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)}, Failures: failures}
+	at := func(hour, failures int, name, stage string) assess.HostRecord {
+		return assess.HostRecord{Session: assess.SMTPFacts{ServerName: name, Stage: stage, At: time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)}, Failures: failures}
 	}
 	for _, tt := range []struct {
 		records []assess.HostRecord
+		further bool
 		want    class
 	}{
-		{nil, newcomer},
-		{[]assess.HostRecord{at(1, 0)}, proven},
-		{[]assess.HostRecord{at(1, 2)}, failing},
-		{[]assess.HostRecord{at(1, 0), at(2, 1)}, failing},
-		{[]assess.HostRecord{at(3, 0), at(2, 1)}, proven},
+		{nil, false, newcomer},
+		{nil, true, further},
+		{[]assess.HostRecord{at(1, 0, "mx", stageQuit)}, true, proven},
+		{[]assess.HostRecord{at(1, 2, "mx", stageQuit)}, false, failing},
+		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "mx", stageQuit)}, false, failing},
+		{[]assess.HostRecord{at(3, 0, "mx", stageQuit), at(2, 1, "mx", stageQuit)}, false, proven},
+		{[]assess.HostRecord{at(1, 0, "other", stageQuit)}, false, newcomer},
+		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageQuit)}, false, proven},
+		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageGreeting)}, false, failing},
 	} {
-		if got := classOf(tt.records); got != tt.want {
-			t.Errorf("%+v: %d", tt.records, got)
+		if got := classOf(tt.records, visit{name: "mx", further: tt.further}); got != tt.want {
+			t.Errorf("%+v: %d, want %d", tt.records, got, tt.want)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // past each is for the tests of the files that hold them.
 func TestLimits(t *testing.T) {
 	got := DefaultLimits()
-	if want := (Limits{30, 16, 8, 40, 10, 5, 60, 50, 3 * time.Minute}); got != want {
+	if want := (Limits{30, 16, 8, 40, 10, 5, 60, 50, 3 * time.Minute, true}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if longest := got.Patience + dialogueTimeout; longest > assess.MaxRun {

@@ -16,20 +16,21 @@ type Memory interface {
 	HostRecords(ctx context.Context, addr netip.Addr) ([]assess.HostRecord, error)
 	// SaveHostRecord replaces the record of the session's address and server name.
 	SaveHostRecord(ctx context.Context, record assess.HostRecord) error
-	// CountNetwork adds one dialogue to those with a network on a day ("2026-11-20"), and returns their number.
-	CountNetwork(ctx context.Context, network netip.Prefix, day string) (int, error)
+	// TakeDialogue counts one dialogue in each of the shares on a day ("2026-11-20"), or in none
+	// where one of them is used up: it returns that one's index, else -1.
+	TakeDialogue(ctx context.Context, day string, shares []assess.Share) (full int, err error)
 }
 
 // NewMemory is a memory that ends with the process. It holds some kilobytes for each address.
 func NewMemory() Memory {
-	return &volatile{records: make(map[netip.Addr][]assess.HostRecord), counts: make(map[netip.Prefix]int)}
+	return &volatile{records: make(map[netip.Addr][]assess.HostRecord), counts: make(map[part]int)}
 }
 
 type volatile struct {
 	mu      sync.Mutex
 	records map[netip.Addr][]assess.HostRecord
 	day     string
-	counts  map[netip.Prefix]int // of day
+	counts  map[part]int // of day
 }
 
 func (m *volatile) HostRecords(_ context.Context, addr netip.Addr) ([]assess.HostRecord, error) {
@@ -46,15 +47,21 @@ func (m *volatile) SaveHostRecord(_ context.Context, record assess.HostRecord) e
 	return nil
 }
 
-func (m *volatile) CountNetwork(_ context.Context, network netip.Prefix, day string) (int, error) {
+func (m *volatile) TakeDialogue(_ context.Context, day string, shares []assess.Share) (full int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if day != m.day {
 		m.day = day
 		clear(m.counts)
 	}
-	m.counts[network]++
-	return m.counts[network], nil
+	full = slices.IndexFunc(shares, func(s assess.Share) bool { return m.counts[part{s.Network, s.Of}] >= s.Limit })
+	if full >= 0 {
+		return full, nil
+	}
+	for _, s := range shares {
+		m.counts[part{s.Network, s.Of}]++
+	}
+	return -1, nil
 }
 
 // maxNamesPerAddress bounds the records of one address; the oldest goes first.

@@ -101,7 +101,10 @@ func NewRunner(env Env) (*Runner, error) {
 	}
 	env.Dialer = env.Dialer.refusing(env.Resolver.Servers())
 	r := &Runner{env: env}
-	r.gate = &gate{budget: newBudget(env.Limits), memory: newRecent(env.Memory), now: env.Now, log: env.Log}
+	r.gate = &gate{
+		budget: newBudget(env.Limits), memory: newRecent(env.Memory), now: env.Now, log: env.Log,
+		shares: shares{memory: env.Memory, limits: env.Limits, now: env.Now, log: env.Log},
+	}
 	r.web = &web{dialer: env.Dialer, roots: env.Roots, now: env.Now}
 	r.crls = &crlCache{web: r.web, now: env.Now}
 	r.queries = newQueryLimit(env.Limits.QueriesPerSecond)

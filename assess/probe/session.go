@@ -52,14 +52,18 @@ func (s *Session) run(ctx context.Context) {
 	defer s.present(assess.TLSFacts{}, "")
 	waited := sync.OnceFunc(s.host.target.trace.begin(s.name+"turn", stageOf(s.host.Name, resolver.A)))
 	defer waited()
-	v := visit{s.addr, s.host.Name, s.host.target.visits.Add(1) > 1}
-	s.smtp = s.host.target.runner.gate.session(ctx, v, func(ctx context.Context, more again) (assess.SMTPFacts, error) {
+	s.smtp = s.host.target.runner.gate.session(ctx, s.visit(), func(ctx context.Context, more again) (assess.SMTPFacts, error) {
 		waited()
 		return talks{s.addr, s.host.Name, s.dialogue, more}.hold(ctx)
 	})
 	if s.smtp.TLS != nil {
 		s.present(*s.smtp.TLS, "turn") // a remembered dialogue
 	}
+}
+
+func (s *Session) visit() visit {
+	t := s.host.target
+	return visit{addr: s.addr, name: s.host.Name, organisation: t.Domain.Organisational(), further: t.visits.Add(1) > 1}
 }
 
 // dialogue is one that may begin.
