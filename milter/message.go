@@ -2,7 +2,6 @@ package milter
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -30,11 +29,12 @@ type message struct {
 	mta        string // the MTA's own name, its macro j
 	header     header
 
-	begun      bool // the header is complete
-	internal   bool
-	author     assess.Domain
-	noIdentity string      // why there is no author domain
-	evaluation *evaluation // nil where nothing is to be evaluated
+	begun       bool // the header is complete
+	internal    bool
+	author      assess.Domain
+	noIdentity  string      // why there is no author domain
+	notRecorded string      // why the observation was not safe when the message was answered
+	evaluation  *evaluation // nil where nothing is to be evaluated
 }
 
 func (s *Server) newMessage(c client, from string) *message {
@@ -211,7 +211,7 @@ func (m *message) carryOut(ctx context.Context, d decision) {
 	if d.observation != nil {
 		if err := s.config.Recorder.AddObservation(ctx, *d.observation); err != nil {
 			s.counters.notRecorded.Add(1)
-			s.log.log(slog.LevelError, "an observation is lost", "domain", m.author, "error", err)
+			m.notRecorded = err.Error()
 		}
 	}
 	if d.status == statusUnauthenticated && d.row != 11 { // of our own domains nothing is kept
@@ -252,6 +252,8 @@ func (m *message) problem(a authentication) string {
 		return m.header.flaw
 	case m.noIdentity != "":
 		return m.noIdentity
+	case m.notRecorded != "":
+		return "not recorded: " + m.notRecorded
 	case a.spf.Problem != "" && a.spf.Result != spf.None:
 		return a.spf.Problem
 	}

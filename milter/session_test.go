@@ -382,6 +382,9 @@ func TestRecorderFails(t *testing.T) {
 	if v := values(got, "Peer-Score"); len(v) != 1 || l.server.Stats().NotRecorded != 1 {
 		t.Errorf("Peer-Score %q, stats %+v", v, l.server.Stats())
 	}
+	if line := l.logged.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, `problem="not recorded: disk full"`) {
+		t.Errorf("log %q", line)
+	}
 }
 
 // The log has one line a message, and never a local part.

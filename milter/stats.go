@@ -17,7 +17,7 @@ type Stats struct {
 	Aborted      int64           // given up before the end of the message (row 13)
 	NotEvaluated int64           // past a limit of size or time
 	Undressed    int64           // with more forged fields than an MTA may be asked to remove
-	NotRecorded  int64           // observations that the Recorder did not take
+	NotRecorded  int64           // answered before the Recorder had their observation safe; it may have been later
 	Panics       int64           // contained
 
 	// Frozen are the tests, "StartTLS" and "DKIM", that everybody fails of late, so that the

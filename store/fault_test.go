@@ -73,7 +73,7 @@ func TestFaults(t *testing.T) {
 			if got, want := count(t, s, "domain"), 1+before+100; got != want {
 				t.Errorf("%d domains, want %d", got, want)
 			}
-			if counters := s.Counters(); counters.Failed != 1 || counters.Committed != int64(1+before+100) {
+			if counters := s.Counters(); counters.Lost != 1 || counters.Committed != int64(1+before+100) {
 				t.Errorf("%+v", counters)
 			}
 			if text := log.String(); strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "written again") != 1 {
@@ -129,13 +129,18 @@ func TestCallerDoesNotWaitForALock(t *testing.T) {
 	conn := second(t, s.path)
 	_, err := conn.ExecContext(t.Context(), "BEGIN IMMEDIATE")
 	check(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.AddObservation(ctx, observe("a.example", "192.0.2.1")); !errors.Is(err, context.Canceled) {
+	if err := s.AddObservation(ended(t), observe("a.example", "192.0.2.1")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
 	check(t, err)
+}
+
+// ended is a context that has ended.
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
 
 func TestOverload(t *testing.T) {
@@ -143,13 +148,12 @@ func TestOverload(t *testing.T) {
 	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() { done <- s.write(context.Background(), func(*tx) error { close(begun); <-hold; return nil }) }()
 	<-begun
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // the callers do not wait, their observations do
+	ctx := ended(t) // the callers do not wait, their observations do
 	var err error
 	for range maxPending + 1 {
 		err = s.AddObservation(ctx, observe("a.example", "192.0.2.1"))
 	}
-	if !errors.Is(err, ErrOverloaded) || s.Counters().Failed != 1 {
+	if !errors.Is(err, ErrOverloaded) || s.Counters().Lost != 1 {
 		t.Errorf("error %v, %+v", err, s.Counters())
 	}
 	close(hold)

@@ -12,15 +12,19 @@ import (
 )
 
 // AddObservation adds one observation to the sums. When it returns nil the observation is on
-// disk and survives power loss. An error means that it may be lost: disk full, I/O error,
-// locked by another process, overloaded (ErrOverloaded), or ctx ended first.
+// disk and survives power loss. With ErrUnconfirmed, or when ctx ended first, it waits in
+// memory and may still be written. Any other error means that it is lost: disk full, I/O
+// error, locked by another process, overloaded (ErrOverloaded), closed (ErrClosed).
+//
+// It waits no longer than patience for a transaction, and not at all while the writer is at one
+// that takes longer.
 func (s *Store) AddObservation(ctx context.Context, o assess.Observation) error {
 	if err := checkName(o.Domain); err != nil {
 		return err
 	}
 	err := s.submit(ctx, job{observation: &o})
-	if errors.Is(err, ErrOverloaded) {
-		s.counts.failed.Add(1) // the writer, which counts the others, never saw it
+	if errors.Is(err, ErrOverloaded) || errors.Is(err, ErrClosed) {
+		s.counts.lost.Add(1) // the writer, which counts the others, never saw it
 	}
 	return err
 }

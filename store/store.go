@@ -43,6 +43,9 @@ var (
 	ErrTooManyKeys = errors.New("too many domains of one organisation")
 	// ErrOverloaded says that more writes are pending than the writer can take.
 	ErrOverloaded = errors.New("too many writes are pending")
+	// ErrUnconfirmed says that the writer is at one transaction for longer than patience: the
+	// observation waits in memory, and is written if the database comes back before it is full.
+	ErrUnconfirmed = errors.New("the database is slow; the observation waits in memory")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrLogInUse says that deleted rows still stand in the -wal file, because another process reads it.
@@ -175,23 +178,30 @@ func (s *Store) Close() error {
 	return s.writer.close()
 }
 
-// Counters tells what the writer did since the store was opened.
+// Counters tells what became of observations since the store was opened. Each that was handed
+// in is Committed or Lost in the end, whatever its caller was told meanwhile, and Pending
+// until then.
 type Counters struct {
 	Commits   int64 // transactions
-	Committed int64 // observations
-	Failed    int64 // observations whose writing failed: disk full, locked, overloaded ...
+	Committed int64 // observations on disk
+	Lost      int64 // observations that are not and will not be: disk full, locked, overloaded ...
+	Pending   int   // observations and other writes that wait in memory at this moment
 	Dropped   int64 // messages without proof that were counted in the sum only, not by domain
 	SetAside  int64 // corrupt files
 }
 
-type counts struct{ commits, committed, failed, dropped, setAside atomic.Int64 }
+type counts struct{ commits, committed, lost, dropped, setAside atomic.Int64 }
 
 // Counters of this process.
 func (s *Store) Counters() Counters {
-	return Counters{
-		Commits: s.counts.commits.Load(), Committed: s.counts.committed.Load(), Failed: s.counts.failed.Load(),
+	c := Counters{
+		Commits: s.counts.commits.Load(), Committed: s.counts.committed.Load(), Lost: s.counts.lost.Load(),
 		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(),
 	}
+	if s.writer != nil {
+		c.Pending = len(s.writer.jobs)
+	}
+	return c
 }
 
 const day = 24 * time.Hour

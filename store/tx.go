@@ -17,12 +17,15 @@ type tx struct {
 	changed []assess.Domain // whose standing may differ from before
 }
 
-// transact commits what fill wrote, or undoes it.
-func (t *tx) transact(fill func() error) error {
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	err := fill()
+// begin takes the file for writing. The error is SQLITE_BUSY (isBusy) where another process
+// had it for all of busyTimeout.
+func (t *tx) begin() error {
+	_, err := t.exec("BEGIN IMMEDIATE")
+	return err
+}
+
+// finish commits what was written, or undoes it where that failed.
+func (t *tx) finish(err error) error {
 	if err == nil {
 		_, err = t.exec("COMMIT")
 	}

@@ -14,7 +14,8 @@ const (
 	maxPending = 1024            // jobs that wait for the writer; the milter has 500 sessions
 	flushEvery = 5 * time.Second // counts of messages without proof wait so long at most
 
-	reopenEvery = 10 * time.Second // a file that was opened for reading only is tried again
+	reopenEvery = 10 * time.Second      // a file that was opened for reading only is tried again
+	busyPause   = 10 * time.Millisecond // before another try where SQLite itself does not wait
 )
 
 // writer owns the connection that writes. Whatever is pending when one transaction ends goes
@@ -27,8 +28,9 @@ type writer struct {
 	quit chan struct{} // closed by close
 	done chan struct{} // closed when run has ended
 
-	domains int   // rows in table domain; -1: not counted
-	failing error // why the last transaction failed, nil if it did not
+	domains int // rows in table domain; -1: not counted
+	stall   stall
+	health  health
 
 	reopened time.Time // when reopen tried last
 }
@@ -64,11 +66,17 @@ func (s *Store) submit(ctx context.Context, j job) error {
 	default:
 		return ErrOverloaded
 	}
+	var stalled <-chan struct{} // functions wait: they belong to no message
+	if j.observation != nil {
+		stalled = w.stall.reached()
+	}
 	select {
 	case err := <-j.done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-stalled:
+		return ErrUnconfirmed
 	case <-w.done:
 	}
 	select { // the writer has ended: with this job, or before it saw it
@@ -92,21 +100,22 @@ func (w *writer) run() {
 		select {
 		case j := <-w.jobs:
 			runtime.Gosched() // who is about to submit comes along
-			w.commit(w.pending(j))
+			w.commit(j)
 		case <-ticker.C:
 			if w.spoofs.pending() {
-				w.commit(nil)
+				w.commit()
 			}
 		case <-w.quit:
-			w.commit(w.pending())
+			w.commit()
+			w.reportLost()
 			return
 		}
 	}
 }
 
-// pending adds to jobs all that wait now.
+// pending adds to jobs all that wait now, as far as there may be as many.
 func (w *writer) pending(jobs ...job) []job {
-	for {
+	for len(jobs) <= maxPending {
 		select {
 		case j := <-w.jobs:
 			jobs = append(jobs, j)
@@ -114,6 +123,7 @@ func (w *writer) pending(jobs ...job) []job {
 			return jobs
 		}
 	}
+	return jobs
 }
 
 func (w *writer) close() error {
@@ -122,32 +132,79 @@ func (w *writer) close() error {
 	return w.file.close()
 }
 
-// commit writes the jobs in one transaction and answers them all.
-func (w *writer) commit(jobs []job) {
+// commit writes the jobs, and all that wait by then, in one transaction and answers them.
+func (w *writer) commit(jobs ...job) {
+	defer w.stall.watch()()
 	t := &tx{conn: w.file.conn, limits: w.options.Limits, domains: w.domains}
+	jobs, err := w.begin(t, jobs)
 	results := make([]error, len(jobs))
-	err := t.transact(func() error { return w.fill(t, jobs, results) })
+	if err == nil {
+		err = t.finish(w.fill(t, jobs, results))
+	}
 	if err == nil {
 		w.domains = t.domains
 		w.spoofs.flushed()
 		w.changed(t.changed)
+		w.counts.commits.Add(1)
 	} else {
 		w.domains = -1
-		err = fmt.Errorf("writing the database: %w", err)
 	}
 	w.account(jobs, err)
 	if isReadOnly(err) {
 		w.reopen()
 	}
+	answer(jobs, results, err)
+	if isCorrupt(err) {
+		w.replace(err)
+	}
+}
+
+// begin opens the transaction and returns the jobs for it. What cannot be written because
+// another process has the file locked for longer than busyTimeout fails; all others wait in
+// the queue, for as long as it has it, until the store is closed.
+func (w *writer) begin(t *tx, jobs []job) ([]job, error) {
+	err := t.begin()
+	for isBusy(err) && !w.closing() {
+		w.account(jobs, err)
+		answer(jobs, nil, err)
+		jobs = nil
+		time.Sleep(busyPause)
+		err = t.begin()
+	}
+	return w.pending(jobs...), err
+}
+
+func (w *writer) closing() bool {
+	select {
+	case <-w.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// account counts the observations of a transaction as committed or lost.
+func (w *writer) account(jobs []job, err error) {
+	n := &w.counts.committed
+	if err != nil {
+		n = &w.counts.lost
+	}
+	for _, j := range jobs {
+		if j.observation != nil {
+			n.Add(1)
+		}
+	}
+	w.report(err)
+}
+
+// answer tells the jobs of a transaction what became of it.
+func answer(jobs []job, results []error, err error) {
 	for i, j := range jobs {
 		if err != nil {
-			j.done <- err
+			j.done <- fmt.Errorf("writing the database: %w", err)
 		} else {
 			j.done <- results[i]
 		}
-	}
-	if isCorrupt(err) {
-		w.replace(err)
 	}
 }
 
@@ -173,29 +230,6 @@ func (w *writer) fill(t *tx, jobs []job, results []error) error {
 		return err
 	}
 	return w.spoofs.flush(t, w.now())
-}
-
-// account keeps the counters, and logs when writing begins to fail and when it works again.
-func (w *writer) account(jobs []job, err error) {
-	observations := int64(0)
-	for _, j := range jobs {
-		if j.observation != nil {
-			observations++
-		}
-	}
-	if err != nil {
-		w.counts.failed.Add(observations)
-		if w.failing == nil {
-			w.log.Error("the database cannot be written; observations are lost until it can", "file", w.path, "error", err.Error())
-		}
-	} else {
-		w.counts.commits.Add(1)
-		w.counts.committed.Add(observations)
-		if w.failing != nil {
-			w.log.Info("the database is written again", "file", w.path, "lost_in_all", w.counts.failed.Load())
-		}
-	}
-	w.failing = err
 }
 
 // replace sets a file aside that turned out to be corrupt while in use. Without SetAside, or

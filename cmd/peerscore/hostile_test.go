@@ -63,10 +63,7 @@ func TestHostilePackets(t *testing.T) {
 		}
 	}
 	h := hostileMTA(t)
-	binary := filepath.Join(t.TempDir(), "peerscore")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := buildVictim(t)
 	v, idle := startVictim(t, binary, h.dns), startVictim(t, binary, h.dns)
 	idle.warmUp(t, h)
 	want := v.warmUp(t, h)
@@ -159,6 +156,15 @@ func hostileMTA(t *testing.T) attack {
 			{From: "b@victim.example", To: to, Data: []byte(spoof + strings.Repeat("and more\r\n", 20_000))},
 		},
 	}}
+}
+
+func buildVictim(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "peerscore")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
 }
 
 // victim is a daemon in a process of its own.
@@ -307,7 +313,19 @@ func descriptors(t testing.TB, proc string) (n int) {
 	return n
 }
 
-// metrics are those of the milter.
+func (v *victim) database() string { return filepath.Join(filepath.Dir(v.log), "peerscore.db") }
+
+// metric is the value of one, by its name without "peerscore_".
+func (v *victim) metric(t *testing.T, name string) (value float64) {
+	t.Helper()
+	_, text, _ := strings.Cut(v.metrics(t), "peerscore_"+name+" ")
+	if _, err := fmt.Sscan(text, &value); err != nil {
+		t.Fatalf("metric %s: %v", name, err)
+	}
+	return value
+}
+
+// metrics are those of the milter and the store.
 func (v *victim) metrics(t *testing.T) string {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -318,7 +336,7 @@ func (v *victim) metrics(t *testing.T) string {
 	defer reply.Body.Close()
 	var lines strings.Builder
 	for scanner := bufio.NewScanner(reply.Body); scanner.Scan(); {
-		if strings.HasPrefix(scanner.Text(), "peerscore_milter") {
+		if strings.HasPrefix(scanner.Text(), "peerscore_milter") || strings.HasPrefix(scanner.Text(), "peerscore_store") {
 			lines.WriteString(scanner.Text() + "\n")
 		}
 	}

@@ -73,7 +73,7 @@ func TestNothingPersonalIsKept(t *testing.T) {
 		t.Error(text)
 	}
 	text := o.log.String()
-	for _, needed := range []string{`"row":1,`, `"row":2,`, `"row":3,`, `"row":7,`, `"row":8,`, `"row":10,`, "an observation is lost"} {
+	for _, needed := range []string{`"row":1,`, `"row":2,`, `"row":3,`, `"row":7,`, `"row":8,`, `"row":10,`, "not recorded: the store is closed"} {
 		if !strings.Contains(text, needed) {
 			t.Errorf("the log lacks %s", needed)
 		}

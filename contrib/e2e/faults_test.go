@@ -209,7 +209,7 @@ func upgraded(r *trial) {
 // diskFull leaves not one free octet. The log is emptied first: SQLite would write over it.
 func diskFull(r *trial) {
 	r.d.intrude("PRAGMA wal_checkpoint(TRUNCATE)")()
-	ballast, before := filepath.Join(filepath.Dir(r.d.db), "ballast"), r.notRecorded()
+	ballast, before := filepath.Join(filepath.Dir(r.d.db), "ballast"), r.notStored()
 	r.start()
 	r.after(200)
 	r.l.try("", "dd", "if=/dev/zero", "of="+ballast, "bs=4k") // ends with an error: the disk is full
@@ -219,12 +219,12 @@ func diskFull(r *trial) {
 		r.l.t.Fatal(err)
 	}
 	r.mail.Wait()
-	r.lost = r.notRecorded() - before
+	r.lost = r.notStored() - before
 }
 
 // locked for longer than the daemon waits for another process.
 func locked(r *trial) {
-	before := r.notRecorded()
+	before := r.notStored()
 	r.start()
 	r.after(200)
 	unlock := r.d.intrude("BEGIN EXCLUSIVE")
@@ -233,14 +233,14 @@ func locked(r *trial) {
 	time.Sleep(3 * time.Second) // of real time: the daemon is another process
 	unlock()
 	r.mail.Wait()
-	r.lost = r.notRecorded() - before
+	r.lost = r.notStored() - before
 }
 
 func ioError(r *trial)  { r.writesFail(syscall.EIO) }
 func readOnly(r *trial) { r.writesFail(syscall.EROFS) }
 
 func (r *trial) writesFail(reason syscall.Errno) {
-	before := r.notRecorded()
+	before := r.notStored()
 	r.start()
 	r.after(200)
 	r.l.write(r.l.dir, "iofault", fmt.Sprint(int(reason)))
@@ -250,7 +250,7 @@ func (r *trial) writesFail(reason syscall.Errno) {
 		r.l.t.Fatal(err)
 	}
 	r.mail.Wait()
-	r.lost = r.notRecorded() - before
+	r.lost = r.notStored() - before
 }
 
 // corrupt loses all that was stored, but not the file: it is set aside.

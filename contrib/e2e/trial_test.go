@@ -296,8 +296,8 @@ func (d *daemon) intrude(statement string) (undo func()) {
 	return func() { conn.Close(); db.Close() }
 }
 
-// notRecorded is how many observations the daemon could not store since it started.
-func (r *trial) notRecorded() int {
+// notStored is how many observations the daemon says were lost since it started.
+func (r *trial) notStored() int {
 	r.l.t.Helper()
 	answer, err := http.Get("http://" + r.names.address + ":8895/metrics")
 	if err != nil {
@@ -308,7 +308,7 @@ func (r *trial) notRecorded() int {
 	if err != nil {
 		r.l.t.Fatal(err)
 	}
-	n, err := strconv.Atoi(between(string(body), `peerscore_milter_problems_total{kind="not_recorded"} `, "\n"))
+	n, err := strconv.Atoi(between(string(body), `peerscore_store_observations_total{outcome="lost"} `, "\n"))
 	if err != nil {
 		r.l.t.Fatal(err)
 	}

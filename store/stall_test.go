@@ -1,0 +1,131 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// While another process has the file locked, sessions wait for patience and then no more.
+// Their observations wait in memory, as many as there is room for, and are written after.
+func TestNobodyWaitsForALongLock(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	conn := second(t, s.path)
+	_, err := conn.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
+	check(t, err)
+
+	first := make(chan error)
+	go func() { first <- s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")) }()
+	var failure sqlite3.Error
+	if err := <-first; !errors.Is(err, ErrUnconfirmed) && (!errors.As(err, &failure) || failure.Code != sqlite3.ErrBusy) {
+		t.Errorf("error %v", err)
+	}
+	<-s.writer.stall.reached()
+	for s.Counters().Lost == 0 { // the first, once SQLite has waited for as long
+		runtime.Gosched()
+	}
+	began := time.Now()
+	const more = 100
+	outcomes := map[error]int{}
+	for range maxPending + more {
+		outcomes[s.AddObservation(t.Context(), observe("a.example", "192.0.2.1"))]++
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("%d sessions waited %s; one alone may wait %s", maxPending+more, took, patience)
+	}
+	c := s.Counters()
+	if outcomes[ErrUnconfirmed] != maxPending || outcomes[ErrOverloaded] != more || c.Pending != maxPending {
+		t.Errorf("%v, %+v", outcomes, c)
+	}
+
+	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
+	check(t, err)
+	for err = ErrOverloaded; errors.Is(err, ErrOverloaded); { // until the writer has taken what waited
+		err = s.Learn(t.Context(), "b.example")
+	}
+	check(t, err)
+	addAll(t, s, observe("b.example", "192.0.2.1"))
+	if got := tally(t, s, "a.example").Credited(); got != 1+maxPending {
+		t.Errorf("%d sessions, want %d", got, 1+maxPending)
+	}
+	if c = s.Counters(); c.Committed != 1+maxPending+1 || c.Lost != 1+more {
+		t.Errorf("%+v", c)
+	}
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "observations wait in memory") ||
+		!strings.Contains(text, "written again") || !strings.Contains(text, fmt.Sprintf("lost_in_all=%d", 1+more)) {
+		t.Errorf("log:\n%s", text)
+	}
+}
+
+// A disk that does not answer is as bad as a lock; when it does, nothing is lost.
+func TestNobodyWaitsForASlowDisk(t *testing.T) {
+	s := open(t, Options{})
+	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() { done <- s.write(t.Context(), func(*tx) error { close(begun); <-hold; return nil }) }()
+	<-begun
+	for range 50 {
+		if err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")); !errors.Is(err, ErrUnconfirmed) {
+			t.Fatalf("error %v", err)
+		}
+	}
+	close(hold)
+	check(t, <-done)
+	check(t, s.Learn(t.Context(), "b.example"))
+	addAll(t, s, observe("b.example", "192.0.2.1"))
+	if got, c := tally(t, s, "a.example").Credited(), s.Counters(); got != 50 || c.Lost != 0 || c.Pending != 0 {
+		t.Errorf("%d sessions, %+v", got, c)
+	}
+}
+
+// Failures that come and go fill no log, and what they cost is told in the end.
+func TestIntermittentFailuresAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 50 {
+		end := readOnly(t, s)
+		if err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")); err == nil {
+			t.Fatal("the fault never came")
+		}
+		end()
+		addAll(t, s, observe("a.example", "192.0.2.1"))
+	}
+	if text := log.String(); strings.Count(text, "\n") != 2 {
+		t.Errorf("%d lines:\n%.1000s", strings.Count(text, "\n"), text)
+	}
+	check(t, s.Close())
+	if text := log.String(); strings.Count(text, "\n") != 3 || !strings.Contains(text, "level=WARN msg=\"observations were lost\"") || !strings.Contains(text, "failures=49 lost=49 lost_in_all=50") {
+		t.Errorf("log:\n%.1000s", text)
+	}
+}
+
+// An observation whose caller gave up is what becomes of it: on disk, not lost.
+func TestCountersTellTheTruth(t *testing.T) {
+	s := open(t, Options{})
+	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() { done <- s.write(t.Context(), func(*tx) error { close(begun); <-hold; return nil }) }()
+	<-begun
+	if err := s.AddObservation(ended(t), observe("a.example", "192.0.2.1")); err == nil {
+		t.Error("acknowledged")
+	}
+	if c := s.Counters(); c.Committed != 0 || c.Lost != 0 || c.Pending != 1 {
+		t.Errorf("meanwhile %+v", c)
+	}
+	close(hold)
+	check(t, <-done)
+	check(t, s.Close())
+	if err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")); !errors.Is(err, ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+	if c := s.Counters(); c.Committed != 1 || c.Lost != 1 || c.Pending != 0 {
+		t.Errorf("in the end %+v", c)
+	}
+}
