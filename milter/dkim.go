@@ -1,10 +1,11 @@
 package milter
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"iter"
-	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-msgauth/dkim"
@@ -13,12 +14,22 @@ import (
 	"peerscore/assess/spf"
 )
 
+// Limits on what go-msgauth is given of one message (security.md, "cost of a message").
 const (
-	// maxBlankRun is after how many bytes of CR and LF in a row a body is no longer fed to
-	// go-msgauth, whose simple canonicalisation takes quadratic time over blank lines.
-	maxBlankRun = 64 << 10
-	// pieceSize is how much of a body go-msgauth gets at once.
-	pieceSize = 32 << 10
+	// maxFolding bounds what simple header canonicalisation costs: octets of each signed field
+	// times its folds, of all signatures. go-msgauth copies a field anew for each of its lines.
+	maxFolding = 16 << 20
+	// maxSharedBody is up to where all signatures have the body hashed, each for itself. In a
+	// longer one only the first signaturesOfLarge do.
+	maxSharedBody     = 4 << 20
+	signaturesOfLarge = 2
+)
+
+// Reasons why a signature is not evaluated.
+const (
+	tooManyBlankLines = "too many blank lines"
+	tooManyFolds      = "too many folds in signed fields"
+	bodyTooLarge      = "body too large for so many signatures"
 )
 
 // verification is one signature on its way through go-msgauth, which sees that signature
@@ -27,8 +38,10 @@ const (
 // body is kept or changes hands.
 type verification struct {
 	signature signature
-	head      string // what go-msgauth reads before the body
+	fields    []field // what go-msgauth reads before the body, the signature first
 	judge     func(key) finding
+
+	relaxedHeader, relaxedBody bool // the canonicalisation that the signature asks for
 
 	looked  <-chan struct{} // closed when the key has come, or never will
 	key     key
@@ -37,34 +50,74 @@ type verification struct {
 	resume func() (struct{}, bool) // up to where the next piece of the body is wanted
 	stop   func()
 	begun  bool
+	over   bool        // no piece is wanted any more
 	more   func() bool // waits for the next piece; false at the end of the body
 	piece  []byte
-	gaveUp bool // the body is not whole
+	gaveUp string // why the body is not whole; "" when it is
 }
 
 // newVerification prepares for the signature; the rest of the header is left out, so that its
 // size does not matter. A signature may sign another: those follow it.
 func (e *evaluation) newVerification(s signature) *verification {
-	h := &e.message.header
-	var head strings.Builder
-	head.WriteString(h.fields[s.index].raw())
-	signed := map[string]bool{}
-	for _, name := range s.signedNames() {
-		signed[name] = true
+	v := &verification{signature: s, finding: s.finding, looked: nothingToLookUp}
+	v.fields = e.message.header.signed(&s)
+	header, body, _ := strings.Cut(s.tags.compact("c"), "/") // RFC 6376, section 3.5
+	v.relaxedHeader, v.relaxedBody = header == "relaxed", body == "relaxed"
+	if e.folding += v.folding(); e.folding > maxFolding && v.finding == (finding{}) {
+		v.finding = notEvaluated(tooManyFolds)
 	}
-	for i, f := range h.fields {
-		if i != s.index && signed[strings.ToLower(strings.TrimSpace(f.name))] {
-			head.WriteString(f.raw())
-		}
-	}
-	head.WriteString("\r\n")
-	v := &verification{signature: s, head: head.String(), finding: s.finding, looked: nothingToLookUp}
 	v.judge = v.verify
 	v.resume, v.stop = iter.Pull(func(yield func(struct{}) bool) {
 		v.more = func() bool { return yield(struct{}{}) }
 		e.message.server.contain(v.run)
 	})
 	return v
+}
+
+// signed are the fields that go-msgauth needs for a signature: its own, and of each name in h=
+// as many as h= has of it, counted from the bottom (RFC 6376, section 5.4.2).
+func (h *header) signed(s *signature) []field {
+	wanted := map[string]int{}
+	for _, name := range s.signedNames() {
+		wanted[name]++
+	}
+	var list []field
+	for i := len(h.fields) - 1; i >= 0; i-- {
+		name := strings.ToLower(strings.TrimSpace(h.fields[i].name))
+		if i != s.index && wanted[name] > 0 {
+			wanted[name]--
+			list = append(list, h.fields[i])
+		}
+	}
+	list = append(list, h.fields[s.index])
+	slices.Reverse(list)
+	return list
+}
+
+// folding is what the folds of the fields cost, in the measure of maxFolding. The relaxed form
+// has none.
+func (v *verification) folding() (cost int) {
+	if v.relaxedHeader {
+		return 0
+	}
+	for _, f := range v.fields {
+		cost += len(f.value) * strings.Count(f.value, "\n")
+	}
+	return cost
+}
+
+// head is what go-msgauth reads before the body.
+func (v *verification) head() []byte {
+	var b bytes.Buffer
+	for _, f := range v.fields {
+		if v.relaxedHeader {
+			b.WriteString(f.relaxedField())
+		} else {
+			b.WriteString(f.raw())
+		}
+	}
+	b.WriteString("\r\n")
+	return b.Bytes()
 }
 
 // lookUp fetches the key, unless the text of the signature decides.
@@ -80,20 +133,20 @@ func (v *verification) lookUp(e *evaluation) {
 
 // run is the coroutine.
 func (v *verification) run() {
-	if <-v.looked; v.finding == (finding{}) {
+	if v.finding == (finding{}) {
 		v.finding = notEvaluated("internal error") // stays after a panic
 		v.finding = v.judge(v.key)
 	}
 }
 
 func (v *verification) verify(k key) finding {
-	results, err := dkim.VerifyWithOptions(&pieceReader{rest: []byte(v.head), more: v.next}, &dkim.VerifyOptions{
+	results, err := dkim.VerifyWithOptions(&pieceReader{rest: v.head(), more: v.next}, &dkim.VerifyOptions{
 		LookupTXT:        func(string) ([]string, error) { return []string{k.record}, nil },
 		MaxVerifications: 1, // ours is the first
 	})
 	switch {
-	case v.gaveUp:
-		return notEvaluated("too many blank lines")
+	case v.gaveUp != "":
+		return notEvaluated(v.gaveUp)
 	case len(results) != 1:
 		return notEvaluated(fmt.Sprintf("no result: %v", err))
 	case results[0].Err != nil && v.signature.misread():
@@ -122,41 +175,76 @@ func (s *signature) accept(k key) finding {
 	return finding{assess.Pass, "pass", ""}
 }
 
-// bTag finds what go-msgauth empties before it hashes the signature.
-var bTag = regexp.MustCompile(`b\s*=`)
-
 // misread tells whether go-msgauth may refuse the signature although it is valid: it cuts
 // every "b=", also inside another value, and compares i= with regard to case.
 func (s *signature) misread() bool {
-	text := ""
+	cuts := 0
 	for name, value := range s.tags {
-		text += name + "=" + value + ";"
+		cuts += countCuts(name+"=") + countCuts(value)
 	}
 	identity, d := s.tags.compact("i"), s.tags.compact("d")
-	return len(bTag.FindAllString(text, 2)) > 1 ||
-		identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
+	return cuts > 1 || identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
+}
+
+// countCuts counts where go-msgauth finds a "b", white space, and "=", which it takes for the
+// tag that it empties before it hashes the signature.
+func countCuts(text string) (cuts int) {
+	for {
+		before, after, found := strings.Cut(text, "=")
+		if !found {
+			return cuts
+		}
+		if strings.HasSuffix(strings.TrimRight(before, " \t\r\n\f"), "b") {
+			cuts++
+		}
+		text = after
+	}
 }
 
 // feed gives the verifier a piece of the body, which it is through with when feed returns.
 func (v *verification) feed(piece []byte) {
 	v.begin()
 	v.piece = piece
-	v.resume()
+	v.goOn()
 }
 
-// begin has the verifier read the head.
+// begin waits for the key and has the verifier read the head.
 func (v *verification) begin() {
 	if !v.begun {
 		v.begun = true
-		v.resume()
+		<-v.looked
+		v.goOn()
 	}
 }
 
-// end lets the verifier finish; gaveUp says that the body was not whole.
-func (v *verification) end(gaveUp bool) {
-	v.gaveUp = gaveUp
+func (v *verification) goOn() {
+	if !v.over {
+		_, wanted := v.resume()
+		v.over = !wanted
+	}
+}
+
+// end lets the verifier finish.
+func (v *verification) end() {
 	v.begin()
 	v.stop()
+	v.over = true
+}
+
+// giveUp ends a verification that gets no more of the body, unless it is over.
+func (v *verification) giveUp(reason string) {
+	if v.over {
+		return
+	}
+	v.gaveUp = reason
+	if !v.begun {
+		v.begun = true
+		if <-v.looked; v.finding == (finding{}) {
+			v.finding = notEvaluated(reason)
+		}
+	}
+	v.stop()
+	v.over = true
 }
 
 // next waits for a piece; the second result is false at the end.
@@ -197,54 +285,85 @@ func (r *pieceReader) WriteTo(w io.Writer) (written int64, err error) {
 	return written, nil
 }
 
-// bodyFeed gives the body to all verifications of a message.
+// bodyFeed gives the body to all verifications of a message, in the form that each wants. One
+// canonicaliser does for all of a form.
 type bodyFeed struct {
-	to    []*verification
-	blank int // CR and LF in a row at the end of what has been fed
+	to    []*verification  // that want more of it, the most important first
+	forms [2]canonicaliser // simple and relaxed
+	size  int              // octets of the body so far
 	ended bool
 }
 
+func newBodyFeed(to []*verification) *bodyFeed {
+	b := &bodyFeed{to: slices.Clone(to)}
+	b.forms[1].relaxed = true
+	for i := range b.forms {
+		form := &b.forms[i]
+		form.emit = func(piece []byte) {
+			for _, v := range b.to {
+				if v.relaxedBody == form.relaxed {
+					v.feed(piece)
+				}
+			}
+		}
+	}
+	return b
+}
+
+// write takes a chunk of the body.
 func (b *bodyFeed) write(chunk []byte) {
-	for len(chunk) > 0 && !b.ended {
-		piece := chunk[:min(len(chunk), pieceSize)]
-		chunk = chunk[len(piece):]
-		if b.tooBlank(piece) {
-			b.end(true)
-			return
+	if b.ended {
+		return
+	}
+	if b.size += len(chunk); b.size > maxSharedBody && len(b.to) > signaturesOfLarge {
+		for _, v := range b.to[signaturesOfLarge:] {
+			v.giveUp(bodyTooLarge)
 		}
-		for _, v := range b.to {
-			v.feed(piece)
+	}
+	for i := range b.forms {
+		if form := &b.forms[i]; b.wanted(form) {
+			form.write(chunk)
+			b.check(form)
+		}
+	}
+	b.to = slices.DeleteFunc(b.to, func(v *verification) bool { return v.over })
+}
+
+// wanted reports whether a form of the body is still wanted.
+func (b *bodyFeed) wanted(form *canonicaliser) bool {
+	return slices.ContainsFunc(b.to, func(v *verification) bool { return v.relaxedBody == form.relaxed && !v.over })
+}
+
+// check ends the verifications that a form can no longer serve.
+func (b *bodyFeed) check(form *canonicaliser) {
+	for _, v := range b.to {
+		if form.gaveUp && v.relaxedBody == form.relaxed {
+			v.giveUp(tooManyBlankLines)
 		}
 	}
 }
 
-// tooBlank counts runs that reach the end of a piece; one within a piece is short enough.
-func (b *bodyFeed) tooBlank(piece []byte) bool {
-	leading := 0
-	for leading < len(piece) && isLineEnd(piece[leading]) {
-		leading++
-	}
-	if b.blank += leading; b.blank > maxBlankRun {
-		return true
-	}
-	if leading < len(piece) {
-		b.blank = 0
-		for isLineEnd(piece[len(piece)-1-b.blank]) {
-			b.blank++
-		}
-	}
-	return false
-}
-
-func isLineEnd(c byte) bool { return c == '\r' || c == '\n' }
-
-// end lets the verifications finish; gaveUp says that the body was not whole.
-func (b *bodyFeed) end(gaveUp bool) {
+// end lets the verifications finish.
+func (b *bodyFeed) end() {
 	if b.ended {
 		return
 	}
 	b.ended = true
+	for i := range b.forms {
+		if form := &b.forms[i]; b.wanted(form) {
+			form.end()
+			b.check(form)
+		}
+	}
 	for _, v := range b.to {
-		v.end(gaveUp)
+		v.end()
+	}
+}
+
+// giveUp ends all verifications; the body is not whole.
+func (b *bodyFeed) giveUp(reason string) {
+	b.ended = true
+	for _, v := range b.to {
+		v.giveUp(reason)
 	}
 }

@@ -51,7 +51,8 @@ type evaluation struct {
 	prefetched    <-chan struct{}
 	verifications []*verification
 	omitted       int // signatures that could be aligned, past the limit
-	body          bodyFeed
+	folding       int // of the fields that go-msgauth is given; see maxFolding
+	body          *bodyFeed
 }
 
 // evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
@@ -73,7 +74,7 @@ func (m *message) evaluate() *evaluation {
 		e.verifications = append(e.verifications, v)
 		v.lookUp(e)
 	}
-	e.body.to = e.verifications
+	e.body = newBodyFeed(e.verifications)
 	e.prefetched = e.lookUp(e.prefetch)
 	return e
 }
@@ -123,7 +124,7 @@ func (e *evaluation) prefetch(r spf.Resolver) {
 
 // finish waits for everything, as long as ctx allows; it tells whether there is a result.
 func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
-	e.body.end(false)
+	e.body.end()
 	select {
 	case <-e.spfLooked:
 		a.spf = e.spf
@@ -232,5 +233,5 @@ func (e *evaluation) write(chunk []byte) { e.body.write(chunk) }
 // close ends what still runs; the results are lost.
 func (e *evaluation) close() {
 	e.cancel()
-	e.body.end(true)
+	e.body.giveUp("given up")
 }
