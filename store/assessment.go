@@ -176,7 +176,10 @@ func (t *tx) setScores(id int64, a assess.Assessment) error {
 	_, err := t.exec(`UPDATE domain SET status = ?, confidentiality = ?, identity = ?, integrity = ?, assessed = coalesce(?, assessed) WHERE id = ?`,
 		string(a.Status), stars(assess.Confidentiality), stars(assess.Identity), stars(assess.Integrity), stamp(a.Standing().Assessed), id)
 	t.changed = append(t.changed, a.Domain)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.weigh(id)
 }
 
 // boundHistory drops the oldest judgements of a domain, and facts that no judgement rests on.

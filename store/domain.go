@@ -25,14 +25,21 @@ func (s *Store) Learn(ctx context.Context, d assess.Domain) error {
 	if err := checkName(d); err != nil {
 		return err
 	}
-	known, err := s.Known(ctx, d)
-	if err != nil || known {
+	var learned bool
+	err := s.read.Load().QueryRowContext(ctx, "SELECT learned FROM domain WHERE name = ?", string(d)).Scan(&learned)
+	if learned || err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	now := s.now()
 	return s.write(ctx, func(t *tx) error {
-		_, _, err := t.admit(d, now)
-		return err
+		id, _, err := t.admit(d, now)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE domain SET learned = 1 WHERE id = ?", id); err != nil {
+			return err
+		}
+		return t.weigh(id)
 	})
 }
 
@@ -47,8 +54,7 @@ func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
 		if n == 0 {
 			return ErrUnknownDomain
 		}
-		t.domains = -1
-		t.changed = append(t.changed, d)
+		t.left(d)
 		return t.forgetTraces(d)
 	})
 	if err != nil {
@@ -117,38 +123,68 @@ func (t *tx) room(d assess.Domain) (bool, error) {
 func (t *tx) insert(d assess.Domain, due time.Time) (id int64, err error) {
 	err = t.get("INSERT INTO domain (name, organisation, due, observed) VALUES (?, ?, ?, 1) RETURNING id",
 		[]any{string(d), string(d.Organisational()), stamp(due)}, &id)
-	t.grown = true
+	t.grown++
 	if t.domains >= 0 {
 		t.domains++
 	}
 	return id, err
 }
 
-// evictShare of the limit goes at once, because choosing reads the whole table.
-const evictShare = 100
+// worthOf is what a row of table domain is worth keeping, for column worth. What is harder to
+// come by outweighs all that is easier: the operator's label; that our own users write to it;
+// the days that it is known for; facts; sessions. A stranger who floods the table with domains
+// therefore displaces his own.
+const worthOf = `(4096 * EXISTS (SELECT 1 FROM label WHERE domain_id = domain.id)
+	+ 512 * learned + 8 * min(31, coalesce(last_seen / 86400000 - first_seen / 86400000, 0))
+	+ 4 * (assessed IS NOT NULL) + min(credited, 3))`
 
-// boundDomains removes the domains with the least evidence when there are too many: first
-// those with neither sessions nor facts, then those with one of these, each by their number
-// of sessions and the longest silence.
+// worthLabel is the worth from which a domain stays in any case.
+const worthLabel = 4096
+
+// weigh brings column worth up to date. Most changes of a row leave it as it is.
+func (t *tx) weigh(id int64) error {
+	_, err := t.exec("UPDATE domain SET worth = "+worthOf+" WHERE id = ? AND worth <> "+worthOf, id)
+	return err
+}
+
+// evictMore is how many domains a transaction removes beyond those that it adds, where another
+// process has added too many.
+const evictMore = 64
+
+// newcomers is the share of the limit, one in so many, that is for those that became known
+// last: each has as long to show what it is worth as it takes that many others to come.
+const newcomers = 100
+
+// boundDomains removes as many domains as are too many: but for newcomers those that are worth
+// least, of these the ones that became known first.
 func (t *tx) boundDomains() error {
-	if !t.grown {
-		return nil
-	}
 	if t.domains < 0 {
+		if t.grown == 0 {
+			return nil
+		}
 		if err := t.get("SELECT count(*) FROM domain", nil, &t.domains); err != nil {
 			return err
 		}
 	}
-	if t.domains <= t.limits.Domains {
+	excess := min(t.domains-t.limits.Domains, t.grown+evictMore)
+	if excess <= 0 {
 		return nil
 	}
-	excess := t.domains - t.limits.Domains + t.limits.Domains/evictShare
-	var name string
-	return t.each(`DELETE FROM domain WHERE id IN (
-		SELECT id FROM domain ORDER BY (credited > 0) + (assessed IS NOT NULL), credited, coalesce(last_seen, due), id LIMIT ?)
-		RETURNING name`, []any{excess}, func() error {
-		t.domains--
-		t.changed = append(t.changed, assess.Domain(name))
+	var name assess.Domain
+	return t.each("DELETE FROM domain WHERE id IN ("+leastWorth+") RETURNING name", []any{worthLabel, t.limits.Domains / newcomers, excess}, func() error {
+		t.left(name)
 		return nil
 	}, &name)
+}
+
+// leastWorth reads from the index what it returns and, at most, the newcomers.
+const leastWorth = `SELECT id FROM domain INDEXED BY domain_worth
+	WHERE worth < ? AND id <= (SELECT max(id) FROM domain) - ? ORDER BY worth, id LIMIT ?`
+
+// left notes that a domain is no longer known.
+func (t *tx) left(d assess.Domain) {
+	if t.domains > 0 {
+		t.domains--
+	}
+	t.changed = append(t.changed, d)
 }

@@ -22,7 +22,7 @@ func (s *Store) SetLabels(ctx context.Context, d assess.Domain, categories []str
 				return err
 			}
 		}
-		return nil
+		return t.weigh(id)
 	})
 }
 

@@ -187,6 +187,9 @@ func (b *batch) flushPeer(p *peerDelta) error {
 			return err
 		}
 	}
+	if err := b.weigh(p.id); err != nil {
+		return err
+	}
 	return b.flushSelectors(p)
 }
 

@@ -85,7 +85,7 @@ func (t *tx) pruneRest(now time.Time) error {
 			return err
 		}
 	}
-	t.domains, t.grown = -1, true // another process may have added some
+	t.domains, t.grown = -1, t.grown+1 // another process may have added some
 	return t.note("pruned", dayOf(now))
 }
 

@@ -73,7 +73,7 @@ const DefaultKeep = 400 * day
 
 // Limits bound what foreign mail can make the store hold (security.md). 0 is the default.
 type Limits struct {
-	Domains          int // 200,000; the ones with the least evidence go first
+	Domains          int // 200,000; those that are worth least go first (worthOf)
 	Hosts            int // 64 a domain, the most recently seen
 	Keys             int // 16 domains an organisation; the rest fold into the organisational domain
 	Selectors        int // 16 a domain, the most recently seen

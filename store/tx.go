@@ -13,7 +13,7 @@ type tx struct {
 	conn    *sql.Conn
 	limits  Limits
 	domains int             // rows in table domain; -1: not counted
-	grown   bool            // a domain was added
+	grown   int             // domains that were added
 	changed []assess.Domain // whose standing may differ from before
 }
 
