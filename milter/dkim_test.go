@@ -472,7 +472,7 @@ func settle(t testing.TB, before int) {
 // A key that comes late holds the body up and loses nothing of it.
 func TestBodyWaitsForKey(t *testing.T) {
 	release := make(chan struct{})
-	l := newLab(t, world, func(c *Config) { c.Resolver = lateKey{world, release} })
+	l := newLab(t, world, func(c *Config) { c.Resolver = always(lateKey{world, release}) })
 	c := l.dial(t)
 	m := fromExample(t)
 	sent := make(chan miltertest.Answer)

@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
+	"peerscore/assess/spf"
 	"peerscore/milter/miltertest"
 )
 
@@ -72,6 +73,14 @@ func (z zone) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 func (z zone) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	return z.lookup(ctx, "PTR", addr)
 }
+
+// unlimited is a resolver without a limit.
+type unlimited struct{ spf.Resolver }
+
+func (unlimited) Exhausted() bool { return false }
+
+// always gives every message the same resolver.
+func always(r spf.Resolver) func(int) Resolver { return func(int) Resolver { return unlimited{r} } }
 
 // keys sign for the domains of a test; the selector names the key.
 var keys = map[string]crypto.Signer{
@@ -208,7 +217,7 @@ func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 	t.Helper()
 	l := &lab{zone: z, ledger: &ledger{standings: map[assess.Domain]assess.Standing{}}, logged: &locked{}}
 	config := Config{
-		Resolver: z, Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
+		Resolver: always(z), Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
 		Logger: slog.New(slog.NewTextHandler(l.logged, nil)),
 		Policy: Policy{
 			Authentication: Verify, AuthservID: labHost, Score: true, Bars: true, LearnRecipients: true,

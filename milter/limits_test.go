@@ -25,7 +25,8 @@ func TestLimits(t *testing.T) {
 		"ms of the first backoff":      {int(acceptBackoff / time.Millisecond), 5},
 		"ms of the last backoff":       {int(maxBackoff / time.Millisecond), 1000},
 		"s for the answer":             {int(endBudget / time.Second), 8},
-		"s for the DNS":                {int((dnsBudget + lateBudget) / time.Second), 5},
+		"s for the DNS":                {int(dnsBudget / time.Second), 5},
+		"DNS queries of a message":     {maxQueries, 54},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: %d, want %d", name, tt.got, tt.want)

@@ -5,18 +5,89 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 
 	"peerscore/assess/spf"
 )
+
+// maxQueries is how many queries a message may cause (security.md): 40 for SPF, 8 for DMARC, a
+// key for each of 5 signatures, and 1 for P-HOST.
+const maxQueries = 54
+
+// Resolver looks names up for one message.
+type Resolver interface {
+	spf.Resolver
+	// Exhausted reports whether a lookup was refused because of the number of those before.
+	Exhausted() bool
+}
+
+// maxTold is how many octets of TXT records of one name a message remembers itself; what is
+// longer waits in the cache of the resolver, if anywhere.
+const maxTold = 16 << 10
+
+// notes are what a message was told by its resolver, absence and failure included: no question
+// is asked twice, whatever its TTL. What ctx cut short was not told.
+type notes struct {
+	Resolver
+	mu   sync.Mutex
+	told map[string]any
+}
+
+func newNotes(r Resolver) *notes { return &notes{Resolver: r, told: make(map[string]any)} }
+
+type told[T any] struct {
+	records []T
+	err     error
+}
+
+func ask[T any](ctx context.Context, n *notes, question string, look func() ([]T, error), keep func([]T) bool) ([]T, error) {
+	n.mu.Lock()
+	known, ok := n.told[question].(told[T])
+	n.mu.Unlock()
+	if ok {
+		return known.records, known.err
+	}
+	records, err := look()
+	if (err == nil || ctx.Err() == nil || isNotFound(err)) && keep(records) {
+		n.mu.Lock()
+		n.told[question] = told[T]{records, err}
+		n.mu.Unlock()
+	}
+	return records, err
+}
+
+func anyway[T any]([]T) bool { return true }
+
+func (n *notes) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return ask(ctx, n, "TXT "+name, func() ([]string, error) { return n.Resolver.LookupTXT(ctx, name) }, func(texts []string) bool {
+		size := 0
+		for _, text := range texts {
+			size += len(text)
+		}
+		return size <= maxTold
+	})
+}
+
+func (n *notes) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return ask(ctx, n, network+" "+host, func() ([]netip.Addr, error) { return n.Resolver.LookupNetIP(ctx, network, host) }, anyway)
+}
+
+func (n *notes) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	return ask(ctx, n, "MX "+name, func() ([]*net.MX, error) { return n.Resolver.LookupMX(ctx, name) }, anyway)
+}
+
+func (n *notes) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return ask(ctx, n, "PTR "+addr, func() ([]string, error) { return n.Resolver.LookupAddr(ctx, addr) }, anyway)
+}
 
 // lookUp calls look with what the resolver has in memory, which for most mail is all that look
 // needs, and spares it a goroutine. What was not there look is to get beside the others; the
 // channel is closed once it has. What a panic left undone stays so.
 func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
-	remembered := memory{resolver: e.resolver}
+	remembered := e.remembered()
 	complete := false
 	e.message.server.contain(func() {
-		look(&remembered)
+		look(remembered)
 		complete = !remembered.gap
 	})
 	if complete {
@@ -50,6 +121,9 @@ var over = func() context.Context {
 	cancel()
 	return ctx
 }()
+
+// remembered is what the message was told, and what else the resolver has in memory.
+func (e *evaluation) remembered() *memory { return &memory{resolver: e.resolver} }
 
 func (m *memory) LookupTXT(_ context.Context, name string) ([]string, error) {
 	texts, err := m.resolver.LookupTXT(over, name)

@@ -54,7 +54,7 @@ func TestLookUp(t *testing.T) {
 		{"a panic", world, func(spf.Resolver) { panic("a bug") }, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &evaluation{message: &message{server: newLab(t, world).server}, resolver: tt.resolver}
+			e := &evaluation{message: &message{server: newLab(t, world).server}, resolver: newNotes(unlimited{tt.resolver})}
 			times := 0
 			<-e.lookUp(func(r spf.Resolver) {
 				times++
@@ -67,6 +67,51 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
+// asking counts what it is asked for, and waits as long as it is told to.
+type asking struct {
+	zone
+	asked map[string]int
+}
+
+func (a asking) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	a.asked[name]++
+	if err := ctx.Err(); err != nil && name == "late.example" {
+		return nil, err
+	}
+	return a.zone.LookupTXT(ctx, name)
+}
+
+// A message asks nothing twice, be the answer that there is none or that it cannot be had; but
+// what its own haste cut short is asked again, and so is what is too long to be kept.
+func TestNotes(t *testing.T) {
+	long := strings.Repeat("x", maxTold+1)
+	a := asking{zone{
+		"TXT here.example": {"text"}, "TXT broken.example": {"SERVFAIL"}, "TXT late.example": {"late"}, "TXT long.example": {long},
+	}, map[string]int{}}
+	n := newNotes(unlimited{a})
+	for _, tt := range []struct {
+		name, want string
+		times      int
+	}{
+		{"here.example", "text", 1},
+		{"absent.example", "", 1},
+		{"broken.example", "", 2}, // the first failure may be one of the time, which was over
+		{"late.example", "late", 2},
+		{"long.example", long, 4},
+	} {
+		_, _ = n.LookupTXT(over, tt.name)
+		for range 3 {
+			texts, err := n.LookupTXT(t.Context(), tt.name)
+			if strings.Join(texts, "") != tt.want || (err == nil) != (tt.want != "") || err != nil && isNotFound(err) != (tt.name == "absent.example") {
+				t.Errorf("%s: %.20q, %v", tt.name, texts, err)
+			}
+		}
+		if a.asked[tt.name] != tt.times {
+			t.Errorf("%s was asked for %d times, want %d", tt.name, a.asked[tt.name], tt.times)
+		}
+	}
+}
+
 // SPF passes over a "ptr" that it cannot look up (RFC 7208 section 5.5): what is not in memory
 // must not be taken for that.
 func TestLookUpNeverDecidesOnAGap(t *testing.T) {
@@ -75,7 +120,7 @@ func TestLookUpNeverDecidesOnAGap(t *testing.T) {
 		"PTR " + outbound.Addr.String(): {"mx.example.org."}, "ip4 mx.example.org": {outbound.Addr.String()},
 	}
 	l := newLab(t, z, func(c *Config) {
-		c.Resolver, c.Policy.AuthenticationResults = forgetful{z, "example.org"}, true
+		c.Resolver, c.Policy.AuthenticationResults = always(forgetful{z, "example.org"}), true
 	})
 	delivered := l.send(t, outbound, fromExample(t))
 	if got := values(delivered, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "spf=pass") {

@@ -123,9 +123,12 @@ func (m *message) end() []change {
 	}
 	d := decision{row: 12, status: statusUnknown}
 	if evaluated || m.internal {
-		d = attribute(m.testify(ctx, a, standing))
+		d = attribute(m.testify(a, standing))
 	} else {
 		m.server.counters.notEvaluated.Add(1)
+	}
+	if a.exhausted {
+		m.server.counters.exhausted.Add(1)
 	}
 	if d.observation != nil {
 		m.server.drift.settle(d.observation, standing)
@@ -136,7 +139,7 @@ func (m *message) end() []change {
 }
 
 // testify puts together what was seen.
-func (m *message) testify(ctx context.Context, a authentication, standing assess.Standing) testimony {
+func (m *message) testify(a authentication, standing assess.Standing) testimony {
 	t := testimony{
 		at: m.server.config.Now(), author: m.author, host: assess.ClientHost(m.client.addr),
 		internal: m.internal, own: m.policy.owns(m.author), nullPath: m.from == "",
@@ -154,26 +157,25 @@ func (m *message) testify(ctx context.Context, a authentication, standing assess
 		}
 		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
 	}
-	m.proveHost(ctx, &t, slices.Contains(standing.MX, m.client.addr))
+	m.proveHost(&t, slices.Contains(standing.MX, m.client.addr))
 	return t
 }
 
 // proveHost adds the proofs that rest on the client's confirmed name: P-MX, and P-HOST where
 // nothing stronger holds.
-func (m *message) proveHost(ctx context.Context, t *testimony, isMX bool) {
+func (m *message) proveHost(t *testimony, isMX bool) {
 	mayBeHost := !isMX && !t.incomplete && !t.proofs().Has(assess.ProofSPF) && m.greetsWithName()
 	if m.evaluation == nil || !m.bearsName() || !isMX && !mayBeHost {
 		return
 	}
-	late, cancel := context.WithTimeout(ctx, lateBudget)
-	defer cancel()
-	theirs, err := m.nameIsTheirs(late)
+	ctx, resolver := context.Background(), m.evaluation.remembered()
+	theirs, err := m.nameIsTheirs(ctx, resolver)
 	t.isMX, t.incomplete = theirs && isMX, t.incomplete || err != nil
 	if !theirs || !mayBeHost {
 		return
 	}
-	result := spf.Check(late, m.evaluation.resolver, m.spfQuery("@"+string(m.author))).Result
-	t.isOwnHost, t.incomplete = result == spf.None, result == spf.TempError
+	published, err := spf.Publishes(ctx, resolver, string(m.author))
+	t.isOwnHost, t.incomplete = !published && err == nil, err != nil
 }
 
 // bearsName reports whether the client's confirmed name lies within the author's organisation
@@ -195,12 +197,12 @@ func (m *message) greetsWithName() bool {
 // organisational domain by the tree walk of RFC 9989, section 4.10.2, too: the public suffix list
 // does not know every provider that gives names below its own to strangers. An error is a
 // temporary failure.
-func (m *message) nameIsTheirs(ctx context.Context) (bool, error) {
+func (m *message) nameIsTheirs(ctx context.Context, r spf.Resolver) (bool, error) {
 	name, err := assess.ParseDomain(m.client.name)
 	if err != nil || name.Within(m.author) {
 		return err == nil, nil
 	}
-	org, err := dmarc.OrganisationalDomain(ctx, m.evaluation.resolver, string(m.author))
+	org, err := dmarc.OrganisationalDomain(ctx, r, string(m.author))
 	return err == nil && name.Within(assess.Domain(org)), err
 }
 
@@ -254,6 +256,8 @@ func (m *message) problem(a authentication) string {
 		return m.noIdentity
 	case m.notRecorded != "":
 		return "not recorded: " + m.notRecorded
+	case a.exhausted:
+		return "too many DNS lookups"
 	case a.spf.Problem != "" && a.spf.Result != spf.None:
 		return a.spf.Problem
 	}

@@ -37,7 +37,6 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"peerscore/assess"
-	"peerscore/assess/spf"
 )
 
 // Recorder keeps what messages showed.
@@ -65,7 +64,9 @@ type Learner interface {
 
 // Config is what a Server works with. All fields but Now are required.
 type Config struct {
-	Resolver   spf.Resolver // must answer or give up within 2 s a question, at once when the context has ended, and should cache
+	// Resolver is what one message asks, with so many queries at most. It must answer or give up
+	// within 2 s a question, at once when the context has ended, and should cache.
+	Resolver   func(queries int) Resolver
 	Recorder   Recorder
 	Reputation Reputation
 	Learner    Learner

@@ -17,6 +17,7 @@ type Stats struct {
 	Aborted      int64           // given up before the end of the message (row 13)
 	NotEvaluated int64           // past a limit of size or time
 	Undressed    int64           // with more forged fields than an MTA may be asked to remove
+	Exhausted    int64           // of more DNS lookups than one message may cause
 	NotRecorded  int64           // answered before the Recorder had their observation safe; it may have been later
 	Panics       int64           // contained
 
@@ -30,7 +31,7 @@ type Stats struct {
 type counters struct {
 	sessions, refused, timedOut, malformed atomic.Int64
 	aborted, notEvaluated, undressed       atomic.Int64
-	notRecorded, panics                    atomic.Int64
+	notRecorded, exhausted, panics         atomic.Int64
 	rows                                   [Rows + 1]atomic.Int64
 }
 
@@ -41,7 +42,7 @@ func (s *Server) Stats() Stats {
 		Open: s.gate.count(), Sessions: c.sessions.Load(), Refused: c.refused.Load(),
 		TimedOut: c.timedOut.Load(), Malformed: c.malformed.Load(),
 		Aborted: c.aborted.Load(), NotEvaluated: c.notEvaluated.Load(),
-		Undressed: c.undressed.Load(), NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
+		Undressed: c.undressed.Load(), Exhausted: c.exhausted.Load(), NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
 	}
 	for row := range stats.Messages {
 		stats.Messages[row] = c.rows[row].Load()

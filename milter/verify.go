@@ -3,6 +3,7 @@ package milter
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -11,13 +12,12 @@ import (
 	"peerscore/assess/spf"
 )
 
-// Time limits of a message (security.md): 5 s for look-ups, 8 s from its end to our answer, so
+// Time limits of a message (security.md): 5 s for lookups, 8 s from its end to our answer, so
 // that the observation has time to be committed. A single question to the DNS is bounded by
 // the resolver; see Config.Resolver.
 const (
-	dnsBudget  = 4 * time.Second // all look-ups, from the end of the header
-	lateBudget = 1 * time.Second // those once more that the resolver does not keep, at the end
-	endBudget  = 8 * time.Second
+	dnsBudget = 5 * time.Second // all look-ups, from the end of the header
+	endBudget = 8 * time.Second
 )
 
 // authentication is what SPF, DKIM and DMARC say of one message.
@@ -32,6 +32,7 @@ type authentication struct {
 	// no such record. Unknown: it could not be told.
 	dmarc       assess.Result
 	dmarcResult string // as it was found, or told by an earlier milter
+	exhausted   bool   // there were more DNS lookups to make than one message may cause
 	incomplete  bool   // some look-up failed for the time being, or something was not evaluated
 }
 
@@ -40,7 +41,7 @@ type authentication struct {
 // depends on all of them follows at the end of the message.
 type evaluation struct {
 	message  *message
-	resolver spf.Resolver
+	resolver *notes
 	trusted  trusted // of an earlier milter; nil: everything is verified here
 	trusting bool
 
@@ -58,7 +59,7 @@ type evaluation struct {
 // evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
 func (m *message) evaluate() *evaluation {
 	s := m.server
-	e := &evaluation{message: m, resolver: s.config.Resolver}
+	e := &evaluation{message: m, resolver: newNotes(s.config.Resolver(maxQueries))}
 	if e.trusting = m.policy.Authentication == Trust; e.trusting {
 		e.trusted = m.header.trustedResults(m.policy)
 	}
@@ -101,6 +102,15 @@ func (e *evaluation) lookUpSPF() {
 	})
 }
 
+// spfDomain is the domain of the identity that SPF checks (RFC 7208, section 2.4).
+func (m *message) spfDomain() string {
+	if m.from == "" {
+		return m.client.helo
+	}
+	_, domain, _ := cutLast(m.from, "@")
+	return domain
+}
+
 func (m *message) spfQuery(mailFrom string) spf.Query {
 	return spf.Query{
 		IP: m.client.addr, HELO: m.client.helo, MailFrom: mailFrom,
@@ -108,17 +118,19 @@ func (m *message) spfQuery(mailFrom string) spf.Query {
 	}
 }
 
-// prefetch asks early for all that DMARC may need at the end, taking every identifier for one
-// that might pass. The answers wait in the resolver's cache.
+// prefetch asks for all that DMARC may need at the end, taking every identifier for one that
+// might pass. The answers wait in the notes of the message: at the end nothing is sent.
 func (e *evaluation) prefetch(r spf.Resolver) {
-	_, domain, _ := cutLast(e.message.from, "@")
-	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{Domain: domain, TempError: true}}
+	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{Domain: e.message.spfDomain(), TempError: true}}
 	for _, v := range e.verifications {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
 	}
 	dmarc.Evaluate(e.ctx, r, q)
-	if e.message.bearsName() && e.message.greetsWithName() {
-		_, _ = r.LookupTXT(e.ctx, string(e.message.author)) // for P-HOST
+	if e.message.bearsName() { // for P-MX and P-HOST
+		_, _ = e.message.nameIsTheirs(e.ctx, r)
+		if e.message.greetsWithName() {
+			_, _ = spf.Publishes(e.ctx, r, string(e.message.author))
+		}
 	}
 }
 
@@ -140,14 +152,12 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 	case <-ctx.Done():
 		return a, false
 	}
-	late, cancel := context.WithTimeout(ctx, lateBudget)
-	defer cancel()
-	e.align(late, &a)
+	e.align(&a)
 	return a, true
 }
 
-// align brings the results together with the author domain.
-func (e *evaluation) align(ctx context.Context, a *authentication) {
+// align brings the results together with the author domain. What is not known by now stays so.
+func (e *evaluation) align(a *authentication) {
 	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{
 		Domain: a.spf.Domain, Pass: a.spf.Result == spf.Pass, TempError: a.spf.Result == spf.TempError || a.spf.Result == "",
 	}}
@@ -159,10 +169,11 @@ func (e *evaluation) align(ctx context.Context, a *authentication) {
 	if e.omitted > 0 { // what they would have shown is not known
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: q.Author, TempError: true})
 	}
-	result := dmarc.Evaluate(ctx, e.resolver, q)
+	result := dmarc.Evaluate(context.Background(), e.remembered(), q)
 	e.readDMARC(a, string(result.Result))
 	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && e.forProof(result.SPF) == dmarc.Yes
-	a.incomplete = result.Err != nil || q.SPF.TempError && e.spfCouldAlign() || e.omitted > 0
+	a.exhausted = e.resolver.Exhausted() || a.spf.Exhausted || errors.Is(result.Err, dmarc.ErrTooManyQueries)
+	a.incomplete = e.resolver.Exhausted() || result.Err != nil || q.SPF.TempError && e.spfCouldAlign() || e.omitted > 0
 
 	a.dkim, a.dkimResult = assess.Fail, "none"
 	if e.omitted > 0 {

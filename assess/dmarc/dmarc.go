@@ -24,11 +24,12 @@ import (
 	"errors"
 )
 
-// Limits on what a peer may cost. A walk makes 8 queries at most (RFC 9989 section 4.10).
+// Limits on what a peer may cost. A walk makes 8 queries at most (RFC 9989 section 4.10), and
+// those of one evaluation share them: mostly they meet after one or two.
 const (
 	MaxRecord = 4 << 10 // bytes of a TXT record, its strings joined; longer ones are never applied
 
-	maxQueries  = 24 // of one evaluation: the author's walk, and those of its identifiers
+	maxQueries  = 8  // of one evaluation: the author's walk, and those of its identifiers
 	maxFindings = 20 // errors, and as many warnings, kept of one record
 	maxQuoted   = 80 // bytes of foreign text in one finding
 )
@@ -98,4 +99,5 @@ var (
 	ErrTooLarge  = errors.New("DMARC record too large")
 )
 
-var errTooManyQueries = errors.New("too many DMARC queries for one message")
+// ErrTooManyQueries is the temporary failure of what needs more than 8 queries.
+var ErrTooManyQueries = errors.New("too many DMARC queries for one message")

@@ -44,8 +44,8 @@ type Evaluation struct {
 }
 
 // Evaluate is section 5.3 for one message. The alignment of the identifiers is found even
-// when no record applies. It makes at most 8 queries for the author domain, commonly one, and
-// 24 in all; what needs more is unknown.
+// when no record applies. It makes at most 8 queries in all, commonly one;
+// what needs more is unknown.
 func Evaluate(ctx context.Context, r Resolver, m Message) Evaluation {
 	author := newTree(r).walk(m.Author)
 	var e Evaluation

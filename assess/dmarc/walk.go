@@ -77,7 +77,7 @@ func (t *tree) step(ctx context.Context, domain string) Step {
 	switch name := "_dmarc." + domain; {
 	case !queryable(name):
 	case len(t.steps) >= maxQueries:
-		s.Err = errTooManyQueries
+		s.Err = ErrTooManyQueries
 	default:
 		s.TXT, s.Err = lookupTXT(ctx, t.resolver, name)
 		s.Record, s.Records = Select(s.TXT)

@@ -38,6 +38,7 @@ func newEvaluation(ctx context.Context, resolver Resolver, q Query) *evaluation 
 	}
 	e.identity, e.local, e.senderDomain = splitSender(q)
 	e.senderDomain = strings.TrimSuffix(e.senderDomain, ".")
+	e.own = organisation(e.senderDomain)
 	if e.receiver == "" {
 		e.receiver = "unknown"
 	}

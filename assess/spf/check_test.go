@@ -483,6 +483,88 @@ func TestTextLimit(t *testing.T) {
 	}
 }
 
+// A record can have 20 questions asked for names of one organisation that is not its own, however
+// it goes about it, and as many of the next.
+func TestForeignQueryLimit(t *testing.T) {
+	z := zone{
+		"a.evil.example": many(10, "MX 10 no%d.victim.example"), "b.evil.example": many(10, "MX 10 no1%d.victim.example"),
+		"c.evil.example":         many(10, "MX 10 no2%d.victim.example"),
+		"d.evil.example":         many(9, "MX 10 no%d.other.example"),
+		"1.2.0.192.in-addr.arpa": many(10, "PTR no%d.victim.example"),
+		"unknown.evil.example":   {"A 127.0.0.2"},
+		"victim.example":         {"TXT v=spf1 mx:a.evil.example mx:b.evil.example mx:c.evil.example -all"},
+	}
+	for _, c := range []struct {
+		record         string
+		want           Result
+		victim, others int
+	}{
+		{"v=spf1 mx:a.evil.example mx:b.evil.example -all", Fail, 20, 3},
+		{"v=spf1 mx:a.evil.example mx:b.evil.example mx:d.evil.example -all", Fail, 20, 4 + 9},
+		{"v=spf1 mx:a.evil.example mx:b.evil.example a:www.victim.example -all", TempError, 20, 3},
+		{"v=spf1 mx:a.evil.example mx:b.evil.example mx:c.evil.example -all", TempError, 20, 4},
+		{"v=spf1 mx:a.evil.example include:victim.example -all", TempError, 20, 3}, // with an mx of its own
+		{"v=spf1 mx:a.evil.example mx:b.evil.example ptr:victim.example -all", TempError, 20, 4},
+		{"v=spf1 mx:a.evil.example mx:b.evil.example exists:%{p}.evil.example -all", TempError, 20, 4},
+	} {
+		asked := &askedFor{zone: z.with("evil.example", "TXT "+c.record)}
+		out := Check(t.Context(), asked, Query{IP: netip.MustParseAddr("192.0.2.1"), MailFrom: "u@evil.example"})
+		if out.Result != c.want || asked.victim != c.victim || asked.others != c.others || out.Queries != c.victim+c.others {
+			t.Errorf("%s: %s %s, %d queries for names of the victim and %d others, counted as %d", c.record, out.Result, out.Problem, asked.victim, asked.others, out.Queries)
+		}
+		if out.Exhausted != (c.want == TempError) || out.Exhausted && !strings.HasSuffix(out.Problem, tooManyForeign) {
+			t.Errorf("%s: exhausted %v, %q", c.record, out.Exhausted, out.Problem)
+		}
+	}
+	own := Check(t.Context(), z, Query{IP: netip.MustParseAddr("192.0.2.1"), MailFrom: "u@victim.example"})
+	if own.Result != Fail || own.Queries != 1+3+30 {
+		t.Errorf("a record about names of its own: %s %s after %d queries", own.Result, own.Problem, own.Queries)
+	}
+}
+
+// askedFor counts the questions for names of the victim, and all others.
+type askedFor struct {
+	zone
+	victim, others int
+}
+
+func (a *askedFor) note(name string) {
+	if within(name, "victim.example") {
+		a.victim++
+	} else {
+		a.others++
+	}
+}
+
+func (a *askedFor) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	a.note(name)
+	return a.zone.LookupTXT(ctx, name)
+}
+
+func (a *askedFor) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	a.note(host)
+	return a.zone.LookupNetIP(ctx, network, host)
+}
+
+func (a *askedFor) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	a.note(name)
+	return a.zone.LookupMX(ctx, name)
+}
+
+func (a *askedFor) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	a.note(addr)
+	return a.zone.LookupAddr(ctx, addr)
+}
+
+func TestPublishes(t *testing.T) {
+	z := zone{"a.example": {"TXT v=spf1 -all"}, "b.example": {"TXT other"}, "c.example": {"TXT v=spf1 foo:", "TXT v=spf1 -all"}}
+	for domain, want := range map[string]bool{"a.example": true, "b.example": false, "c.example": true, "none.example": false} {
+		if got, err := Publishes(t.Context(), z, domain); got != want || err != nil {
+			t.Errorf("%s: %v, %v", domain, got, err)
+		}
+	}
+}
+
 // silent never answers addresses before its time is over.
 type silent struct{ zone }
 

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // client asks the DNS within the budget of one call. Its look-ups give an empty answer, without an
@@ -13,23 +15,49 @@ import (
 type client struct {
 	ctx      context.Context
 	resolver Resolver
+	own      string // the organisation of the identity, whose record it is
 	queries  int
-	refused  error // why the budget refused a query
+	foreign  map[string]int // queries for names of other organisations
+	refused  error          // why the budget refused a query
 }
 
 var (
 	errTooManyQueries = errors.New(tooManyQueries)
+	errTooManyForeign = errors.New(tooManyForeign)
 	errTimeLimit      = errors.New(timeLimitExceeded)
 )
 
-// charge takes one query from the budget.
-func (c *client) charge() error {
+// charge takes one query for a name from the budget. How often others are asked is up to whoever
+// wrote the record, who may mean them harm.
+func (c *client) charge(name string) error {
+	if c.refused != nil {
+		return c.refused
+	}
 	if c.queries >= MaxQueries {
 		c.refused = errTooManyQueries
 		return c.refused
 	}
+	if owner := organisation(name); owner != c.own {
+		if c.foreign[owner] >= MaxForeign {
+			c.refused = errTooManyForeign
+			return c.refused
+		}
+		if c.foreign == nil {
+			c.foreign = make(map[string]int)
+		}
+		c.foreign[owner]++
+	}
 	c.queries++
 	return c.exhausted()
+}
+
+// organisation is the registrable domain of a name by the Public Suffix List, or the name where it has none.
+func organisation(name string) string {
+	name = strings.ToLower(name)
+	if registrable, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
+		return registrable
+	}
+	return name
 }
 
 // exhausted tells whether a look-up failed for lack of budget rather than in the DNS.
@@ -41,7 +69,7 @@ func (c *client) exhausted() error {
 }
 
 func (c *client) txt(name string) ([]string, error) {
-	if err := c.charge(); err != nil {
+	if err := c.charge(name); err != nil {
 		return nil, err
 	}
 	txts, err := c.resolver.LookupTXT(c.ctx, strings.ToLower(name))
@@ -50,7 +78,7 @@ func (c *client) txt(name string) ([]string, error) {
 
 // addresses asks for A or AAAA records.
 func (c *client) addresses(name string, is4 bool) ([]netip.Addr, error) {
-	if err := c.charge(); err != nil {
+	if err := c.charge(name); err != nil {
 		return nil, err
 	}
 	network := "ip6"
@@ -63,7 +91,7 @@ func (c *client) addresses(name string, is4 bool) ([]netip.Addr, error) {
 
 // mx and pointers keep what is usable of an answer that net.Resolver found partly malformed.
 func (c *client) mx(name string) ([]*net.MX, error) {
-	if err := c.charge(); err != nil {
+	if err := c.charge(name); err != nil {
 		return nil, err
 	}
 	mxs, err := c.resolver.LookupMX(c.ctx, strings.ToLower(name))
@@ -74,7 +102,7 @@ func (c *client) mx(name string) ([]*net.MX, error) {
 }
 
 func (c *client) pointers(addr netip.Addr) ([]string, error) {
-	if err := c.charge(); err != nil {
+	if err := c.charge(addr.String()); err != nil {
 		return nil, err
 	}
 	names, err := c.resolver.LookupAddr(c.ctx, addr.String())
@@ -101,7 +129,7 @@ func settle[T any](answer []T, err error) ([]T, error) {
 func reason(err error) string {
 	var dnsErr *net.DNSError
 	switch {
-	case errors.Is(err, errTooManyQueries), errors.Is(err, errTimeLimit):
+	case errors.Is(err, errTooManyQueries), errors.Is(err, errTooManyForeign), errors.Is(err, errTimeLimit):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return timeLimitExceeded

@@ -26,6 +26,7 @@ const (
 	MaxNames       = 10 // names of one mx (more is an error) or of the client's PTR set (more is ignored)
 
 	MaxQueries           = 40              // DNS questions of one call, of any kind
+	MaxForeign           = 20              // of them, for names of one organisation other than the sender's: ten terms, one of them an mx of ten hosts
 	MaxDuration          = 5 * time.Second // of one call
 	MaxRecordLength      = 16 << 10        // octets of a record or an explanation as published, and of all records of one call
 	MaxTerms             = 1000            // of all records of one call; it fits MaxRecordLength of ip4 terms
@@ -41,6 +42,7 @@ const (
 	tooManyQueries     = "more than 40 DNS queries"
 	tooLongInAll       = "records of more than 16384 octets in all"
 	tooManyTerms       = "more than 1000 terms in all records"
+	tooManyForeign     = "more than 20 DNS queries for names of one other organisation"
 	timeLimitExceeded  = "time limit exceeded"
 	malformedDomain    = "not a domain name"
 	noRecord           = "no SPF record"
@@ -108,6 +110,9 @@ type Outcome struct {
 	Lookups int // terms that caused DNS look-ups, as RFC 7208 §4.6.4 counts them
 	Voids   int // those of them without an answer
 	Queries int // DNS questions in all
+
+	// Exhausted reports that MaxQueries or MaxForeign ended the evaluation.
+	Exhausted bool
 }
 
 // Match is the mechanism that decided: the innermost one, through includes and redirects.
@@ -146,7 +151,15 @@ func Check(ctx context.Context, resolver Resolver, q Query) Outcome {
 		out.Result, out.Problem = err.result, err.Error()
 	}
 	out.Lookups, out.Voids, out.Queries = e.lookups, e.voids, e.queries
+	out.Exhausted = e.refused == errTooManyQueries || e.refused == errTooManyForeign
 	return out
+}
+
+// Publishes reports whether a domain publishes an SPF record, be it a wrong one, with one query.
+// The error is a temporary failure.
+func Publishes(ctx context.Context, resolver Resolver, domain string) (bool, error) {
+	texts, err := newEvaluation(ctx, resolver, Query{MailFrom: domain}).records(strings.TrimSuffix(domain, "."))
+	return len(texts) > 0, err
 }
 
 // splitSender gives local part and domain of the identity to check (RFC 7208 §4.1 and §4.3): the

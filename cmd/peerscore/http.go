@@ -85,6 +85,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(milterProblems, m.Aborted, "aborted")
 	counter(milterProblems, m.NotEvaluated, "not_evaluated")
 	counter(milterProblems, m.Undressed, "undressed")
+	counter(milterProblems, m.Exhausted, "too_many_lookups")
 	counter(milterProblems, m.NotRecorded, "not_recorded")
 	counter(milterProblems, m.Panics, "panic")
 	counter(milterProblems, m.Held, "held_back")

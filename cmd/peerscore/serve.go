@@ -142,7 +142,7 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 	}
 	d.learner = newLearner(d)
 	d.milter = milter.New(milter.Config{
-		Resolver: d.resolver, Recorder: d.store, Reputation: d.standings, Learner: d.learner, Logger: logger,
+		Resolver: perMessage(d.resolver), Recorder: d.store, Reputation: d.standings, Learner: d.learner, Logger: logger,
 		Hostname: config.Assess.EHLO, Policy: config.policy(),
 	})
 	log.SetFlags(0)
@@ -280,6 +280,11 @@ func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error)
 		return nil, fail(exitUsage, "%w; dns.servers names a resolver", err)
 	}
 	return r, nil
+}
+
+// perMessage gives each message a view of the resolver with a limit of its own.
+func perMessage(r *resolver.Resolver) func(queries int) milter.Resolver {
+	return func(queries int) milter.Resolver { return r.Limited(queries, nil) }
 }
 
 // newAssessor joins the prober to the store, for the daemon and for `assess`.

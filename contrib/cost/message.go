@@ -129,7 +129,7 @@ func newMilterBench() (bench, error) {
 	b := &milterBench{dns: &fakeDNS{}, keys: map[string]string{}}
 	for i, authentication := range []milter.Authentication{milter.Verify, milter.Trust} {
 		b.servers[i] = milter.New(milter.Config{
-			Resolver: b.dns, Recorder: nothing{}, Reputation: nothing{}, Learner: nothing{}, Logger: slog.New(slog.DiscardHandler),
+			Resolver: func(int) milter.Resolver { return b.dns }, Recorder: nothing{}, Reputation: nothing{}, Learner: nothing{}, Logger: slog.New(slog.DiscardHandler),
 			Hostname: "mx.receiver.example", Policy: milter.Policy{
 				Authentication: authentication, TrustedAuthservIDs: []string{"mx.receiver.example"}, Score: true, Bars: true, AuthenticationResults: true, LearnRecipients: true,
 			},
@@ -323,6 +323,9 @@ func (d *fakeDNS) ask(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+// Exhausted leaves the limit to the messages: what they ask for past it is counted here.
+func (d *fakeDNS) Exhausted() bool { return false }
 
 func (d *fakeDNS) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	if err := d.ask(ctx); err != nil {

@@ -130,7 +130,7 @@ type dkimLab struct {
 func newDKIMLab(t *testing.T) *dkimLab {
 	l := &dkimLab{}
 	server := milter.New(milter.Config{
-		Resolver: l, Recorder: l, Reputation: l, Learner: l, Logger: slog.New(slog.DiscardHandler), Hostname: "mx.own.example",
+		Resolver: func(int) milter.Resolver { return l }, Recorder: l, Reputation: l, Learner: l, Logger: slog.New(slog.DiscardHandler), Hostname: "mx.own.example",
 		Policy: milter.Policy{Authentication: milter.Verify, OwnDomains: []assess.Domain{"own.example"}},
 	})
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "milter"))
@@ -186,6 +186,8 @@ func (l *dkimLab) LookupTXT(_ context.Context, name string) ([]string, error) {
 	}
 	return nil, &net.DNSError{Name: name, IsNotFound: true}
 }
+
+func (l *dkimLab) Exhausted() bool { return false }
 
 func (l *dkimLab) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
 	return nil, &net.DNSError{Name: name, IsNotFound: true}

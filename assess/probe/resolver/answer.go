@@ -62,7 +62,7 @@ const (
 	ReasonReferral  = "referral: the server does not recurse"
 	ReasonBreaker   = "the resolver does not answer"
 	ReasonBusy      = "too many look-ups at once"
-	ReasonBudget    = "the look-ups of this run are used up"
+	ReasonBudget    = "too many DNS lookups"
 	ReasonRate      = "no look-up was free in time"
 	ReasonInternal  = "internal error"
 )

@@ -124,7 +124,7 @@ func (u *upstream) control() {
 			u.logger.Warn("resolver does not answer: look-ups fail at once for a while", "servers", serverList(u.servers), "for", breakerPause)
 		}
 	}()
-	timedOut = u.tryServers(ctx, q).Reason == ReasonTimeout
+	timedOut = u.tryServers(ctx, q, nil).Reason == ReasonTimeout
 }
 
 // organisation is whose name it is: the registrable domain by the Public Suffix List, and below

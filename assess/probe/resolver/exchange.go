@@ -33,12 +33,14 @@ var (
 	errStray     = errors.New("not a reply to the question")
 	errMalformed = errors.New(ReasonMalformed)
 	errTooLarge  = errors.New(ReasonTooLarge)
+	errBudget    = errors.New(ReasonBudget)
 )
 
 // exchange puts a question to a server, over UDP and then, when the reply does not fit, over
 // TCP. Each question has its own connected socket: the kernel picks the port at random and drops
-// what comes from elsewhere (RFC 5452 §9). ctx must have a deadline.
-func exchange(ctx context.Context, server netip.AddrPort, q question, checkingDisabled bool) (*dns.Msg, error) {
+// what comes from elsewhere (RFC 5452 §9). ctx must have a deadline. The query over UDP has been
+// taken from the allowance, that over TCP is here.
+func exchange(ctx context.Context, server netip.AddrPort, q question, checkingDisabled bool, a *allowance) (*dns.Msg, error) {
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), uint16(q.t)) // with a random ID
 	query.AuthenticatedData = true                                   // RFC 6840 §5.7
 	query.CheckingDisabled = checkingDisabled
@@ -49,6 +51,9 @@ func exchange(ctx context.Context, server netip.AddrPort, q question, checkingDi
 	}
 	reply, err := exchangeUDP(ctx, server, query, packed)
 	if err == nil && reply.Truncated {
+		if !a.spend() {
+			return nil, errBudget
+		}
 		reply, err = exchangeTCP(ctx, server, query, packed)
 	}
 	return reply, err

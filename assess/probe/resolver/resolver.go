@@ -50,14 +50,7 @@ type Config struct {
 // Resolver asks questions. It may be used by any number of goroutines.
 type Resolver struct {
 	*upstream
-	budget  *atomic.Int64 // questions left to send; nil when unlimited
-	limiter Limiter       // nil when unlimited
-}
-
-// Limiter holds questions back. Wait returns when the next may be sent; the error is that it
-// cannot be before the context ends. A *rate.Limiter is one.
-type Limiter interface {
-	Wait(ctx context.Context) error
+	allowance *allowance // nil when unlimited
 }
 
 // upstream is what all views of one resolver share.
@@ -112,14 +105,6 @@ func New(config Config) (*Resolver, error) {
 	return &Resolver{upstream: u}, nil
 }
 
-// Limited is a view of the same resolver that sends at most n questions upstream in its life,
-// each when limiter (which may be nil) lets it. What the cache answers costs nothing.
-func (r *Resolver) Limited(n int, limiter Limiter) *Resolver {
-	budget := new(atomic.Int64)
-	budget.Store(int64(n))
-	return &Resolver{upstream: r.upstream, budget: budget, limiter: limiter}
-}
-
 // Servers are the addresses that questions go to.
 func (r *Resolver) Servers() []netip.AddrPort {
 	addrs := make([]netip.AddrPort, len(r.servers))
@@ -139,48 +124,48 @@ func (r *Resolver) Query(ctx context.Context, name string, t Type) Answer {
 	if !ok {
 		return failed(question{name, t}, ReasonName)
 	}
-	answer, f, first := r.cache.find(q, r.now(), false)
-	if answer.Status == "" && f == nil {
-		if reason := r.admit(ctx); reason != "" {
-			return failed(q, reason)
+	for {
+		answer, own := r.query(ctx, q)
+		if own || answer.Reason != ReasonBudget {
+			return answer
 		}
-		answer, f, first = r.cache.find(q, r.now(), true)
-	}
-	if answer.Status != "" {
-		return answer
-	}
-	if first {
-		go r.fly(q, f)
-	}
-	select {
-	case <-f.done:
-		return f.answer
-	case <-ctx.Done():
-		return failed(q, contextReason(ctx))
+		// It was asked within the allowance of somebody else, who has used that up.
 	}
 }
 
-// admit holds a question back as the limits of this view demand; the result is why it may not be sent at all.
-func (r *Resolver) admit(ctx context.Context) (reason string) {
-	if ctx.Err() != nil {
-		return contextReason(ctx)
+// query looks for the answer in the cache, and waits for it else. Own reports that the question
+// was sent, or refused, within the limits of this view.
+func (r *Resolver) query(ctx context.Context, q question) (answer Answer, own bool) {
+	answer, f, first := r.cache.find(q, r.now(), false)
+	if answer.Status == "" && f == nil {
+		if reason := r.allowance.admit(ctx); reason != "" {
+			return failed(q, reason), true
+		}
+		if answer, f, first = r.cache.find(q, r.now(), true); !first {
+			r.allowance.giveBack()
+		}
 	}
-	if r.budget != nil && r.budget.Add(-1) < 0 {
-		return ReasonBudget
+	if answer.Status != "" {
+		return answer, false
 	}
-	if r.limiter != nil && r.limiter.Wait(ctx) != nil {
-		return ReasonRate
+	if first {
+		go r.fly(q, f, r.allowance)
 	}
-	return ""
+	select {
+	case <-f.done:
+		return f.answer, first
+	case <-ctx.Done():
+		return failed(q, contextReason(ctx)), first
+	}
 }
 
 // fly answers a question for all who wait for it. It ends within twice the timeout, and
 // nothing that a server sends makes it panic.
-func (u *upstream) fly(q question, f *flight) {
+func (u *upstream) fly(q question, f *flight, a *allowance) {
 	answer := failed(q, ReasonInternal)
 	defer func() { u.cache.land(q, f, answer, u.now()) }()
 	defer u.contain(q)
-	answer = u.resolve(q)
+	answer = u.resolve(q, a)
 }
 
 // contain ends a panic over the reply to a question; it is to be deferred.
@@ -190,8 +175,8 @@ func (u *upstream) contain(q question) {
 	}
 }
 
-// resolve asks the servers in turn until one has an answer.
-func (u *upstream) resolve(q question) Answer {
+// resolve asks the servers in turn until one has an answer. The first query is admitted already.
+func (u *upstream) resolve(q question, a *allowance) Answer {
 	began := u.now()
 	closed, control := u.breaker.closed(began)
 	if !closed {
@@ -208,8 +193,8 @@ func (u *upstream) resolve(q question) Answer {
 		return failed(q, ReasonBusy)
 	}
 	defer leave()
-	answer := u.tryServers(ctx, q)
-	if answer.Status == Failed {
+	answer := u.tryServers(ctx, q, a)
+	if answer.Status == Failed && answer.Reason != ReasonBudget {
 		answer.TTL = failureTTL
 	}
 	if answer.Reason == ReasonTimeout && u.breaker.timedOut(owner, began, u.now()) {
@@ -220,7 +205,7 @@ func (u *upstream) resolve(q question) Answer {
 
 // tryServers gives each try its share of the time that is left. A reply without an answer
 // (SERVFAIL, REFUSED) sends the question to the next server and outranks a timeout as the reason.
-func (u *upstream) tryServers(ctx context.Context, q question) Answer {
+func (u *upstream) tryServers(ctx context.Context, q question, a *allowance) Answer {
 	answer := failed(q, ReasonTimeout)
 	replied := 0
 	attempts := max(minAttempts, len(u.servers))
@@ -228,12 +213,15 @@ func (u *upstream) tryServers(ctx context.Context, q question) Answer {
 		if replied == len(u.servers) {
 			break
 		}
+		if i > 0 && !a.spend() {
+			return failed(q, ReasonBudget)
+		}
 		deadline, _ := ctx.Deadline()
 		share := time.Until(deadline) / time.Duration(attempts-i)
 		try, cancel := context.WithTimeout(ctx, share)
-		got := u.ask(try, u.servers[i%len(u.servers)], q)
+		got := u.ask(try, u.servers[i%len(u.servers)], q, a)
 		cancel()
-		if got.Status != Failed || got.Security == Bogus {
+		if got.Status != Failed || got.Security == Bogus || got.Reason == ReasonBudget {
 			return got
 		}
 		if got.Reason != ReasonTimeout {
@@ -246,17 +234,20 @@ func (u *upstream) tryServers(ctx context.Context, q question) Answer {
 
 // ask puts the question to one server and judges the reply. A SERVFAIL of a validating server
 // is looked into with CD set (RFC 4035 §3.2.2): data behind it means that they are bogus.
-func (u *upstream) ask(ctx context.Context, s *server, q question) Answer {
-	reply, err := exchange(ctx, s.addr, q, false)
+func (u *upstream) ask(ctx context.Context, s *server, q question, a *allowance) Answer {
+	reply, err := exchange(ctx, s.addr, q, false, a)
 	if err != nil {
 		return failed(q, errorReason(err))
 	}
 	u.breaker.answered(u.now())
 	answer := parse(reply, q)
 	if reply.Rcode == dns.RcodeServerFailure && s.validates() {
+		if !a.spend() {
+			return failed(q, ReasonBudget)
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.timeout)
 		defer cancel()
-		unchecked, err := exchange(ctx, s.addr, q, true)
+		unchecked, err := exchange(ctx, s.addr, q, true, a)
 		if err == nil && parse(unchecked, q).Status != Failed {
 			answer.Security = Bogus
 		}

@@ -300,6 +300,54 @@ func TestLimited(t *testing.T) {
 	}
 }
 
+// What follows from a question counts: another try, TCP, and a second look with CD set.
+func TestLimitedCountsQueries(t *testing.T) {
+	s := serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}})
+	for _, tt := range []struct {
+		name    string
+		queries int // that an answer takes
+		reason  string
+	}{
+		{"a.plain.example", 1, ""},
+		{"large.example", 2, ""},
+		{"bogus.example", 2, "SERVFAIL"},
+		{"slow.example", 2, ReasonTimeout},
+	} {
+		for n := range 3 {
+			r := tested(t, Config{Timeout: 200 * time.Millisecond}, s.Addr())
+			limited, before := r.Limited(n, nil), s.Queries()[tt.name+" TXT"]
+			reason, exhausted := tt.reason, n < tt.queries
+			if exhausted {
+				reason = ReasonBudget
+			}
+			if got := limited.Query(ctx, tt.name, TXT); got.Reason != reason || limited.Exhausted() != exhausted {
+				t.Errorf("%s with %d queries: %+v, exhausted %v", tt.name, n, got, limited.Exhausted())
+			}
+			if sent := s.Queries()[tt.name+" TXT"] - before; sent != min(n, tt.queries) {
+				t.Errorf("%s with %d queries: %d were sent", tt.name, n, sent)
+			}
+			if got := r.Query(ctx, tt.name, TXT); got.Reason != tt.reason {
+				t.Errorf("%s after a limited view had none left: %+v", tt.name, got)
+			}
+		}
+	}
+}
+
+// Whoever waits for a question that another view began and may not end asks it again.
+func TestLimitOfAnother(t *testing.T) {
+	s := serve(t, probetest.DNSConfig{Delay: 50 * time.Millisecond})
+	r := newResolver(t, Config{}, s.Addr())
+	var both sync.WaitGroup
+	both.Go(func() { r.Limited(1, nil).Query(ctx, "large.example", TXT) })
+	for s.Queries()["large.example TXT"] == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.Query(ctx, "large.example", TXT); got.Status != Found {
+		t.Errorf("%+v", got)
+	}
+	both.Wait()
+}
+
 func TestConfig(t *testing.T) {
 	tests := []struct {
 		servers []string

@@ -75,7 +75,7 @@ func (r *Resolver) testServer(ctx context.Context, s *server) Validation {
 	var answer Answer
 	for range minAttempts {
 		try, cancel := context.WithTimeout(ctx, r.timeout)
-		answer = r.ask(try, s, q)
+		answer = r.ask(try, s, q, nil)
 		cancel()
 		if answer.Status != Failed {
 			break
