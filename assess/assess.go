@@ -74,6 +74,9 @@ type Assessment struct {
 	Scores   Scores
 }
 
+// Answered tells whether the run itself came to an answer at a mail host.
+func (a Assessment) Answered() bool { return a.Evidence.Facts != nil && a.Evidence.Facts.reached() }
+
 // Conclude judges the evidence of a domain and scores it. It is pure; now dates the result.
 func Conclude(d Domain, e Evidence, p Profile, r Rules, now time.Time) Assessment {
 	verdicts := Judge(e, r)

@@ -54,7 +54,11 @@ func (a *Assessor) Eligible(d Domain) error {
 // A run that learned nothing at all saves nothing while older facts are younger than KeepFor:
 // it returns the assessment that stands, and an error that wraps ErrNothingMeasured.
 func (a *Assessor) Assess(ctx context.Context, d Domain) (Assessment, error) {
-	result, err := a.Measure(ctx, d)
+	return a.assess(ctx, d, MaxRun)
+}
+
+func (a *Assessor) assess(ctx context.Context, d Domain, limit time.Duration) (Assessment, error) {
+	result, err := a.measure(ctx, d, limit)
 	if err != nil {
 		return result, err
 	}
@@ -67,6 +71,10 @@ func (a *Assessor) Assess(ctx context.Context, d Domain) (Assessment, error) {
 
 // Measure is Assess without saving.
 func (a *Assessor) Measure(ctx context.Context, d Domain) (Assessment, error) {
+	return a.measure(ctx, d, MaxRun)
+}
+
+func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (Assessment, error) {
 	if err := a.Eligible(d); err != nil {
 		return Assessment{}, err
 	}
@@ -75,7 +83,7 @@ func (a *Assessor) Measure(ctx context.Context, d Domain) (Assessment, error) {
 	if err != nil {
 		return Assessment{}, err
 	}
-	facts, err := a.probe(ctx, d, evidence.Tally.Selectors)
+	facts, err := a.probe(ctx, d, evidence.Tally.Selectors, limit)
 	if err != nil {
 		return Assessment{}, err
 	}
@@ -114,10 +122,10 @@ func (a *Assessor) evidence(ctx context.Context, d Domain) (Evidence, error) {
 	return evidence, nil
 }
 
-// probe runs the prober within MaxRun. Facts of a run that we broke off ourselves say nothing
+// probe runs the prober within a limit of time. Facts of a run that we broke off ourselves say nothing
 // about the peer: they are an error.
-func (a *Assessor) probe(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
-	run, cancel := context.WithTimeout(ctx, MaxRun)
+func (a *Assessor) probe(ctx context.Context, d Domain, selectors []Selector, limit time.Duration) (Facts, error) {
+	run, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	facts, err := a.Prober.Probe(run, d, selectors)
 	if err == nil {

@@ -59,17 +59,30 @@ func (l *ledger) Due(_ context.Context, now time.Time, limit int) ([]Domain, err
 		}
 	}
 	slices.SortFunc(due, func(a, b Domain) int { return l.due[a].Compare(l.due[b]) })
-	return due[:min(limit, len(due))], l.broken
+	kinds := [2]int{}
+	due = slices.DeleteFunc(due, func(d Domain) bool {
+		kind := 0
+		if f := l.evidence[d].Facts; f != nil && f.reached() {
+			kind = 1
+		}
+		kinds[kind]++
+		return kinds[kind] > limit/2
+	})
+	return due, l.broken
 }
 
-func (l *ledger) Begin(_ context.Context, organisation Domain, now time.Time, interval time.Duration) (bool, error) {
+func (l *ledger) Begin(_ context.Context, d Domain, now time.Time, interval time.Duration) (Domain, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	organisation := d.Organisational()
 	if at, ok := l.begun[organisation]; ok && now.Sub(at) < interval || l.broken != nil {
-		return false, l.broken
+		return "", l.broken
 	}
 	l.begun[organisation] = now
-	return true, nil
+	if due, ok := l.due[organisation]; ok && !due.After(now) {
+		return organisation, nil
+	}
+	return d, nil
 }
 
 func (l *ledger) Postpone(_ context.Context, d Domain, due time.Time) error {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Run works the queue off until the context ends. Every run has ended when it returns; what
+// Run drains the queue until the context ends. Every run has ended when it returns; what
 // still waited is on the agenda for next time.
 func (q *Queue) Run(ctx context.Context) {
 	q.mu.Lock()
@@ -38,7 +38,7 @@ func (q *Queue) Run(ctx context.Context) {
 
 // poll takes what the agenda says is due, as far as there is room.
 func (q *Queue) poll(ctx context.Context) {
-	due, err := q.Agenda.Due(ctx, q.Assessor.now(), QueueCapacity)
+	due, err := q.Agenda.Due(ctx, q.Assessor.now(), room[fromAgenda])
 	if err != nil {
 		q.complain(ctx, "the agenda cannot be read", "", err)
 		return
@@ -49,7 +49,7 @@ func (q *Queue) poll(ctx context.Context) {
 			continue
 		}
 		q.mu.Lock()
-		room := q.known[d] || q.push(d)
+		room := q.has(d) || q.push(d, fromAgenda)
 		q.mu.Unlock()
 		if !room {
 			return
@@ -63,13 +63,13 @@ func (q *Queue) admit(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	kind := unproven
-	if q.Assessor.hasAnswered(ctx, d) {
-		kind = proven
-	}
+	kind := q.Assessor.laneOf(ctx, d)
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if kind == newcomer && q.places[d.Organisational()].source == fromRecipient {
+		kind = wanted
+	}
 	q.lanes[kind].ready = append(q.lanes[kind].ready, d)
-	q.mu.Unlock()
 	return true
 }
 
@@ -92,62 +92,94 @@ func (q *Queue) untilStart() time.Duration {
 	return time.Until(q.waiting[0].at)
 }
 
-// begin fills the free places of both lanes.
+// begin fills the free places of all lanes.
 func (q *Queue) begin(ctx context.Context, runs *sync.WaitGroup) {
-	for kind := range q.lanes {
-		for d, ok := q.take(kind); ok; d, ok = q.take(kind) {
-			runs.Go(func() {
-				q.run(ctx, kind, d)
-				q.release(kind, d)
-			})
-		}
+	for d, kind, limit := q.take(); d != ""; d, kind, limit = q.take() {
+		runs.Go(func() {
+			q.run(ctx, kind, d, limit)
+			q.release(kind, d)
+		})
 	}
 }
 
-func (q *Queue) take(kind int) (Domain, bool) {
+// take finds a domain that may begin, and how long its run may take.
+func (q *Queue) take() (d Domain, kind int, limit time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	lane := &q.lanes[kind]
-	if len(lane.ready) == 0 || lane.running >= max(1, q.Schedule.Concurrency/2) {
-		return "", false
+	half := max(1, q.Schedule.Concurrency/2)
+	if l := &q.lanes[proven]; len(l.ready) > 0 && l.running < half {
+		return l.take(), proven, MaxRun
 	}
-	lane.running++
-	if kind == proven {
-		d := lane.ready[0]
-		lane.ready = lane.ready[1:]
-		return d, true
+	others := q.lanes[wanted:]
+	running, ready := 0, 0
+	for i := range others {
+		running, ready = running+others[i].running, ready+len(others[i].ready)
 	}
-	last := len(lane.ready) - 1
-	d := lane.ready[last]
-	lane.ready = lane.ready[:last]
-	return d, true
+	if running >= half || ready == 0 {
+		return "", 0, 0
+	}
+	for len(others[q.turn].ready) == 0 {
+		q.turn = (q.turn + 1) % len(others)
+	}
+	l, kind, limit := &others[q.turn], wanted+q.turn, MaxRun
+	if ready > 1 {
+		limit = BriefRun
+	}
+	q.turn = (q.turn + 1) % len(others)
+	return l.takeInTurn(), kind, limit
+}
+
+// take is the domain that has waited longest.
+func (l *lane) take() Domain {
+	d := l.ready[0]
+	l.ready = l.ready[1:]
+	l.running++
+	return d
+}
+
+// takeInTurn is the domain that has waited longest, or that which came last.
+func (l *lane) takeInTurn() Domain {
+	l.newest = !l.newest
+	if l.newest {
+		return l.take()
+	}
+	last := len(l.ready) - 1
+	d := l.ready[last]
+	l.ready = l.ready[:last]
+	l.running++
+	return d
 }
 
 func (q *Queue) release(kind int, d Domain) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lanes[kind].running--
-	delete(q.known, d)
+	organisation := d.Organisational()
+	q.taken[q.places[organisation].source]--
+	delete(q.places, organisation)
 	q.signal()
 }
 
 // run assesses a domain, if the budget of its organisation lets it, and notes when it is due
 // next. A run that ends with the queue notes nothing: the domain stays due.
-func (q *Queue) run(ctx context.Context, kind int, d Domain) {
+func (q *Queue) run(ctx context.Context, kind int, d Domain, limit time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}
-	granted, err := q.Agenda.Begin(ctx, d.Organisational(), q.Assessor.now(), q.Schedule.PerOrganisation)
+	first, err := q.Agenda.Begin(ctx, d, q.Assessor.now(), q.Schedule.PerOrganisation)
 	if err != nil {
 		q.complain(ctx, "the agenda cannot be written", d, err)
 		return
 	}
-	if !granted {
+	if first != d {
 		q.count(func(s *QueueStats) { s.OverBudget++ })
 		q.postpone(ctx, d, q.Schedule.Retry)
-		return
+		if first == "" {
+			return
+		}
+		kind, d = q.Assessor.laneOf(ctx, first), first
 	}
-	result, err := q.Assessor.Assess(ctx, d)
+	result, err := q.Assessor.assess(ctx, d, limit)
 	if ctx.Err() != nil {
 		return
 	}
@@ -209,8 +241,14 @@ func (q *Queue) complain(ctx context.Context, message string, d Domain, err erro
 	}
 }
 
-// hasAnswered tells whether a mail host of the domain came to an answer in its last run.
-func (a *Assessor) hasAnswered(ctx context.Context, d Domain) bool {
+// laneOf tells by its last run where a domain waits.
+func (a *Assessor) laneOf(ctx context.Context, d Domain) int {
 	evidence, err := a.evidence(ctx, d)
-	return err == nil && evidence.Facts != nil && evidence.Facts.reached()
+	switch {
+	case err != nil || evidence.Facts == nil:
+		return newcomer
+	case evidence.Facts.reached():
+		return proven
+	}
+	return failing
 }

@@ -199,11 +199,11 @@ func (f *Facts) reached() bool {
 	})
 }
 
-// unasked tells whether a budget kept the run from asking an address.
+// unasked tells whether a budget, or its end, kept the run from asking an address.
 func (f *Facts) unasked() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
-			return s.Outcome == TLSUnknown && strings.HasPrefix(s.Problem, OverBudget)
+			return s.Outcome == TLSUnknown && (strings.HasPrefix(s.Problem, OverBudget) || strings.HasSuffix(s.Problem, RunOver))
 		})
 	})
 }

@@ -24,18 +24,39 @@ type Repository interface {
 
 // Agenda remembers on disk which domains are due, so that a restart forgets no budget.
 type Agenda interface {
-	// Due returns up to limit known domains whose next run is at or before now, most overdue first.
+	// Due returns up to limit known domains whose next run is at or before now, the most overdue
+	// first: at most half of them such as answered in the run before, and half all others.
 	Due(ctx context.Context, now time.Time, limit int) ([]Domain, error)
-	// Begin notes that a run of the organisation begins now, unless one began less than
-	// interval ago; it tells whether the run may go on.
-	Begin(ctx context.Context, organisation Domain, now time.Time, interval time.Duration) (bool, error)
+	// Begin notes that a run of the domain's organisation begins now, unless one began less than
+	// interval ago. It returns whose run it is, "" for nobody's: the organisational domain's where
+	// that is due, so that others within do not use up its runs, else the domain's own.
+	Begin(ctx context.Context, d Domain, now time.Time, interval time.Duration) (Domain, error)
 	// Postpone sets when the domain is due next.
 	Postpone(ctx context.Context, d Domain, due time.Time) error
 }
 
-// QueueCapacity is how many domains wait at most; past it the newest is dropped, because the
-// agenda remembers it anyway.
+// QueueCapacity is how many domains wait at most, or run; past it, or past what those of one
+// source may have of it, the newest is dropped, because the agenda remembers it anyway.
 const QueueCapacity = 5000
+
+// The sources of the queue: who asks for a run.
+const (
+	fromSender    source = iota // a domain that a message was credited to
+	fromRecipient               // a domain that our own users write to
+	fromAgenda                  // a domain that is due
+	sources
+)
+
+type source int
+
+// room is how many places each source has. However many strangers send mail, the domains that
+// our users write to and those that are due have theirs.
+var room = [sources]int{2000, 1000, QueueCapacity - 3000}
+
+// BriefRun is how long a run may take of a domain whose mail hosts have not answered before,
+// while another one waits. It is enough for an answer of the slowest server that comes to one
+// (see security.md), and a tarpit has no more.
+const BriefRun = 90 * time.Second
 
 // OutageRuns is how many domains in a row that answered before and do not now make an outage of
 // our own likelier than one of theirs.
@@ -85,8 +106,8 @@ func jittered(d time.Duration, random float64) time.Duration {
 // QueueStats counts since the start, but for the last three, which are of this moment.
 type QueueStats struct {
 	Offered    int // calls of Offer
-	Duplicates int // of them: waiting or running already
-	Dropped    int // of them: past QueueCapacity
+	Duplicates int // of them: the organisation has its place
+	Dropped    int // of them: past the room of their source
 	Refused    int // of them: may not be probed
 
 	Runs       int // ended
@@ -102,12 +123,14 @@ type QueueStats struct {
 func (s QueueStats) Outage() bool { return s.Unanswered >= OutageRuns }
 
 // Queue assesses domains in the background: those that are offered, and those that the agenda
-// says are due. Each runs once at a time.
+// says are due. An organisation has one place at a time in it, for whichever of its domains, and
+// each source has so much room.
 //
 // Half of the runs are for domains whose mail hosts answered in the run before, the other half
-// for all others. Of these the newest comes first. So however many tarpits are offered, a
-// provider that is known to answer does not wait for them, and one that is not waits for the
-// first of those that run to end.
+// for all others: in turn for those that our users write to, those that were never probed, and
+// those that did not answer; and of each kind in turn for the one that has waited longest and the
+// one that came last. So however many tarpits are offered, a provider that is known to answer
+// does not wait for them, and any other has its run whether it came before them or after.
 //
 // The fields are not changed once Run or Offer was called. A command of the operator bypasses
 // the queue: it calls the Assessor.
@@ -118,28 +141,45 @@ type Queue struct {
 	Random   func() float64 // in [0, 1); nil means math/rand/v2
 
 	mu      sync.Mutex
-	known   map[Domain]bool // waiting or running
+	places  map[Domain]place // waiting or running, by organisation
+	taken   [sources]int     // of places
 	waiting delayed
-	lanes   [2]lane
+	lanes   [lanes]lane
+	turn    int // the lane after proven that comes first
 	stats   QueueStats
 	wake    chan struct{}
 }
 
+// place is what an organisation has in the queue.
+type place struct {
+	domain Domain
+	source source
+}
+
 // The lanes of the queue.
 const (
-	unproven = iota
-	proven
+	proven   = iota // answered in the run before
+	wanted          // never probed, and our users write to it
+	newcomer        // never probed
+	failing         // did not answer in the run before
+	lanes
 )
 
-// lane holds the domains of one kind whose delay is over.
+// lane holds the domains of one kind whose delay is over, in the order of their coming.
 type lane struct {
 	ready   []Domain
 	running int
+	newest  bool // it is the turn of the last one
 }
 
-// Offer asks for a run of the domain. It never blocks; what is known already, may not be
-// probed or does not fit is dropped and counted.
-func (q *Queue) Offer(d Domain) {
+// Offer asks for a run of a domain that a message was credited to. It never blocks; what is
+// known already, may not be probed or does not fit is dropped and counted.
+func (q *Queue) Offer(d Domain) { q.offer(d, fromSender) }
+
+// OfferRecipient is Offer for a domain that our own users write to.
+func (q *Queue) OfferRecipient(d Domain) { q.offer(d, fromRecipient) }
+
+func (q *Queue) offer(d Domain, from source) {
 	err := q.Assessor.Eligible(d)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,34 +187,37 @@ func (q *Queue) Offer(d Domain) {
 	switch {
 	case err != nil:
 		q.stats.Refused++
-	case q.known[d]:
+	case q.has(d):
 		q.stats.Duplicates++
-	case !q.push(d):
+	case !q.push(d, from):
 		q.stats.Dropped++
 	}
 }
 
+// has tells whether the organisation of a domain has its place; mu is held.
+func (q *Queue) has(d Domain) bool {
+	_, has := q.places[d.Organisational()]
+	return has
+}
+
 // push lets a domain wait for its start. It tells whether there was room; mu is held.
-func (q *Queue) push(d Domain) bool {
-	if q.backlog() >= QueueCapacity {
+func (q *Queue) push(d Domain, from source) bool {
+	if q.taken[from] >= room[from] {
 		return false
 	}
 	q.init()
-	q.known[d] = true
+	q.taken[from]++
+	q.places[d.Organisational()] = place{d, from}
 	delay := q.Schedule.MinDelay + time.Duration(q.random()*float64(q.Schedule.MaxDelay-q.Schedule.MinDelay))
 	heap.Push(&q.waiting, start{d, time.Now().Add(delay)})
 	q.signal()
 	return true
 }
 
-func (q *Queue) backlog() int {
-	return len(q.waiting) + len(q.lanes[unproven].ready) + len(q.lanes[proven].ready)
-}
-
 // init makes what the zero Queue lacks; mu is held.
 func (q *Queue) init() {
-	if q.known == nil {
-		q.known, q.wake = map[Domain]bool{}, make(chan struct{}, 1)
+	if q.places == nil {
+		q.places, q.wake = map[Domain]place{}, make(chan struct{}, 1)
 	}
 }
 
@@ -191,8 +234,10 @@ func (q *Queue) Stats() QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	stats := q.stats
-	stats.Waiting = q.backlog()
-	stats.Running = q.lanes[unproven].running + q.lanes[proven].running
+	for _, l := range q.lanes {
+		stats.Running += l.running
+	}
+	stats.Waiting = len(q.places) - stats.Running
 	return stats
 }
 

@@ -165,23 +165,33 @@ func TestQueueDropsDuplicates(t *testing.T) {
 	})
 }
 
-// Offer never blocks: past the capacity the newest is dropped, whether or not anybody works.
+// Offer never blocks: past the room of a source the newest is dropped, whether or not anybody
+// works, and the others keep theirs.
 func TestQueueCapacity(t *testing.T) {
 	q := &Queue{Assessor: testAssessor(t, newLedger(), tarpit), Schedule: DefaultSchedule()}
-	for i := range QueueCapacity + 10 {
+	for i := range room[fromSender] + 10 {
 		q.Offer(Domain(fmt.Sprintf("d%d.example", i)))
 	}
 	q.Offer("d0.example")
 	q.Offer("co.uk")
-	if s := q.Stats(); s.Waiting != QueueCapacity || s.Dropped != 10 || s.Duplicates != 1 || s.Refused != 1 {
+	if s := q.Stats(); s.Waiting != room[fromSender] || s.Dropped != 10 || s.Duplicates != 1 || s.Refused != 1 {
 		t.Errorf("%+v", s)
 	}
-	if q.known["d5001.example"] || !q.known["d4999.example"] {
+	if q.has("d2001.example") || !q.has("d1999.example") {
 		t.Error("not the newest were dropped")
+	}
+	for i := range room[fromRecipient] + 10 {
+		q.OfferRecipient(Domain(fmt.Sprintf("r%d.example", i)))
+	}
+	if s := q.Stats(); s.Waiting != room[fromSender]+room[fromRecipient] || s.Dropped != 20 {
+		t.Errorf("%+v", s)
+	}
+	if room[fromSender]+room[fromRecipient]+room[fromAgenda] != QueueCapacity {
+		t.Errorf("room %v", room)
 	}
 }
 
-// One run a day within one organisation, whichever of its domains is offered.
+// One run a day within one organisation, and one place, whichever of its domains is offered.
 func TestQueueHoldsOrganisationBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runQueue(t, DefaultSchedule(), takes(time.Second), nil)
@@ -190,13 +200,55 @@ func TestQueueHoldsOrganisationBudget(t *testing.T) {
 			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
 		}
 		c.Offer("other.example")
-		time.Sleep(23 * time.Hour)
+		if s := c.Stats(); s.Waiting != 2 || s.Duplicates != 99 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(2 * time.Minute)
+		for i := range 100 { // each has a turn, and no budget
+			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+			time.Sleep(2 * time.Minute)
+		}
+		time.Sleep(19 * time.Hour)
 		if s := c.Stats(); s.Runs != 2 || s.OverBudget < 99 {
 			t.Errorf("after 23 h: %+v", s)
 		}
 		time.Sleep(24 * time.Hour)
 		if s := c.Stats(); s.Runs != 3 {
 			t.Errorf("after 47 h: %+v", s)
+		}
+	})
+}
+
+// 150 messages a second from ever new subdomains of one organisation take one place, and not the
+// runs of the organisation's own domain; whoever else comes has their run.
+func TestQueueSurvivesSubdomains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runQueue(t, DefaultSchedule(), takes(time.Second), func(c *course) { c.due["evil.example"] = c.began.Add(30 * time.Hour) })
+		defer c.stop()
+		waiting := 0
+		for i := range 150 * 600 {
+			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+			if i%15000 == 0 {
+				c.Offer(Domain(fmt.Sprintf("honest%d.example", i/15000)))
+			}
+			waiting = max(waiting, c.Stats().Waiting)
+			time.Sleep(time.Second / 150)
+		}
+		time.Sleep(2 * time.Minute)
+		for i := range 6 {
+			if len(c.starts(Domain(fmt.Sprintf("honest%d.example", i)))) != 1 {
+				t.Errorf("honest domain %d had no run", i)
+			}
+		}
+		if s := c.Stats(); waiting > 7 || s.Dropped != 0 {
+			t.Errorf("%d wait, %+v", waiting, s)
+		}
+		for range 3 * 24 * 60 { // a minute each
+			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", time.Since(c.began)/time.Minute)))
+			time.Sleep(time.Minute)
+		}
+		if starts := c.starts("evil.example"); len(starts) != 1 || starts[0] > 50*time.Hour {
+			t.Errorf("the organisational domain, due after 30 h, ran after %v", starts)
 		}
 	})
 }
@@ -258,18 +310,17 @@ func TestQueueSurvivesTarpits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := DefaultSchedule()
 		work := func(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
-			if d.Within("tarpit.test") {
+			if strings.HasPrefix(string(d), "tarpit") {
 				return tarpit(ctx, d, selectors)
 			}
 			return takes(time.Second)(ctx, d, selectors)
 		}
 		c := runQueue(t, s, work, func(c *course) {
 			c.evidence["known.example"] = Evidence{Facts: measuredFacts()}
-			c.Schedule.PerOrganisation = 0 // let them all in
 		})
 		defer c.stop()
 		for i := range 1000 {
-			c.Offer(Domain(fmt.Sprintf("d%d.tarpit.test", i)))
+			c.Offer(Domain(fmt.Sprintf("tarpit%d.example", i)))
 		}
 		time.Sleep(5 * time.Minute)
 		offered := time.Since(c.began)
@@ -287,6 +338,80 @@ func TestQueueSurvivesTarpits(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		if stats := c.Stats(); stats.Runs != 1002 || stats.Waiting != 0 {
 			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+// stuckFor answers nothing for as long as it may.
+func stuckFor(d time.Duration) proberFunc {
+	return func(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+		return finds(factsOf(mxHost("mx1.example.org", dialogue("192.0.2.1", dead))).with(func(f *Facts) { f.At = time.Now() }))(ctx, domain, s)
+	}
+}
+
+// A new tarpit of five minutes every 20 s, for a day, each of an organisation of its own: every
+// newcomer has its run, within minutes.
+func TestQueueSurvivesSteadyTarpits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, quick := stuckFor(5*time.Minute), takes(2*time.Second)
+		c := runQueue(t, DefaultSchedule(), func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+			if strings.HasPrefix(string(d), "tarpit") {
+				return slow(ctx, d, s)
+			}
+			return quick(ctx, d, s)
+		}, nil)
+		defer c.stop()
+		offered := map[Domain]time.Duration{}
+		for i := range 24 * 180 {
+			c.Offer(Domain(fmt.Sprintf("tarpit%d.example", i)))
+			if d := Domain(fmt.Sprintf("honest%d.example", i/180)); i%180 == 90 {
+				offered[d] = time.Since(c.began)
+				c.Offer(d)
+			}
+			time.Sleep(20 * time.Second)
+		}
+		for d, at := range offered {
+			if starts := c.starts(d); len(starts) != 1 || starts[0]-at > 10*time.Minute {
+				t.Errorf("%s, offered after %s, ran at %v", d, at, starts)
+			}
+		}
+		if s := c.Stats(); s.Waiting > 100 {
+			t.Errorf("they pile up: %+v", s)
+		}
+	})
+}
+
+// 5,000 tarpits are due, known for long, and as many come anew: a provider that has answered
+// before is probed when it is due, and so is a domain that our users write to.
+func TestQueueSurvivesKnownTarpits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+			if strings.HasPrefix(string(d), "tarpit") {
+				return tarpit(ctx, d, s)
+			}
+			return takes(time.Second)(ctx, d, s)
+		}
+		c := runQueue(t, DefaultSchedule(), work, func(c *course) {
+			for i := range QueueCapacity {
+				c.due[Domain(fmt.Sprintf("tarpit%d.example", i))] = c.began.Add(-time.Hour)
+			}
+			c.evidence["known.example"] = Evidence{Facts: measuredFacts()}
+			c.due["known.example"] = c.began
+		})
+		defer c.stop()
+		for i := range QueueCapacity {
+			c.Offer(Domain(fmt.Sprintf("tarpit-%d.example", i)))
+		}
+		c.OfferRecipient("recipient.example")
+		time.Sleep(10 * time.Minute)
+		for d, within := range map[Domain]time.Duration{"known.example": 2 * time.Minute, "recipient.example": 4 * time.Minute} {
+			if starts := c.starts(d); len(starts) == 0 || starts[0] > within {
+				t.Errorf("%s ran after %v", d, starts)
+			}
 		}
 	})
 }
@@ -397,6 +522,7 @@ func TestScheduleNext(t *testing.T) {
 	suspected, convicted := dialogue("192.0.2.1", TLSUnknown), dialogue("192.0.2.1", TLSFailed)
 	suspected.Suspect, convicted.Suspect = TLSFailed, TLSFailed
 	unasked := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Problem: OverBudget + "40 dialogues with 192.0.2.0/24 in a day"}))}
+	late := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Problem: "ehlo: " + RunOver}))}
 	for _, tt := range []struct {
 		name   string
 		a      Assessment
@@ -412,6 +538,7 @@ func TestScheduleNext(t *testing.T) {
 		{"a suspicion", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", suspected))}}, nil, 0.5, s.Retry},
 		{"a conviction", Assessment{Status: StatusScored, Evidence: Evidence{Facts: factsOf(mxHost("mx1", convicted))}}, nil, 0.5, s.MaxAge},
 		{"an address was not asked", Assessment{Status: StatusScored, Evidence: unasked}, nil, 0.5, s.Retry},
+		{"an address was asked too late", Assessment{Status: StatusScored, Evidence: late}, nil, 0.5, s.Retry},
 		{"an error", Assessment{Status: StatusScored}, errors.New("ours"), 0.5, s.Retry},
 	} {
 		if got := s.Next(tt.a, tt.err, testTime, tt.random).Sub(testTime); got.Round(time.Second) != tt.want {

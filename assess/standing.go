@@ -62,3 +62,6 @@ type Share struct {
 
 // OverBudget begins the problem of a dialogue that a budget did not let begin.
 const OverBudget = "budget: "
+
+// RunOver ends the problem of a dialogue that the end of its run cut short.
+const RunOver = "the run was over"

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"peerscore/assess"
@@ -13,9 +14,12 @@ var (
 )
 
 // Due returns up to limit known domains whose next probe run is at or before now, the most
-// overdue first. A domain is due from the moment that it becomes known.
+// overdue first: at most half of them such as answered in the run before, and half all others. A
+// domain is due from the moment that it becomes known.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]assess.Domain, error) {
-	rows, err := s.read.Load().QueryContext(ctx, "SELECT name FROM domain WHERE due <= ? ORDER BY due, id LIMIT ?", stamp(now), limit)
+	const half = "SELECT name, due, id FROM domain WHERE due <= ?1 AND answered = %d ORDER BY due, id LIMIT ?2"
+	rows, err := s.read.Load().QueryContext(ctx, fmt.Sprintf("SELECT name FROM (SELECT * FROM ("+half+") UNION ALL SELECT * FROM ("+half+")) ORDER BY due, id", 0, 1),
+		stamp(now), limit/2)
 	if err != nil {
 		return nil, err
 	}
@@ -26,20 +30,32 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]assess.Dom
 	return due, err
 }
 
-// Begin notes that a probe run of the organisation begins now, unless one began less than
-// interval ago, and tells which. A begin in the future, left by a wrong clock, does not count.
-func (s *Store) Begin(ctx context.Context, organisation assess.Domain, now time.Time, interval time.Duration) (bool, error) {
-	var noted int64
-	err := s.write(ctx, func(t *tx) (err error) {
-		noted, err = t.exec(`INSERT INTO run (organisation, begun) VALUES (?1, ?2)
+// Begin notes that a probe run of the domain's organisation begins now, unless one began less
+// than interval ago. It returns whose run it is, "" for nobody's: the organisational domain's
+// where that is due, else the domain's own. A begin in the future, left by a wrong clock, does
+// not count.
+func (s *Store) Begin(ctx context.Context, d assess.Domain, now time.Time, interval time.Duration) (first assess.Domain, err error) {
+	organisation := d.Organisational()
+	err = s.write(ctx, func(t *tx) error {
+		first = ""
+		noted, err := t.exec(`INSERT INTO run (organisation, begun) VALUES (?1, ?2)
 			ON CONFLICT DO UPDATE SET begun = excluded.begun WHERE begun <= ?3 OR begun > ?2`,
 			string(organisation), stamp(now), stamp(now.Add(-interval)))
+		if err != nil || noted == 0 {
+			return err
+		}
+		first = d
+		var due bool
+		err = t.get("SELECT EXISTS (SELECT 1 FROM domain WHERE name = ? AND due <= ?)", []any{string(organisation), stamp(now)}, &due)
+		if due {
+			first = organisation
+		}
 		return err
 	})
 	if err != nil {
-		return false, err // the writer may still be at it
+		return "", err // the writer may still be at it
 	}
-	return noted > 0, nil
+	return first, nil
 }
 
 // Postpone sets when the domain is due next. A domain that is not known is never due.

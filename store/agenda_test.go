@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,10 +43,52 @@ func TestDue(t *testing.T) {
 		{0, 10, []assess.Domain{"learned.example"}},
 		{time.Hour, 10, []assess.Domain{"learned.example", "seen.example"}},
 		{2 * time.Hour, 10, []assess.Domain{"learned.example", "seen.example", "assessed.example"}},
-		{2 * time.Hour, 2, []assess.Domain{"learned.example", "seen.example"}},
+		{2 * time.Hour, 2, []assess.Domain{"learned.example", "seen.example"}}, // one of each kind
 	} {
 		if got := due(t, s, noon.Add(c.after), c.limit); !slices.Equal(got, c.want) {
 			t.Errorf("due after %s: %v, want %v", c.after, got, c.want)
+		}
+	}
+}
+
+// What answered before has half of what is due, however many others are more overdue.
+func TestDueInHalves(t *testing.T) {
+	s := open(t, Options{})
+	for i := range 20 {
+		check(t, s.Learn(t.Context(), assess.Domain(fmt.Sprintf("tarpit%d.example", i))))
+	}
+	for i := range 3 {
+		d := assess.Domain(fmt.Sprintf("known%d.example", i))
+		check(t, s.SaveAssessment(t.Context(), assessed(d, noon)))
+		check(t, s.Postpone(t.Context(), d, noon.Add(time.Hour)))
+	}
+	silent := assessed("silent.example", noon, func(f *assess.Facts) { f.Hosts.Hosts[0].Sessions = nil })
+	check(t, s.SaveAssessment(t.Context(), silent))
+	check(t, s.Postpone(t.Context(), "silent.example", noon.Add(-time.Hour)))
+	got := due(t, s, noon.Add(day), 10)
+	known := 0
+	for _, d := range got {
+		if strings.HasPrefix(string(d), "known") {
+			known++
+		}
+	}
+	if len(got) != 8 || known != 3 || got[0] != "silent.example" {
+		t.Errorf("due: %v", got)
+	}
+}
+
+// The run is the organisational domain's where that is due.
+func TestBeginForOrganisation(t *testing.T) {
+	s := open(t, Options{})
+	check(t, s.Learn(t.Context(), "a.example"))
+	check(t, s.Postpone(t.Context(), "a.example", noon.Add(day)))
+	for _, c := range []struct {
+		domain assess.Domain
+		after  time.Duration
+		want   assess.Domain
+	}{{"sub.a.example", 0, "sub.a.example"}, {"sub.a.example", 23 * time.Hour, ""}, {"sub.a.example", day, "a.example"}, {"sub.b.example", day, "sub.b.example"}} {
+		if got, err := s.Begin(t.Context(), c.domain, noon.Add(c.after), day); got != c.want || err != nil {
+			t.Errorf("%s after %s: %q, want %q (%v)", c.domain, c.after, got, c.want, err)
 		}
 	}
 }
@@ -69,7 +112,7 @@ func TestBegin(t *testing.T) {
 		got, err := s.Begin(t.Context(), c.organisation, noon.Add(c.after), day)
 		check(t, err)
 		check(t, s.Close())
-		if got != c.want {
+		if (got == c.organisation) != c.want {
 			t.Errorf("%s after %s: %v, want %v", c.organisation, c.after, got, c.want)
 		}
 	}

@@ -173,8 +173,8 @@ func (t *tx) setScores(id int64, a assess.Assessment) error {
 		}
 		return nil
 	}
-	_, err := t.exec(`UPDATE domain SET status = ?, confidentiality = ?, identity = ?, integrity = ?, assessed = coalesce(?, assessed) WHERE id = ?`,
-		string(a.Status), stars(assess.Confidentiality), stars(assess.Identity), stars(assess.Integrity), stamp(a.Standing().Assessed), id)
+	_, err := t.exec(`UPDATE domain SET status = ?, confidentiality = ?, identity = ?, integrity = ?, assessed = coalesce(?, assessed), answered = ? WHERE id = ?`,
+		string(a.Status), stars(assess.Confidentiality), stars(assess.Identity), stars(assess.Integrity), stamp(a.Standing().Assessed), a.Answered(), id)
 	t.changed = append(t.changed, a.Domain)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ var fixtures = []struct{ date, sql string }{
 	{"2026-11-26", fixtureOf1 + `INSERT INTO label VALUES (7, 'university');`},
 	{"2026-11-28", fixtureOf1 + `INSERT INTO share VALUES ('192.0.2.0/24', 'old.example', '2026-11-28', 1);`},
 	{"2026-11-28", fixtureOf1 + `UPDATE domain SET worth = 3;`},
+	{"2026-11-28", fixtureOf1 + `UPDATE domain SET answered = 1;`},
 }
 
 const fixtureOf1 = `

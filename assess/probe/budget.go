@@ -184,7 +184,7 @@ func (b *budget) next() *waiter {
 
 func (b *budget) free(w *waiter) bool {
 	return b.running < b.limits.AtOnce && !b.busy[w.network] &&
-		(w.class == proven || b.slow < b.limits.AtOnce-b.limits.Reserved && !(b.limits.Foreign && b.unproven[w.organisation] > 0))
+		(w.class == proven || b.slow < b.limits.AtOnce-b.limits.Reserved && (!b.limits.Foreign || b.unproven[w.organisation] == 0))
 }
 
 func (b *budget) begin(w *waiter) {

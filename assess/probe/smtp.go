@@ -124,7 +124,7 @@ func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (asse
 }
 
 // errRunOver is a dialogue that was cut short by the end of its run.
-var errRunOver = errors.New("the run was over")
+var errRunOver = errors.New(assess.RunOver)
 
 // ours is the error if it arose on our side of the wire, else nil.
 func ours(err error) error {

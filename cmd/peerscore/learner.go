@@ -22,13 +22,15 @@ func newLearner(d *daemon) *learner {
 }
 
 // Offer has the domain probed unless it was within assess.max_age.
-func (l *learner) Offer(domain assess.Domain) {
+func (l *learner) Offer(domain assess.Domain) { l.offer(domain, l.queue.Offer) }
+
+func (l *learner) offer(domain assess.Domain, to func(assess.Domain)) {
 	if !l.config.Assess.Enabled {
 		return
 	}
 	assessed := l.standings.Standing(context.Background(), domain).Assessed
 	if time.Since(assessed) > time.Duration(l.config.Assess.MaxAge) {
-		l.queue.Offer(domain)
+		to(domain)
 	}
 }
 
@@ -56,7 +58,7 @@ func (l *learner) run(ctx context.Context) {
 				}
 				continue
 			}
-			l.Offer(domain)
+			l.offer(domain, l.queue.OfferRecipient)
 		}
 	}
 }
