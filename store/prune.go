@@ -11,99 +11,232 @@ import (
 )
 
 const (
-	hostAge      = 30 * day // hosts are kept by address so long, then by network until the window ends
-	coarseIPv4   = 24
-	coarseIPv6   = 48
-	dialogueAge  = 30 * day // dialogues with MX addresses; their results serve for 7 days
-	runAge       = 7 * day  // runs of organisations; the budget asks for one day
-	pruneDomains = 1000     // in one transaction, so that observations do not wait long
+	hostAge     = 30 * day // hosts are kept by address so long, then by network until the window ends
+	coarseIPv4  = 24
+	coarseIPv6  = 48
+	dialogueAge = 30 * day // dialogues with MX addresses; their results serve for 7 days
+	runAge      = 7 * day  // runs of organisations; the budget asks for one day
 
-	clockLeap = 7 // days since the last pruning after which the clock may be wrong
+	clockLeap = 7   // days between now and the last pruning from which the clock may be wrong
+	clockSkew = day // how far ahead of now a row may be dated; beyond it a clock that was ahead wrote it
+)
+
+// What one transaction goes over at most, so that observations do not wait long for it.
+const (
+	pruneWork    = 500  // rows, counted as workUnits; a single domain may have more
+	pruneDomains = 1000 // ids
+	pruneRows    = 500  // of other tables
 )
 
 // Prune applies the retention rules as of now: sessions, selectors and counts of messages
 // without proof leave with the window, outbound hosts lose their address after 30 days, past
-// judgements leave after Keep. The current judgement of a domain stays.
+// judgements leave after Keep. The current judgement of a domain stays. What is dated later
+// than tomorrow was written by a clock that was ahead, and counts as of now.
+//
+// It goes in many small transactions, and pauses after each for as long as it took: writers of
+// this and of other processes come in between.
 func (s *Store) Prune(ctx context.Context, now time.Time) error {
-	var last int64
-	if err := s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM domain").Scan(&last); err != nil {
+	r := retention{now: now, window: s.options.Window, keep: s.options.Keep, maxAge: s.options.MaxAge}
+	if err := s.pruneDomains(ctx, r); err != nil {
 		return err
 	}
-	for from := int64(0); from <= last; from += pruneDomains {
-		err := s.write(ctx, func(t *tx) error {
-			return t.prune(from, from+pruneDomains-1, now, s.options.Window, s.options.Keep)
+	if err := s.pruneAddresses(ctx, r); err != nil {
+		return err
+	}
+	for more := true; more; {
+		err := s.slice(ctx, func(t *tx) (err error) {
+			if more, err = t.pruneRest(r); err != nil || more {
+				return err
+			}
+			t.domains, t.grown = -1, t.grown+1 // another process may have added some
+			return t.note("pruned", dayOf(now))
 		})
 		if err != nil {
-			return err
-		}
-	}
-	return s.write(ctx, func(t *tx) error { return t.pruneRest(now) })
-}
-
-// prune goes over the domains whose ids lie between two.
-func (t *tx) prune(from, to int64, now time.Time, window, keep time.Duration) error {
-	if err := t.coarsen(from, to, dayOf(now.Add(-hostAge))); err != nil {
-		return err
-	}
-	if err := t.forgetOutbound(from, to, now.Add(-min(hostAge, window))); err != nil {
-		return err
-	}
-	since, sinceDay := stamp(now.Add(-window)), dayOf(now.Add(-window))
-	for _, step := range []struct {
-		query string
-		limit any
-	}{
-		{"UPDATE domain SET observed = observed + 1 WHERE id IN (SELECT domain_id FROM tally WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3)", sinceDay},
-		{"DELETE FROM tally WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", sinceDay},
-		{"DELETE FROM signature WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", sinceDay},
-		{"DELETE FROM unauthenticated WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", sinceDay},
-		{"DELETE FROM selector WHERE domain_id BETWEEN ?1 AND ?2 AND last_seen < ?3", since},
-		// A clock that was ahead put the next run off for as long.
-		{"UPDATE domain SET due = ?3 WHERE id BETWEEN ?1 AND ?2 AND assessed > ?3 AND due > assessed", stamp(now)},
-		{`DELETE FROM assessment WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3
-			AND id < (SELECT max(id) FROM assessment later WHERE later.domain_id = assessment.domain_id)`, stamp(now.Add(-keep))},
-		{`DELETE FROM facts WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3 AND NOT EXISTS (SELECT 1 FROM assessment WHERE facts_id = facts.id)
-			AND id < (SELECT max(id) FROM facts later WHERE later.domain_id = facts.domain_id)`, stamp(now.Add(-keep))},
-	} {
-		if _, err := t.exec(step.query, from, to, step.limit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) pruneRest(now time.Time) error {
+// slice runs one transaction of many. Where another process leaves no room for it for long it
+// tries again: there is no hurry.
+func (s *Store) slice(ctx context.Context, do func(*tx) error) error {
+	const tries = 30 // of busyTimeout each
+	began := time.Now()
+	err := s.write(ctx, do)
+	for n := 1; isBusy(err) && n < tries; n++ {
+		began = time.Now()
+		err = s.write(ctx, do)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Since(began)):
+		return nil
+	}
+}
+
+// pruneDomains goes over all domains, some ids at a time.
+func (s *Store) pruneDomains(ctx context.Context, r retention) error {
+	var last int64
+	if err := s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM domain").Scan(&last); err != nil {
+		return err
+	}
+	for from := int64(0); from <= last; {
+		to, err := s.workload(ctx, from)
+		if err != nil {
+			return err
+		}
+		if err := s.slice(ctx, func(t *tx) error { return t.prune(from, to, r) }); err != nil {
+			return err
+		}
+		from = to + 1
+	}
+	return nil
+}
+
+// workUnits are the rows that pruning looks at, by domain, and how many ordinary ones each is
+// as good as: verdicts are read and written anew, facts are erased page by page.
+const workUnits = `
+	SELECT domain_id, 1 AS units FROM tally WHERE domain_id >= ?1 UNION ALL
+	SELECT domain_id, 1 FROM signature WHERE domain_id >= ?1 UNION ALL
+	SELECT domain_id, 1 FROM selector WHERE domain_id >= ?1 UNION ALL
+	SELECT domain_id, 1 FROM unauthenticated WHERE domain_id >= ?1 UNION ALL
+	SELECT domain_id, 10 FROM assessment WHERE domain_id >= ?1 UNION ALL
+	SELECT domain_id, 1 + size / 4096 FROM facts WHERE domain_id >= ?1 ORDER BY domain_id`
+
+// workload is the last id of a range that makes pruneWork at most, or else is one domain. It
+// reads beside the writer, and no more rows than that.
+func (s *Store) workload(ctx context.Context, from int64) (to int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // which ends the query
+	rows, err := s.read.Load().QueryContext(ctx, workUnits, from)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	to = from + pruneDomains - 1
+	for work := 0; rows.Next(); {
+		var id int64
+		var units int
+		if err := rows.Scan(&id, &units); err != nil {
+			return 0, err
+		}
+		if work += units; work > pruneWork {
+			return max(from, min(to, id-1)), nil
+		}
+		if id > to {
+			return to, nil
+		}
+	}
+	return to, rows.Err()
+}
+
+// retention is what Prune goes by.
+type retention struct {
+	now                  time.Time
+	window, keep, maxAge time.Duration
+}
+
+// ahead is the time from which a row is dated too late.
+func (r retention) ahead() time.Time { return r.now.Add(clockSkew) }
+
+// prune goes over the domains whose ids lie between two.
+func (t *tx) prune(from, to int64, r retention) error {
+	if err := t.move(from, to, r); err != nil {
+		return err
+	}
+	if err := t.forgetOutbound(from, to, r.now.Add(-min(hostAge, r.window))); err != nil {
+		return err
+	}
+	now, ahead, today := stamp(r.now), stamp(r.ahead()), dayOf(r.now)
+	since, kept := r.now.Add(-r.window), stamp(r.now.Add(-r.keep))
 	for _, step := range []struct {
 		query string
-		limit any
+		args  []any
 	}{
-		{"DELETE FROM mx_address WHERE at < ?", stamp(now.Add(-dialogueAge))},
-		{"DELETE FROM run WHERE begun < ?", stamp(now.Add(-runAge))},
-		{"DELETE FROM share WHERE day < ?", now.Add(-2 * day).UTC().Format(time.DateOnly)}, // the day may be a local one
+		{"UPDATE domain SET observed = observed + 1 WHERE id IN (SELECT domain_id FROM tally WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3)", []any{dayOf(since)}},
+		{"DELETE FROM tally WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", []any{dayOf(since)}},
+		{"UPDATE signature SET day = ?3 WHERE domain_id BETWEEN ?1 AND ?2 AND day > ?4", []any{today, dayOf(r.ahead())}},
+		{"DELETE FROM signature WHERE domain_id BETWEEN ?1 AND ?2 AND day < ?3", []any{dayOf(since)}},
+		{"DELETE FROM unauthenticated WHERE domain_id BETWEEN ?1 AND ?2 AND day NOT BETWEEN ?3 AND ?4", []any{dayOf(since), dayOf(r.ahead())}},
+		{"UPDATE selector SET last_seen = ?3 WHERE domain_id BETWEEN ?1 AND ?2 AND last_seen > ?4", []any{now, ahead}},
+		{"DELETE FROM selector WHERE domain_id BETWEEN ?1 AND ?2 AND last_seen < ?3", []any{stamp(since)}},
+		{"UPDATE domain SET first_seen = min(first_seen, ?3), last_seen = ?3 WHERE id BETWEEN ?1 AND ?2 AND last_seen > ?4", []any{now, ahead}},
+		// A clock that was ahead put the next run off for as long.
+		{"UPDATE domain SET due = ?3 WHERE id BETWEEN ?1 AND ?2 AND (assessed > ?3 AND due > assessed OR due > ?4)", []any{now, stamp(r.ahead().Add(2 * r.maxAge))}},
+		{"UPDATE domain SET worth = " + worthOf + " WHERE id BETWEEN ?1 AND ?2 AND worth <> " + worthOf, nil},
+		{"UPDATE assessment SET at = min(at, ?3), since = min(since, ?3) WHERE domain_id BETWEEN ?1 AND ?2 AND at > ?4", []any{now, ahead}},
+		{`DELETE FROM assessment WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3
+			AND id < (SELECT max(id) FROM assessment later WHERE later.domain_id = assessment.domain_id)`, []any{kept}},
+		{`DELETE FROM facts WHERE domain_id BETWEEN ?1 AND ?2 AND at < ?3 AND NOT EXISTS (SELECT 1 FROM assessment WHERE facts_id = facts.id)
+			AND id < (SELECT max(id) FROM facts later WHERE later.domain_id = facts.domain_id)`, []any{kept}},
 	} {
-		if _, err := t.exec(step.query, step.limit); err != nil {
+		if _, err := t.exec(step.query, append([]any{from, to}, step.args...)...); err != nil {
 			return err
 		}
 	}
-	t.domains, t.grown = -1, t.grown+1 // another process may have added some
-	return t.note("pruned", dayOf(now))
+	return nil
 }
 
-// pruneDaily prunes unless that was done today. Where the last time is more than a week ago
-// the clock may have leapt, and what is pruned does not come back: that waits for another day.
+// pruneAddresses goes over the dialogues with MX addresses.
+func (s *Store) pruneAddresses(ctx context.Context, r retention) error {
+	var last int64
+	if err := s.read.Load().QueryRowContext(ctx, "SELECT coalesce(max(rowid), 0) FROM mx_address").Scan(&last); err != nil {
+		return err
+	}
+	for from := int64(1); from <= last; from += pruneRows {
+		if err := s.slice(ctx, func(t *tx) error {
+			_, err := t.exec("DELETE FROM mx_address WHERE rowid BETWEEN ? AND ? AND at NOT BETWEEN ? AND ?",
+				from, from+pruneRows-1, stamp(r.now.Add(-dialogueAge)), stamp(r.ahead()))
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pruneRest removes some of what budgets no longer ask for, and tells whether there may be more.
+func (t *tx) pruneRest(r retention) (more bool, err error) {
+	date := func(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+	for _, step := range []struct {
+		query        string
+		since, until any
+	}{
+		{`DELETE FROM run WHERE organisation IN (SELECT organisation FROM run WHERE begun NOT BETWEEN ? AND ? LIMIT ?)`,
+			stamp(r.now.Add(-runAge)), stamp(r.ahead())},
+		{`DELETE FROM share WHERE (network, part, day) IN (SELECT network, part, day FROM share WHERE day NOT BETWEEN ? AND ? LIMIT ?)`,
+			date(r.now.Add(-2 * day)), date(r.ahead().Add(day))}, // the day may be a local one
+	} {
+		n, err := t.exec(step.query, step.since, step.until, pruneRows)
+		if err != nil {
+			return false, err
+		}
+		more = more || n == pruneRows
+	}
+	return more, nil
+}
+
+// pruneDaily prunes unless that was done today. Where the last time is more than a week ago, or
+// to come, the clock may have leapt, and what is pruned does not come back: that waits for
+// another day.
 func (s *Store) pruneDaily(ctx context.Context) error {
 	now := s.now()
 	pruned, err := s.memoDay(ctx, "pruned")
 	if err != nil || pruned == dayOf(now) {
 		return err
 	}
-	if pruned > 0 && dayOf(now)-pruned > clockLeap {
+	if gone := dayOf(now) - pruned; pruned > 0 && max(gone, -gone) > clockLeap {
 		leapt, err := s.memoDay(ctx, "leapt")
 		if err != nil || leapt == dayOf(now) {
 			return err
 		}
 		if since := dayOf(now) - leapt; since < 0 || since > clockLeap {
-			s.log.Warn("nothing was pruned for long; unless the clock is set back that is done tomorrow", "days", dayOf(now)-pruned, "clock", now)
+			s.log.Warn("nothing was pruned for long, or the clock is wrong; unless it is set right that is done tomorrow", "days", gone, "clock", now)
 			return s.write(ctx, func(t *tx) error { return t.note("leapt", dayOf(now)) })
 		}
 	}
@@ -129,45 +262,52 @@ type tallyRow struct {
 	tallyDelta
 }
 
-// coarsen moves rows of days before one from the address of the host to its network.
-func (t *tx) coarsen(from, to, before int64) error {
-	rows, err := t.addressed(from, to, before)
+// move takes rows of days before hostAge from the address of the host to its network, and rows
+// of days to come to today.
+func (t *tx) move(from, to int64, r retention) error {
+	rows, err := t.movable(from, to, r)
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		host, err := netip.ParsePrefix(r.host)
+	for _, row := range rows {
+		host, err := parseHost(row.host)
 		if err != nil {
 			return err
 		}
-		if _, err := t.addTally(r.id, coarse(host).String(), r.day, &r.tallyDelta); err != nil {
+		if row.day < dayOf(r.now.Add(-hostAge)) {
+			host = coarse(host)
+		}
+		if row.last.After(r.now) {
+			row.last = r.now
+		}
+		if _, err := t.addTally(row.id, hostText(host), min(row.day, dayOf(r.now)), &row.tallyDelta); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM tally WHERE domain_id = ? AND host = ? AND day = ?", r.id, r.host, r.day); err != nil {
+		if _, err := t.exec("DELETE FROM tally WHERE domain_id = ? AND host = ? AND day = ?", row.id, row.host, row.day); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE domain SET observed = observed + 1 WHERE id = ?", r.id); err != nil {
+		if _, err := t.exec("UPDATE domain SET observed = observed + 1 WHERE id = ?", row.id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addressed reads rows of days before one whose host is still more than a network.
-func (t *tx) addressed(from, to, before int64) ([]tallyRow, error) {
+// movable reads old rows whose host is still more than a network, and rows of days to come.
+func (t *tx) movable(from, to int64, r retention) ([]tallyRow, error) {
 	var rows []tallyRow
-	var r tallyRow
+	var row tallyRow
 	var tokens string
 	err := t.each(`SELECT domain_id, host, day, sessions, starttls_passed, starttls_failed, spf_passed, spf_failed,
 			dkim_passed, dkim_failed, last_seen, tokens FROM tally
-		WHERE domain_id BETWEEN ? AND ? AND day < ? AND (host LIKE '%/32' AND host NOT LIKE '%:%' OR host LIKE '%/64')`,
-		[]any{from, to, before}, func() error {
-			r.tokens = map[string]int{}
-			addTokens(r.tokens, tokens)
-			rows = append(rows, r)
+		WHERE domain_id BETWEEN ? AND ? AND (day < ? AND (host LIKE '%/32' AND host NOT LIKE '%:%' OR host LIKE '%/64') OR day > ?)`,
+		[]any{from, to, dayOf(r.now.Add(-hostAge)), dayOf(r.ahead())}, func() error {
+			row.tokens = map[string]int{}
+			addTokens(row.tokens, tokens)
+			rows = append(rows, row)
 			return nil
-		}, &r.id, &r.host, &r.day, &r.sessions, &r.starttls.Passed, &r.starttls.Failed, &r.spf.Passed, &r.spf.Failed,
-		&r.dkim.Passed, &r.dkim.Failed, (*stamp)(&r.last), &tokens)
+		}, &row.id, &row.host, &row.day, &row.sessions, &row.starttls.Passed, &row.starttls.Failed, &row.spf.Passed, &row.spf.Failed,
+		&row.dkim.Passed, &row.dkim.Failed, (*stamp)(&row.last), &tokens)
 	return rows, err
 }
 

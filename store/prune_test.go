@@ -19,16 +19,17 @@ func TestPrune(t *testing.T) {
 	addAll(t, s,
 		observe("a.example", "192.0.2.1"), observe("a.example", "192.0.2.2", failing), observe("a.example", "2001:db8:1:2::3"),
 		observe("a.example", "", relayed("one"), func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: "a.example", Name: "s1"}} }),
-		observe("a.example", "192.0.2.1", at(noon.Add(10*day))),
 	)
 	s.CountUnauthenticated("a.example")
 	rejudge(t, st, 1)
+	now.Time = noon.Add(10 * day)
+	addAll(t, s, observe("a.example", "192.0.2.1", at(now.Time)))
 	for _, c := range []struct {
 		after              int // days
 		subjects           []string
 		sessions, outbound int
 	}{
-		{0, []string{"relayed", "192.0.2.1", "192.0.2.2", "2001:db8:1:2::/64"}, 5, 1},
+		{9, []string{"relayed", "192.0.2.1", "192.0.2.2", "2001:db8:1:2::/64"}, 5, 1},
 		{30, []string{"relayed", "192.0.2.1", "192.0.2.2", "2001:db8:1:2::/64"}, 5, 1},
 		{31, []string{"relayed", "192.0.2.0/24", "192.0.2.1", "2001:db8:1::/48"}, 5, 0},
 		{41, []string{"relayed", "192.0.2.0/24", "2001:db8:1::/48"}, 5, 0},
@@ -169,13 +170,172 @@ func TestClockLeaps(t *testing.T) {
 	}
 
 	now.Time = noon.AddDate(1, 0, 0) // the daemon was off for a year
-	for _, want := range []int{5, 3} {
+	for _, want := range []int{5, 0} {
 		check(t, s.pruneDaily(t.Context()))
 		var sessions int
-		check(t, s.read.Load().QueryRow("SELECT sum(sessions) FROM tally").Scan(&sessions))
+		check(t, s.read.Load().QueryRow("SELECT coalesce(sum(sessions), 0) FROM tally").Scan(&sessions))
 		if sessions != want {
 			t.Errorf("%d sessions are stored, want %d", sessions, want)
 		}
 		now.Time = now.Add(day)
+	}
+}
+
+// What a clock that is ahead writes within seconds leaves with all that was written in those:
+// after a day and the next pruning nothing is dated later than it should be.
+func TestTheFutureIsPruned(t *testing.T) {
+	for _, leap := range []time.Duration{3 * day, 40 * day, 3650 * day} {
+		t.Run(leap.String(), func(t *testing.T) {
+			live := func(leap time.Duration) (*Store, *clock) {
+				now := &clock{noon}
+				s := open(t, Options{Now: now.now})
+				check(t, s.pruneDaily(t.Context()))
+				addAll(t, s, observe("a.example", "192.0.2.1"))
+				now.Time = noon.Add(leap)
+				addAll(t, s, observe("a.example", "192.0.2.1", failing, at(now.Time)), observe("b.example", "192.0.2.2", at(now.Time)),
+					observe("a.example", "", relayed("one"), at(now.Time), func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: "a.example", Name: "s1"}} }))
+				s.CountUnauthenticated("a.example")
+				check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.Time)))
+				check(t, s.Postpone(t.Context(), "a.example", now.Add(7*day)))
+				check(t, s.Postpone(t.Context(), "b.example", now.Add(6*time.Hour)))
+				_, err := s.Begin(t.Context(), "a.example", now.Time, day)
+				check(t, err)
+				check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], NotBefore: now.Add(7 * day)}))
+				_, err = s.TakeDialogue(t.Context(), now.Format(time.DateOnly), []assess.Share{{Network: coarse(observe("a.example", "192.0.2.1").Host), Limit: 40}})
+				check(t, err)
+				check(t, s.pruneDaily(t.Context()))
+				now.Time = noon.Add(8 * time.Second)
+				check(t, s.pruneDaily(t.Context()))
+				now.Time = noon.Add(day)
+				check(t, s.pruneDaily(t.Context()))
+				return s, now
+			}
+			s, now := live(leap)
+			never, _ := live(0)
+			latest := now.Add(clockSkew)
+			for _, c := range []struct {
+				column string
+				most   any
+			}{
+				{"max(day) FROM tally", dayOf(latest)}, {"max(last_seen) FROM tally", stamp(latest)}, {"max(day) FROM signature", dayOf(latest)},
+				{"max(day) FROM unauthenticated", dayOf(latest)}, {"max(last_seen) FROM selector", stamp(latest)},
+				{"max(last_seen) FROM domain", stamp(latest)}, {"max(at) FROM assessment", stamp(latest)}, {"max(since) FROM assessment", stamp(latest)},
+				{"max(begun) FROM run", stamp(latest)}, {"max(at) FROM mx_address", stamp(latest)}, {"max(day) FROM share", latest.Add(day).Format(time.DateOnly)},
+			} {
+				var late bool
+				check(t, s.read.Load().QueryRow("SELECT "+c.column[:strings.Index(c.column, " ")]+" > ?"+c.column[strings.Index(c.column, " "):], c.most).Scan(&sqlBool{&late}))
+				if late {
+					t.Errorf("%s is later than %v", c.column, latest)
+				}
+			}
+			if got := due(t, s, now.Add(8*day), 10); len(got) != 2 {
+				t.Errorf("due within the week: %v", got)
+			}
+			for _, d := range []assess.Domain{"a.example", "b.example"} {
+				if got, want := tally(t, s, d).Credited(), tally(t, never, d).Credited(); got != want {
+					t.Errorf("%s: %d sessions, without the leap %d", d, got, want)
+				}
+			}
+			now.Time = noon.Add(32 * day) // but for a day, the window is over; nothing was pruned for long
+			for range 2 {
+				check(t, s.pruneDaily(t.Context()))
+				now.Time = now.Add(day)
+			}
+			for _, table := range []string{"tally", "signature", "selector", "unauthenticated", "run", "share"} {
+				if n := count(t, s, table); n > 0 {
+					t.Errorf("%d rows of %s outlived the window", n, table)
+				}
+			}
+		})
+	}
+}
+
+// sqlBool is false for NULL.
+type sqlBool struct{ b *bool }
+
+func (v *sqlBool) Scan(value any) error {
+	n, _ := value.(int64)
+	*v.b = n != 0
+	return nil
+}
+
+// A clock that is behind for a while makes nothing older than it is.
+func TestAClockSetBackMovesNothing(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{Now: now.now})
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	check(t, s.pruneDaily(t.Context()))
+	before := dump(t, s, "memo")
+	now.Time = noon.AddDate(-10, 0, 0)
+	for range 20 {
+		check(t, s.pruneDaily(t.Context()))
+		now.Time = now.Add(time.Hour / 2)
+	}
+	now.Time = noon
+	check(t, s.pruneDaily(t.Context()))
+	if after := dump(t, s, "memo"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// crowd fills a store with domains of many hosts, whose rows are old.
+func crowd(t *testing.T, s *Store, domains, hosts int) {
+	t.Helper()
+	check(t, s.write(t.Context(), func(t *tx) error {
+		_, err := t.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+			INSERT INTO domain (name, organisation, due) SELECT 'd' || i || '.example', 'd' || i || '.example', 0 FROM n`, domains)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+			INSERT INTO tally SELECT id, '192.0.' || i || '.1/32', ?2, 1, 1, 0, 1, 0, 1, 0, ?3, '{}' FROM domain, n`,
+			hosts, dayOf(noon.Add(-40*day)), stamp(noon.Add(-40*day)))
+		return err
+	}))
+}
+
+// No transaction of pruning goes over more than a bounded number of rows, whatever there is.
+func TestPruneGoesInSlices(t *testing.T) {
+	s := open(t, Options{Window: 60 * day})
+	crowd(t, s, 300, 40)
+	r := retention{now: noon, window: 60 * day, keep: DefaultKeep, maxAge: DefaultMaxAge}
+	slices, worst := 0, 0
+	for from := int64(0); from <= 300; slices++ {
+		to, err := s.workload(t.Context(), from)
+		check(t, err)
+		before := touched(t, s)
+		check(t, s.write(t.Context(), func(t *tx) error { return t.prune(from, to, r) }))
+		worst = max(worst, touched(t, s)-before)
+		from = to + 1
+	}
+	t.Logf("%d slices of %d changes at most", slices, worst)
+	if worst > 4*pruneWork {
+		t.Errorf("%d changes in one transaction", worst)
+	}
+	var left int
+	check(t, s.read.Load().QueryRow("SELECT count(*) FROM tally WHERE host NOT LIKE '%/24'").Scan(&left))
+	if left > 0 {
+		t.Errorf("%d hosts keep their address", left)
+	}
+}
+
+// While one process prunes, another comes in between.
+func TestPruneLetsOthersWrite(t *testing.T) {
+	pruner := open(t, Options{Window: 60 * day})
+	crowd(t, pruner, 100, 40)
+	daemon := openPath(t, pruner.path, Options{})
+	done := make(chan error)
+	go func() { done <- pruner.Prune(t.Context(), noon) }()
+	for n := 0; ; n++ {
+		select {
+		case err := <-done:
+			check(t, err)
+			if commits := int(pruner.Counters().Commits); n < 5 || commits < 8 {
+				t.Errorf("%d observations of another process came between %d transactions", n, commits)
+			}
+			return
+		default:
+			addAll(t, daemon, observe("a.example", "192.0.2.1"))
+		}
 	}
 }

@@ -42,8 +42,7 @@ type Standings struct {
 	changes int // of the cache's domains, so that a row read before a change is not cached after it
 
 	// Owned by Run.
-	rulesNoted   bool
-	pruneChecked time.Time
+	rulesNoted bool
 }
 
 type cachedStanding struct {
@@ -142,38 +141,38 @@ func (s *Store) standing(ctx context.Context, d assess.Domain) (assess.Standing,
 // evidence grew, and prunes daily. Where the rules are not those of the last Run, every
 // domain is judged again.
 func (st *Standings) Run(ctx context.Context) {
-	tick := time.NewTicker(rejudgeTick)
+	var both sync.WaitGroup // pruning takes its time, in which judging goes on
+	both.Go(func() { st.every(ctx, rejudgeTick, st.upkeep) })
+	both.Go(func() { st.every(ctx, pruneCheck, st.store.pruneDaily) })
+	both.Wait()
+}
+
+// every does the work at once and then at an interval. It logs when that begins to fail.
+func (st *Standings) every(ctx context.Context, interval time.Duration, work func(context.Context) error) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for failing := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		err := st.upkeep(ctx)
+	for failing := false; ctx.Err() == nil; {
+		err := work(ctx)
 		if err != nil && ctx.Err() == nil && !failing {
 			st.store.log.WarnContext(ctx, "upkeep of the database fails; it is tried until it works", "error", err)
 		}
 		failing = err != nil
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
 	}
 }
 
 func (st *Standings) upkeep(ctx context.Context) error {
-	now := st.store.now()
 	if !st.rulesNoted {
 		if err := st.noteRules(ctx); err != nil {
 			return err
 		}
 		st.rulesNoted = true
 	}
-	if _, err := st.rejudge(ctx, now.Add(-rejudgeEvery), rejudgeBatch); err != nil {
-		return err
-	}
-	if now.Sub(st.pruneChecked) < pruneCheck {
-		return nil
-	}
-	st.pruneChecked = now
-	return st.store.pruneDaily(ctx)
+	_, err := st.rejudge(ctx, st.store.now().Add(-rejudgeEvery), rejudgeBatch)
+	return err
 }
 
 // noteRules marks every domain unless its scores were judged by the present rules.

@@ -61,6 +61,7 @@ type Options struct {
 
 	Window time.Duration // how long sessions count; 0: assess.DefaultWindow
 	Keep   time.Duration // how long past assessments are kept; 0: DefaultKeep
+	MaxAge time.Duration // between two runs of a domain; one that is put off for far longer is due again; 0: DefaultMaxAge
 	Limits Limits
 
 	// SetAside renames a corrupt file and begins a new one. It is for the daemon, whose mail
@@ -68,8 +69,10 @@ type Options struct {
 	SetAside bool
 }
 
-// DefaultKeep is how long past assessments are kept.
-const DefaultKeep = 400 * day
+const (
+	DefaultKeep   = 400 * day // how long past assessments are kept
+	DefaultMaxAge = 7 * day   // between two runs of a domain
+)
 
 // Limits bound what foreign mail can make the store hold (security.md). 0 is the default.
 type Limits struct {
@@ -165,6 +168,9 @@ func newStore(path string, o Options) (*Store, error) {
 	}
 	if o.Keep == 0 {
 		o.Keep = DefaultKeep
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = DefaultMaxAge
 	}
 	o.Limits = o.Limits.withDefaults()
 	return &Store{path: path, log: o.Logger, now: o.Now, options: o}, nil

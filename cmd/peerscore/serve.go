@@ -345,7 +345,10 @@ func (c Config) limits() probe.Limits {
 }
 
 func (c Config) storeOptions(logger *slog.Logger) store.Options {
-	return store.Options{Logger: logger, Window: time.Duration(c.Score.Window), Keep: time.Duration(c.Store.Keep)}
+	return store.Options{
+		Logger: logger, Window: time.Duration(c.Score.Window), Keep: time.Duration(c.Store.Keep),
+		MaxAge: time.Duration(max(c.Assess.MaxAge, c.Assess.Retry)),
+	}
 }
 
 func (c Config) policy() milter.Policy {
