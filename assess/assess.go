@@ -37,6 +37,7 @@ const (
 type Evidence struct {
 	Facts *Facts
 	Tally Tally
+	Since time.Time // when the domain was first credited or assessed; zero: neither so far, or not told
 }
 
 // Basis tells which halves of the evidence exist.

@@ -30,7 +30,7 @@ func TestConclude(t *testing.T) {
 		{"probed in vain", blackout(failed()), Tally{}, Rules{}, StatusUnknown, BasisProbe, false},
 		{"null MX", nullMX(), Tally{}, Rules{}, StatusNoMail, BasisProbe, true},
 	} {
-		a := Conclude("example.org", Evidence{tt.facts, tt.tally}, profile, tt.rules, testTime)
+		a := Conclude("example.org", Evidence{Facts: tt.facts, Tally: tt.tally}, profile, tt.rules, testTime)
 		if a.Status != tt.status || a.Evidence.Basis() != tt.basis || a.Scores.Known() != tt.known || a.Profile != "mecsa-2018" || !a.At.Equal(testTime) {
 			t.Errorf("%s: %s, basis %q, scores %+v", tt.name, a.Status, a.Evidence.Basis(), a.Scores)
 		}
@@ -47,7 +47,7 @@ func TestPerfectProvider(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := Conclude("example.org", Evidence{facts, tallyOf(sender("198.51.100.1", good, good, good))}, profile, Rules{}, testTime)
+		a := Conclude("example.org", Evidence{Facts: facts, Tally: tallyOf(sender("198.51.100.1", good, good, good))}, profile, Rules{}, testTime)
 		for _, c := range Categories {
 			if s := a.Scores[c]; s.Stars != 5 || s.Partial || len(s.Missing) > 0 || len(s.Next) > 0 {
 				t.Errorf("%s, %s: %+v", name, c, s)

@@ -30,6 +30,7 @@ type Assessor struct {
 	Rules      Rules
 	Window     time.Duration    // 0 means DefaultWindow
 	Deny       []Domain         // never probed, nor anything below them
+	Bulk       bool             // works through a list of the operator's; see Drift
 	Now        func() time.Time // nil means time.Now
 	Logger     *slog.Logger     // nil means none
 
@@ -92,7 +93,7 @@ func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (
 		return a.conclude(d, evidence), fmt.Errorf("%w of %s; the results of %s stand", ErrNothingMeasured, d, day(old.At))
 	}
 	facts = facts.Keeping(old)
-	if err := a.freeze(ctx, &facts, old); err != nil {
+	if err := a.freeze(ctx, &facts, evidence); err != nil {
 		return a.conclude(d, evidence), err
 	}
 	evidence.Facts = &facts

@@ -44,6 +44,9 @@ func (l *ledger) SaveAssessment(_ context.Context, a Assessment) error {
 	defer l.mu.Unlock()
 	if l.broken == nil {
 		l.saved = append(l.saved, a)
+		if a.Evidence.Since.IsZero() {
+			a.Evidence.Since = a.At
+		}
 		l.evidence[a.Domain] = a.Evidence
 	}
 	return l.broken

@@ -34,12 +34,14 @@ var driftParts = []struct {
 	{partTLSRPT, func(f *Facts) Result { return f.tlsrptRecord().Result }, ownOrganisation, takePart(partTLSRPT)},
 }
 
-// settle holds what a run found against what an earlier one did. Where everybody lost a part at
-// once the older result stands in new facts; a domain without one has to be asked again, and
-// the error, which wraps ErrNothingMeasured, says so. Changed are the parts that froze or thawed.
-func (z *freezer) settle(facts, old *Facts) (changed []string, err error) {
+// settle holds what a run found against the evidence that there was before. Where everybody
+// lost a part at once the older result stands in new facts; a domain without one has to be asked
+// again, and the error, which wraps ErrNothingMeasured, says so. Changed are the parts that froze
+// or thawed.
+func (z *freezer) settle(facts *Facts, e Evidence, bulk bool) (changed []string, err error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	old := e.Facts
 	if z.drifts == nil {
 		z.drifts = make(map[string]*Drift)
 	}
@@ -48,7 +50,7 @@ func (z *freezer) settle(facts, old *Facts) (changed []string, err error) {
 	for _, p := range driftParts {
 		drift := z.drifts[p.part]
 		if drift == nil {
-			drift = &Drift{}
+			drift = &Drift{Bulk: bulk}
 			z.drifts[p.part] = drift
 		}
 		now, before := Unknown, Unknown
@@ -59,7 +61,8 @@ func (z *freezer) settle(facts, old *Facts) (changed []string, err error) {
 			before = p.result(old)
 		}
 		failed := now == Fail || now == Bogus
-		if before == Pass && (failed || now == Pass) && drift.Add(p.organisation(old), failed, facts.At) {
+		if before == Pass && (failed || now == Pass) &&
+			drift.Add(Vote{Organisation: p.organisation(old), Since: e.Since, Host: e.Tally.lastHost(), Failed: failed, At: facts.At}) {
 			changed = append(changed, strings.TrimSpace(p.part))
 		}
 		switch {
@@ -91,8 +94,8 @@ func (z *freezer) frozen() []string {
 func (a *Assessor) Frozen() []string { return a.freezer.frozen() }
 
 // freeze lets older results stand in new facts where everybody lost them at once.
-func (a *Assessor) freeze(ctx context.Context, facts, old *Facts) error {
-	changed, err := a.freezer.settle(facts, old)
+func (a *Assessor) freeze(ctx context.Context, facts *Facts, before Evidence) error {
+	changed, err := a.freezer.settle(facts, before, a.Bulk)
 	if a.Logger != nil && len(changed) > 0 {
 		frozen := a.Frozen()
 		for _, part := range changed {

@@ -27,66 +27,105 @@ func TestFreeze(t *testing.T) {
 		{"a middlebox takes STARTTLS out", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0] = dialogue("192.0.2.1", plain) }, "smtp", StartTLS},
 		{"the clock is wrong", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0].TLS.Certificate.Dated = Check{Fail, "expired"} }, "smtp", X509},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l, now, broken := newLedger(), testTime, false
-			a := testAssessor(t, l, func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
-				f := measuredFacts()
-				f.Domain, f.At = d, now
-				f.Hosts.Hosts[0].Name = "mx." + string(d)
-				if broken {
-					tt.fault(f)
-				}
-				return *f, nil
-			})
-			var log bytes.Buffer
-			a.Logger = slog.New(slog.NewTextHandler(&log, nil))
-			a.Now = func() time.Time { return now }
-			assessed := func(i int) Support {
-				t.Helper()
-				result, err := a.Assess(t.Context(), Domain(fmt.Sprintf("d%d.example", i)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				return result.Verdicts[tt.standard].Support
-			}
-			for i := range 60 {
-				if got := assessed(i); got != SupportYes {
-					t.Fatalf("%d: %s before anything happens", i, got)
-				}
-			}
-			broken, now = true, now.AddDate(0, 0, 7)
-			for i := range 40 {
-				want := SupportYes
-				if i < driftFreeze-1 {
-					want = SupportNo // it may still be theirs
-				}
-				if got := assessed(i); got != want {
-					t.Errorf("%d: %s, want %s", i, got, want)
-				}
-			}
-			if got := strings.Join(a.Frozen(), " "); got != tt.frozen {
-				t.Errorf("frozen: %q, want %q", got, tt.frozen)
-			}
-			if _, err := a.Assess(t.Context(), "new.example"); !errors.Is(err, ErrNothingMeasured) {
-				t.Errorf("a domain of which nothing was known: %v", err)
-			}
-			if got := assessed(39); got != SupportYes {
-				t.Errorf("asked again: %s", got)
-			}
+		for _, bulk := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, bulk %t", tt.name, bulk), func(t *testing.T) { testFreeze(t, bulk, tt.fault, tt.frozen, tt.standard) })
+		}
+	}
+}
 
-			broken, now = false, now.Add(6*time.Hour)
-			for i := range 40 {
-				if got := assessed(20 + i); got != SupportYes {
-					t.Errorf("%d: %s when it is over", 20+i, got)
-				}
+func testFreeze(t *testing.T, bulk bool, fault func(*Facts), frozen string, standard Standard) {
+	l, now, broken, interval := newLedger(), testTime, false, 10*time.Minute
+	if bulk {
+		interval = 10 * time.Millisecond
+	}
+	a := testAssessor(t, l, func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+		f := measuredFacts()
+		f.Domain, f.At = d, now
+		f.Hosts.Hosts[0].Name = "mx." + string(d)
+		if broken {
+			fault(f)
+		}
+		return *f, nil
+	})
+	var log bytes.Buffer
+	a.Logger, a.Bulk = slog.New(slog.NewTextHandler(&log, nil)), bulk
+	a.Now = func() time.Time { return now }
+	assessed := func(i int) Support {
+		t.Helper()
+		now = now.Add(interval)
+		result, err := a.Assess(t.Context(), Domain(fmt.Sprintf("d%d.example", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Verdicts[standard].Support
+	}
+	for i := range 60 {
+		l.evidence[Domain(fmt.Sprintf("d%d.example", i))] = Evidence{Tally: tallyOf(sender(fmt.Sprintf("198.51.%d.1", i), good, good, good))}
+		if got := assessed(i); got != SupportYes {
+			t.Fatalf("%d: %s before anything happens", i, got)
+		}
+	}
+	broken, now = true, now.AddDate(0, 0, 8)
+	for i := range 40 {
+		want := SupportYes
+		if i < driftFailed-1 {
+			want = SupportNo // it may still be theirs
+		}
+		if got := assessed(i); got != want {
+			t.Errorf("%d: %s, want %s", i, got, want)
+		}
+	}
+	if got := strings.Join(a.Frozen(), " "); got != frozen {
+		t.Errorf("frozen: %q, want %q", got, frozen)
+	}
+	if _, err := a.Assess(t.Context(), "new.example"); !errors.Is(err, ErrNothingMeasured) {
+		t.Errorf("a domain of which nothing was known: %v", err)
+	}
+	if got := assessed(39); got != SupportYes {
+		t.Errorf("asked again: %s", got)
+	}
+
+	broken, now = false, now.Add(6*time.Hour)
+	for i := range 40 {
+		if over := len(a.Frozen()) == 0; over != (i >= driftPassed) {
+			t.Errorf("after %d that pass: over %t", i, over)
+		}
+		if got := assessed(20 + i); got != SupportYes {
+			t.Errorf("%d: %s when it is over", 20+i, got)
+		}
+	}
+	if n := strings.Count(log.String(), "everybody loses the same at once"); n != strings.Count(frozen, " ")+1 {
+		t.Errorf("the log says so %d times", n)
+	}
+}
+
+// Domains that became known within the week lose what they like.
+func TestFreezeIgnoresNewcomers(t *testing.T) {
+	l, now, broken := newLedger(), testTime, false
+	a := testAssessor(t, l, func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+		f := measuredFacts()
+		f.Domain, f.At = d, now
+		if broken {
+			f.SPF = SPFFacts{Lookup: Lookup{Status: LookupNoData}}
+		}
+		return *f, nil
+	})
+	a.Now = func() time.Time { return now }
+	for _, broken = range []bool{false, true} {
+		for i := range 40 {
+			now = now.Add(10 * time.Minute)
+			d := Domain(fmt.Sprintf("d%d.example", i))
+			if !broken {
+				l.evidence[d] = Evidence{Tally: tallyOf(sender(fmt.Sprintf("198.51.%d.1", i), good, good, good))}
 			}
-			if got := a.Frozen(); len(got) > 0 {
-				t.Errorf("still frozen: %q", got)
+			if _, err := a.Assess(t.Context(), d); err != nil {
+				t.Fatal(err)
 			}
-			if n := strings.Count(log.String(), "everybody loses the same at once"); n != strings.Count(tt.frozen, " ")+1 {
-				t.Errorf("the log says so %d times", n)
-			}
-		})
+		}
+		now = now.AddDate(0, 0, 6)
+	}
+	if frozen := a.Frozen(); len(frozen) > 0 {
+		t.Errorf("frozen: %q", frozen)
 	}
 }
 

@@ -25,7 +25,7 @@ func judgeCases(t *testing.T, standard Standard, rules Rules, cases []verdictCas
 	t.Helper()
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
-			v := Judge(Evidence{tt.facts, tt.tally}, rules)[standard]
+			v := Judge(Evidence{Facts: tt.facts, Tally: tt.tally}, rules)[standard]
 			if v.Support != tt.want || v.Passed != tt.passed || v.Failed != tt.failed || v.Unknown != tt.unknown {
 				t.Errorf("%s, %d passed, %d failed, %d unknown; want %s, %d, %d, %d\n%s",
 					v.Support, v.Passed, v.Failed, v.Unknown, tt.want, tt.passed, tt.failed, tt.unknown, said(v))
@@ -69,7 +69,7 @@ func TestWorkedExamples(t *testing.T) {
 		{"2 of 3 hosts are 66.6 %", factsOf(mx[:2]...), tallyOf(inPlain), SupportNo, 0},
 		{"4 of 5 hosts are 80 %", factsOf(mx...), tallyOf(tls, inPlain), SupportYes, 4},
 	} {
-		a := Conclude("example.org", Evidence{tt.facts, tt.tally}, profile, Rules{}, testTime)
+		a := Conclude("example.org", Evidence{Facts: tt.facts, Tally: tt.tally}, profile, Rules{}, testTime)
 		score := a.Scores[Confidentiality]
 		if a.Verdicts[StartTLS].Support != tt.want || !score.Known || score.Partial || score.Stars != tt.stars {
 			t.Errorf("%s: StartTLS %s, %+v", tt.name, a.Verdicts[StartTLS].Support, score)
@@ -249,7 +249,7 @@ func TestJudgeDKIM(t *testing.T) {
 		tally Tally
 		want  bool
 	}{{Tally{}, true}, {tallyOf(silent), true}, {tallyOf(signs), false}, {tallyOf(relayed), false}} {
-		if v := Judge(Evidence{factsOf(), tt.tally}, Rules{})[DKIM]; v.Estimate != tt.want {
+		if v := Judge(Evidence{Facts: factsOf(), Tally: tt.tally}, Rules{})[DKIM]; v.Estimate != tt.want {
 			t.Errorf("estimate %v, want %v:\n%s", v.Estimate, tt.want, said(v))
 		}
 	}
@@ -306,7 +306,7 @@ func TestJudgeDANE(t *testing.T) {
 		{"warnings", tlsa(up, func(d *DANEFacts) { d.Warnings = []string{"usage 1 is not for SMTP"} }), Tally{}, SupportYes, 1, 0, 0, "note: mx1: usage 1"},
 		{"null MX", nullMX(), Tally{}, SupportUnknown, 0, 0, 0, ""},
 	})
-	if v := Judge(Evidence{ok, Tally{}}, Rules{})[DANE]; len(v.Notes) > 0 {
+	if v := Judge(Evidence{Facts: ok}, Rules{})[DANE]; len(v.Notes) > 0 {
 		t.Errorf("a protected match is warned of: %q", v.Notes)
 	}
 }

@@ -108,6 +108,17 @@ func (t Tally) Credited() int {
 	return n
 }
 
+// lastHost is the outbound host that was seen last; the zero prefix where there is none.
+func (t Tally) lastHost() netip.Prefix {
+	var last HostTally
+	for _, h := range t.Hosts {
+		if h.Host.IsValid() && (!last.Host.IsValid() || h.LastSeen.After(last.LastSeen)) {
+			last = h
+		}
+	}
+	return last.Host
+}
+
 // HostTally counts the credited sessions of one outbound host. A Host of fewer bits than
 // ClientHost gives is an older, coarsened record; the zero prefix is the pseudo-host "relayed".
 type HostTally struct {

@@ -13,6 +13,7 @@ type Standing struct {
 	Profile  string
 	Basis    Basis
 	Scores   Scores
+	Since    time.Time    // when a session was credited to it first; zero: none so far
 	Assessed time.Time    // when it was last probed; zero while pending
 	MX       []netip.Addr // addresses of its MX hosts, as its own assessment found them
 }
@@ -21,6 +22,7 @@ type Standing struct {
 func (a Assessment) Standing() Standing {
 	s := Standing{
 		Known: true, Status: a.Status, Profile: a.Profile, Basis: a.Evidence.Basis(), Scores: a.Scores,
+		Since: a.Evidence.Tally.FirstSeen,
 	}
 	if a.Evidence.Facts == nil {
 		return s

@@ -51,7 +51,9 @@ func (d *drift) settle(o *assess.Observation, s assess.Standing) {
 		d.mu.Lock()
 		p := &d.tests[i]
 		if met(s, test.standards) && (*result == assess.Pass || *result == assess.Fail) {
-			changed = p.Add(o.Domain.Organisational(), *result == assess.Fail, d.now())
+			changed = p.Add(assess.Vote{
+				Organisation: o.Domain.Organisational(), Since: s.Since, Host: o.Host, Failed: *result == assess.Fail, At: d.now(),
+			})
 		}
 		if frozen = p.Frozen(); frozen && *result == assess.Fail {
 			*result = assess.Unknown

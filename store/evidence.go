@@ -25,9 +25,10 @@ func (s *Store) Evidence(ctx context.Context, d assess.Domain, now time.Time, wi
 func (s *Store) evidence(ctx context.Context, d assess.Domain, now time.Time, window time.Duration) (e assess.Evidence, observed int64, err error) {
 	err = s.snapshot(ctx, func(q *sql.Tx) error {
 		var id int64
-		var first, last stamp
-		err := q.QueryRowContext(ctx, "SELECT id, observed, first_seen, last_seen FROM domain WHERE name = ?", string(d)).
-			Scan(&id, &observed, &first, &last)
+		var first, last, judged stamp
+		err := q.QueryRowContext(ctx, `SELECT id, observed, first_seen, last_seen,
+			(SELECT min(since) FROM assessment WHERE domain_id = domain.id) FROM domain WHERE name = ?`, string(d)).
+			Scan(&id, &observed, &first, &last, &judged)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrUnknownDomain
 		}
@@ -38,6 +39,9 @@ func (s *Store) evidence(ctx context.Context, d assess.Domain, now time.Time, wi
 			return err
 		}
 		e.Tally.FirstSeen, e.Tally.LastSeen = time.Time(first), time.Time(last)
+		if e.Since = time.Time(judged); e.Since.IsZero() || !e.Tally.FirstSeen.IsZero() && e.Tally.FirstSeen.Before(e.Since) {
+			e.Since = e.Tally.FirstSeen
+		}
 		if err := readRest(ctx, q, id, now, &e.Tally); err != nil {
 			return err
 		}

@@ -124,9 +124,9 @@ func (s *Store) standing(ctx context.Context, d assess.Domain) (assess.Standing,
 	standing := assess.Standing{Known: true, Status: assess.StatusPending}
 	var status, profile, basis sql.NullString
 	var scores, mx []byte
-	err := s.read.Load().QueryRowContext(ctx, `SELECT domain.assessed, a.status, a.profile, a.basis, a.scores, a.mx
+	err := s.read.Load().QueryRowContext(ctx, `SELECT domain.assessed, domain.first_seen, a.status, a.profile, a.basis, a.scores, a.mx
 		FROM domain LEFT JOIN assessment a ON a.id = (SELECT max(id) FROM assessment WHERE domain_id = domain.id)
-		WHERE domain.name = ?`, string(d)).Scan((*stamp)(&standing.Assessed), &status, &profile, &basis, &scores, &mx)
+		WHERE domain.name = ?`, string(d)).Scan((*stamp)(&standing.Assessed), (*stamp)(&standing.Since), &status, &profile, &basis, &scores, &mx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return assess.Standing{}, nil
 	}

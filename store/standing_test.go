@@ -32,12 +32,14 @@ func TestStanding(t *testing.T) {
 		t.Errorf("a domain never heard of: %+v", got)
 	}
 	addAll(t, s, observe("a.example", "192.0.2.1"))
-	if got, want := st.Standing(t.Context(), "a.example"), (assess.Standing{Known: true, Status: assess.StatusPending}); !reflect.DeepEqual(got, want) {
+	if got, want := st.Standing(t.Context(), "a.example"), (assess.Standing{Known: true, Status: assess.StatusPending, Since: noon}); !reflect.DeepEqual(got, want) {
 		t.Errorf("seen: %+v, want %+v", got, want)
 	}
 	a := assessed("a.example", noon)
 	check(t, s.SaveAssessment(t.Context(), a))
-	if got, want := st.Standing(t.Context(), "a.example"), a.Standing(); !reflect.DeepEqual(got, want) {
+	want := a.Standing()
+	want.Since = noon
+	if got := st.Standing(t.Context(), "a.example"); !reflect.DeepEqual(got, want) {
 		t.Errorf("assessed:\n%+v, want\n%+v", got, want)
 	}
 	rejudge(t, st, 1)
@@ -49,6 +51,29 @@ func TestStanding(t *testing.T) {
 	if got := st.Standing(t.Context(), "a.example"); got.Known {
 		t.Errorf("forgotten: %+v", got)
 	}
+}
+
+// A domain is known since its first session or its first judgement, whichever was earlier.
+func TestKnownSince(t *testing.T) {
+	s := open(t, Options{})
+	since := func(d assess.Domain, want time.Time) {
+		t.Helper()
+		if e, err := s.Evidence(t.Context(), d, noon, day); err != nil || !e.Since.Equal(want) {
+			t.Errorf("%s: known since %v, %v; want %v", d, e.Since, err, want)
+		}
+	}
+	check(t, s.Learn(t.Context(), "learned.example"))
+	since("learned.example", time.Time{})
+	since("unheard.example", time.Time{})
+
+	addAll(t, s, observe("seen.example", "192.0.2.1"))
+	check(t, s.SaveAssessment(t.Context(), assessed("seen.example", noon.Add(day))))
+	since("seen.example", noon)
+
+	check(t, s.SaveAssessment(t.Context(), assessed("asked.example", noon.Add(-3*day))))
+	check(t, s.SaveAssessment(t.Context(), assessed("asked.example", noon.Add(-day))))
+	addAll(t, s, observe("asked.example", "192.0.2.1"))
+	since("asked.example", noon.Add(-3*day))
 }
 
 func TestObservationsChangeScores(t *testing.T) {

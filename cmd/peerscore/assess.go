@@ -118,6 +118,7 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 		b.close()
 		return nil, err
 	}
+	b.assessor.Bulk = true
 	if b.store == nil {
 		b.assessor.Repository = forgetful{}
 	}
