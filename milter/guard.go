@@ -9,20 +9,23 @@ import (
 	"time"
 )
 
-// Limits of a listener and its connections (security.md, "Limits").
+// MaxSessions is how many there are at once, over all listeners.
+const MaxSessions = 500
+
+// Limits of a connection (security.md, "Limits").
 const (
-	maxSessions   = 500
 	idleTimeout   = 10 * time.Minute
 	packetTimeout = 30 * time.Second // for the rest of a packet once it has begun, and for a reply to be taken
 	acceptBackoff = 5 * time.Millisecond
 	maxBackoff    = time.Second
 )
 
-// gate admits connections: at most maxSessions at once over all listeners of a server. It
+// gate admits connections: a bounded number at once over all listeners of a server. It
 // knows those that are open, so that they can be drained.
 type gate struct {
 	log      *throttle
 	counters *counters
+	most     int // open connections
 
 	mu      sync.Mutex
 	open    map[*conn]struct{}
@@ -34,7 +37,7 @@ type gate struct {
 func (g *gate) enter(raw net.Conn) *conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closing || len(g.open) >= maxSessions {
+	if g.closing || len(g.open) >= g.most {
 		return nil
 	}
 	if g.open == nil {

@@ -233,13 +233,13 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 func TestSessionLimit(t *testing.T) {
 	l := newLab(t, world)
 	var clients []*miltertest.Client
-	for range maxSessions {
+	for range MaxSessions {
 		clients = append(clients, l.dial(t))
 	}
 	if _, err := miltertest.Dial("unix", l.path); err == nil {
-		t.Fatalf("session %d was accepted", maxSessions+1)
+		t.Fatalf("session %d was accepted", MaxSessions+1)
 	}
-	if s := l.server.Stats(); s.Open != maxSessions || s.Refused != 1 {
+	if s := l.server.Stats(); s.Open != MaxSessions || s.Refused != 1 {
 		t.Errorf("stats %+v", s)
 	}
 	// Those that are there work, and when one leaves another may come.

@@ -10,7 +10,7 @@ import (
 func TestLimits(t *testing.T) {
 	for name, tt := range map[string]struct{ got, want int }{
 		"octets of a packet":           {maxPacket, 1 << 20},
-		"sessions":                     {maxSessions, 500},
+		"sessions":                     {MaxSessions, 500},
 		"octets of a header":           {maxHeader, 256 << 10},
 		"fields":                       {maxFields, 1000},
 		"signatures":                   {maxSignatures, 5},

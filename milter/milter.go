@@ -62,7 +62,7 @@ type Learner interface {
 	Learn(d assess.Domain)
 }
 
-// Config is what a Server works with. All fields but Now are required.
+// Config is what a Server works with. All fields but Now and Sessions are required.
 type Config struct {
 	// Resolver is what one message asks, with so many queries at most. It must answer or give up
 	// within 2 s a question, at once when the context has ended, and should cache.
@@ -74,6 +74,7 @@ type Config struct {
 	Hostname   string           // the authserv-id where neither policy nor MTA give one
 	Now        func() time.Time // time.Now when nil
 	Policy     Policy
+	Sessions   int // at once, where there may be fewer than MaxSessions; MaxSessions when zero
 }
 
 // Authentication says who evaluates SPF, DKIM and DMARC.
@@ -126,7 +127,10 @@ func New(config Config) *Server {
 	s := &Server{config: config, stopped: make(chan struct{})}
 	s.stop = sync.OnceFunc(func() { close(s.stopped) })
 	s.log = throttle{logger: config.Logger}
-	s.gate = gate{log: &s.log, counters: &s.counters}
+	s.gate = gate{log: &s.log, counters: &s.counters, most: MaxSessions}
+	if config.Sessions > 0 {
+		s.gate.most = min(config.Sessions, MaxSessions)
+	}
 	s.drift = drift{log: &s.log, now: config.Now}
 	s.SetPolicy(config.Policy)
 	return s

@@ -102,7 +102,7 @@ func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
 	}
 	logger := a.logger(config)
 	b := &bulk{app: a, options: o, config: config}
-	r, err := newResolver(config, logger)
+	r, err := newResolver(config, logger, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (a *app) examineDatabase(ctx context.Context) (last assess.Domain, latest t
 // examineNetwork asks the resolver and tries port 25.
 func (a *app) examineNetwork(ctx context.Context, config Config, d assess.Domain) []symptom {
 	logger := a.logger(config)
-	r, err := newResolver(config, logger)
+	r, err := newResolver(config, logger, 0)
 	if err != nil {
 		return []symptom{symptomOf("resolver", "fail", "%v", err)}
 	}

@@ -174,7 +174,8 @@ type victim struct {
 	log          string
 }
 
-func startVictim(t *testing.T, binary string, dns *probetest.DNS) *victim {
+// startVictim starts it, through another program where one is given.
+func startVictim(t *testing.T, binary string, dns *probetest.DNS, through ...string) *victim {
 	t.Helper()
 	dir := t.TempDir()
 	port, err := freePort()
@@ -194,7 +195,8 @@ func startVictim(t *testing.T, binary string, dns *probetest.DNS) *victim {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	v.cmd = exec.Command(binary, "serve", "--config", path)
+	args := append(through, binary, "serve", "--config", path)
+	v.cmd = exec.Command(args[0], args[1:]...)
 	v.cmd.Env = append(os.Environ(), "GOTRACEBACK=all") // see goroutines
 	v.cmd.Stderr = log
 	if err := v.cmd.Start(); err != nil {
@@ -219,6 +221,10 @@ func (v *victim) honest(h attack) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return play(c, h)
+}
+
+func play(c *miltertest.Client, h attack) (string, error) {
 	defer c.Close()
 	if err := c.Connect(h.Peers[0]); err != nil {
 		return "", err

@@ -124,7 +124,8 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 			d.close()
 		}
 	}()
-	if d.resolver, err = newResolver(config, logger); err != nil {
+	places := shareDescriptors(logger)
+	if d.resolver, err = newResolver(config, logger, places.questions); err != nil {
 		return nil, err
 	}
 	options := config.storeOptions(logger)
@@ -143,7 +144,7 @@ func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around s
 	d.learner = newLearner(d)
 	d.milter = milter.New(milter.Config{
 		Resolver: perMessage(d.resolver), Recorder: d.store, Reputation: d.standings, Learner: d.learner, Logger: logger,
-		Hostname: config.Assess.EHLO, Policy: config.policy(),
+		Hostname: config.Assess.EHLO, Policy: config.policy(), Sessions: places.sessions,
 	})
 	log.SetFlags(0)
 	log.SetOutput(milter.StandardLog(logger)) // go-milter's own complaints
@@ -270,12 +271,13 @@ func (d *daemon) close() error {
 	return d.store.Close()
 }
 
-func newResolver(config Config, logger *slog.Logger) (*resolver.Resolver, error) {
+// newResolver allows so many questions at once, as many as the resolver may when 0.
+func newResolver(config Config, logger *slog.Logger, questions int) (*resolver.Resolver, error) {
 	var servers []string
 	for _, s := range config.DNS.Servers {
 		servers = append(servers, string(s))
 	}
-	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(config.DNS.TrustAD), Logger: logger})
+	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(config.DNS.TrustAD), Questions: questions, Logger: logger})
 	if err != nil {
 		return nil, fail(exitUsage, "%w; dns.servers names a resolver", err)
 	}

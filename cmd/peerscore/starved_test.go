@@ -2,11 +2,14 @@ package main
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"peerscore/milter/miltertest"
 )
 
 // TestLockedDatabase locks the database of the real daemon for five seconds under a stream of
@@ -56,6 +59,78 @@ func TestLockedDatabase(t *testing.T) {
 	text, err := os.ReadFile(v.log)
 	if err != nil || strings.Count(string(text), "the database is locked by another process") != 1 || strings.Count(string(text), "level=ERROR") != 1 {
 		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// TestFewDescriptors gives the real daemon 64 descriptors and 120 MTAs that stay. Some are
+// served as ever, with the database and the DNS; the others are refused rather than left to wait.
+func TestFewDescriptors(t *testing.T) {
+	const descriptors, clients = 64, 120
+	h := hostileMTA(t)
+	v := startVictim(t, buildVictim(t), h.dns, "sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors))
+	want, err := v.honest(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.empty(t)
+	most := placesFor(descriptors).sessions
+	admitted := make(chan *miltertest.Client, clients)
+	var arriving sync.WaitGroup
+	for range clients {
+		arriving.Go(func() {
+			if c, err := miltertest.Dial("unix", v.socket); err == nil {
+				admitted <- c
+			}
+		})
+	}
+	settled := make(chan struct{})
+	go func() { arriving.Wait(); close(settled) }()
+	select {
+	case <-settled:
+	case <-time.After(20 * time.Second): // an MTA waits for 30
+		t.Fatalf("of %d, %d are served and some neither served nor refused", clients, len(admitted))
+	}
+	close(admitted)
+	if len(admitted) != most {
+		t.Errorf("%d sessions were admitted, want %d", len(admitted), most)
+	}
+	var playing sync.WaitGroup
+	for c := range admitted {
+		playing.Go(func() {
+			if got, err := play(c, h); got != want || err != nil {
+				t.Errorf("a session gets\n%s\nand alone\n%s\n%v", got, want, err)
+			}
+		})
+	}
+	playing.Wait()
+	if lost := v.metric(t, `store_observations_total{outcome="lost"}`); lost > 0 {
+		t.Errorf("%g observations were lost", lost)
+	}
+	v.empty(t)
+	if got, err := v.honest(h); got != want || err != nil {
+		t.Errorf("afterwards an honest session gets\n%s\nand before\n%s\n%v", got, want, err)
+	}
+	text, err := os.ReadFile(v.log)
+	if err != nil || strings.Contains(string(text), "too many open files") || !strings.Contains(string(text), fmt.Sprintf("descriptors=%d sessions=%d", descriptors, most)) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// empty waits until the last session has left.
+func (v *victim) empty(t *testing.T) {
+	t.Helper()
+	for v.metric(t, "milter_sessions_open") > 0 {
+		time.Sleep(time.Millisecond) // of real time: the daemon is another process
+	}
+}
+
+func TestShareOfDescriptors(t *testing.T) {
+	for descriptors, want := range map[uint64]places{
+		16: {1, 2}, 64: {15, 6}, 256: {135, 54}, 1024: {500, 246}, 4096: {500, 1014}, 1 << 63: {500, 16374},
+	} {
+		if got := placesFor(descriptors); got != want {
+			t.Errorf("of %d: %+v, want %+v", descriptors, got, want)
+		}
 	}
 }
 

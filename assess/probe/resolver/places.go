@@ -14,7 +14,8 @@ const (
 // until that times out, so the names of one organisation get a sixteenth of all places: whoever
 // sends many messages with such names lets nobody else wait.
 type places struct {
-	all chan struct{}
+	all  chan struct{}
+	each int // of an organisation
 
 	mu sync.Mutex
 	of map[string]*share // by organisation, of those with questions
@@ -25,8 +26,12 @@ type share struct {
 	here  int // questions that wait or are under way
 }
 
-func newPlaces() places {
-	return places{all: make(chan struct{}, maxInFlight), of: make(map[string]*share)}
+// newPlaces are so many, maxInFlight at most and when most is 0.
+func newPlaces(most int) places {
+	if most == 0 || most > maxInFlight {
+		most = maxInFlight
+	}
+	return places{all: make(chan struct{}, most), each: max(1, most*maxOfOrganisation/maxInFlight), of: make(map[string]*share)}
 }
 
 // take waits for a place; leave gives it back. Without one by the end of the context ok is false.
@@ -57,7 +62,7 @@ func (p *places) enter(organisation string) *share {
 	defer p.mu.Unlock()
 	own := p.of[organisation]
 	if own == nil {
-		own = &share{taken: make(chan struct{}, maxOfOrganisation)}
+		own = &share{taken: make(chan struct{}, p.each)}
 		p.of[organisation] = own
 	}
 	own.here++

@@ -41,6 +41,8 @@ type Config struct {
 	Timeout time.Duration
 	// CacheEntries bounds the cache, in answers of up to 1 KiB; a larger one counts as several. 8192 when zero.
 	CacheEntries int
+	// Questions is how many are under way at once, each with a socket; 512 when zero, and at most.
+	Questions int
 	// SelfTestName is a zone that is signed; the root when empty.
 	SelfTestName string
 	Logger       *slog.Logger
@@ -84,7 +86,7 @@ func New(config Config) (*Resolver, error) {
 		testName: config.SelfTestName,
 		logger:   config.Logger,
 		now:      config.Now,
-		places:   newPlaces(),
+		places:   newPlaces(config.Questions),
 	}
 	if u.timeout <= 0 {
 		u.timeout = defaultTimeout
