@@ -34,6 +34,8 @@ const (
 func partSMTP(host string) string { return "smtp " + host }
 func partDANE(host string) string { return "dane " + host }
 
+func partOther(host string) string { return "other certificate " + host }
+
 // parts tell of each part what the run could not measure, "" where it could, and how to take
 // it from another run.
 var parts = []struct {
@@ -124,7 +126,7 @@ func (f *Facts) keep(part string, at time.Time, problem string) bool {
 // keepHosts carries over what the older run had itself kept of its hosts.
 func (f *Facts) keepHosts(old *Facts) {
 	for _, h := range old.Hosts.Hosts {
-		for _, part := range []string{partSMTP(h.Name), partDANE(h.Name)} {
+		for _, part := range []string{partSMTP(h.Name), partDANE(h.Name), partOther(h.Name)} {
 			if k, ok := old.kept(part); ok {
 				f.Kept = append(f.Kept, k)
 			}
@@ -144,10 +146,27 @@ func (f *Facts) keepHost(h *MXHost, old *Facts) {
 	if known := before.stillKnown(*h); !h.answered() && len(known) > 0 && f.keep(partSMTP(h.Name), known[0].At, h.problems()) {
 		h.Sessions = known
 	}
+	h.Sessions = slices.Clone(h.Sessions)
+	for i := range h.Sessions {
+		f.keepOther(h.Name, &h.Sessions[i], before)
+	}
 	// A match is one of records and certificate: new records would need a certificate to match.
 	same := !h.DANE.Lookup.Status.Answered() || slices.Equal(h.DANE.Lookup.Records, before.DANE.Lookup.Records)
 	if problem != "" && same && before.daneTest().problem() == "" && f.keep(partDANE(h.Name), old.measuredAt(partDANE(h.Name), partMX), problem) {
 		h.DANE = before.DANE
+	}
+}
+
+// keepOther keeps what is known of a server's other certificate where the new dialogue did not tell.
+func (f *Facts) keepOther(host string, s *SMTPFacts, before MXHost) {
+	if s.Other == nil || s.Other.Shown.Result != Unknown {
+		return
+	}
+	for _, o := range before.Sessions {
+		if o.Address == s.Address && o.Other != nil && o.Other.Shown.Result != Unknown && f.keep(partOther(host), o.Other.At, s.Other.Shown.Detail) {
+			s.Other = o.Other
+			return
+		}
 	}
 }
 
@@ -203,9 +222,14 @@ func (f *Facts) reached() bool {
 func (f *Facts) unasked() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
-			return s.Outcome == TLSUnknown && (strings.HasPrefix(s.Problem, OverBudget) || strings.HasSuffix(s.Problem, RunOver))
+			return s.Outcome == TLSUnknown && ranOut(s.Problem) || s.Other != nil && ranOut(s.Other.Shown.Detail)
 		})
 	})
+}
+
+// ranOut tells whether a dialogue was not held, or not to its end, because we had no more time for it.
+func ranOut(problem string) bool {
+	return strings.HasPrefix(problem, OverBudget) || strings.HasSuffix(problem, RunOver)
 }
 
 // test completes an inbound test that rests on a part of the facts: its direction, and when

@@ -32,6 +32,7 @@ type SMTPFacts struct {
 	EHLO       []string        `json:"ehlo,omitempty"`     // reply lines in plain text
 	TLSEHLO    []string        `json:"tls_ehlo,omitempty"` // reply lines inside TLS
 	TLS        *TLSFacts       `json:"tls,omitempty"`
+	Other      *OtherFacts     `json:"other,omitempty"` // nil while nobody asked
 }
 
 // result of a dialogue: what could not be tested is unknown, everything short of TLS fails.
@@ -50,10 +51,12 @@ func (s SMTPFacts) hidden() bool {
 	return s.Outcome == TLSAnswered && (s.TLS == nil || len(s.TLS.Chain) == 0)
 }
 
-// suspects tells whether a dialogue may be a failure, for the next run to find out.
+// suspects tells whether a later run may find out what this one left open.
 func (f *Facts) suspects() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
-		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome == TLSUnknown && s.Suspect != TLSUnknown })
+		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
+			return s.Outcome == TLSUnknown && s.Suspect != TLSUnknown || s.Other != nil && s.Other.Shown.Result == Unknown && s.Other.Cut
+		})
 	})
 }
 

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,6 +15,25 @@ type TLSFacts struct {
 	Deprecated  bool             `json:"deprecated,omitempty"` // below TLS 1.2 (RFC 8996)
 	Chain       [][]byte         `json:"chain"`                // DER as the server sent it, leaf first
 	Certificate CertificateFacts `json:"certificate"`
+}
+
+// OtherFacts is what a server shows to clients that take no key of the kind that TLS.Chain begins
+// with. A server may have a certificate with an RSA key and another with an ECDSA one; who gets
+// which is between the server and each sender.
+type OtherFacts struct {
+	At    time.Time `json:"at"`
+	Shown Check     `json:"shown"`         // Pass: it has one, see TLS; NotApplicable: it has none; Unknown: see Detail
+	Cut   bool      `json:"cut,omitempty"` // it cut the connection, as some do that have none: believed when the next dialogue ends the same
+	TLS   *TLSFacts `json:"tls,omitempty"`
+}
+
+// CertificatesKnown tells whether each certificate that a sender may get from the host was seen,
+// of either kind of key. It is asked for where it decides: the host has TLSA records, or a policy
+// of MTA-STS is enforced.
+func (h MXHost) CertificatesKnown() bool {
+	return !slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
+		return s.TLS != nil && (s.Other == nil || s.Other.Shown.Result == Unknown)
+	})
 }
 
 // CertificateFacts answers the four questions of the report, each on its own, for the MX host's name.
@@ -40,7 +60,9 @@ func judgeX509(v *Verdict, e Evidence, r Rules) {
 		for _, s := range h.Sessions {
 			if s.Outcome.result() == Pass && s.TLS != nil {
 				speaking = append(speaking, s)
-				v.warn(h.Name+" ["+s.Address.String()+"]", s.TLS.Certificate.Warnings)
+				subject := h.Name + " [" + s.Address.String() + "]"
+				v.warn(subject, s.TLS.Certificate.Warnings)
+				v.noteOther(subject, s.Other)
 			}
 		}
 		if len(speaking) == 0 {
@@ -50,6 +72,16 @@ func judgeX509(v *Verdict, e Evidence, r Rules) {
 		return certificateTests(e.Facts, h)
 	})
 	v.Support = v.support(r)
+}
+
+func (v *Verdict) noteOther(subject string, o *OtherFacts) {
+	switch {
+	case o == nil:
+	case o.TLS != nil:
+		v.warn(subject, o.TLS.Certificate.Warnings)
+	case o.Shown.Result == Unknown:
+		v.note("%s: whether it has a certificate with another kind of key is not known: %s", subject, told(o.Shown.Detail))
+	}
 }
 
 func noCertificate(f *Facts, h MXHost) Test {
@@ -74,10 +106,23 @@ func certificateTests(f *Facts, h MXHost) []Test {
 		{"revocation", judgeRevoked},
 	} {
 		tests = append(tests, perAddress(f, h, question.name, func(s SMTPFacts) (Result, string) {
-			return question.judge(s.TLS.Certificate, h.Name)
+			return s.eachCertificate(h.Name, question.judge)
 		}))
 	}
 	return tests
+}
+
+// eachCertificate passes when each certificate of the server passes; else the worse decides.
+func (s SMTPFacts) eachCertificate(host string, judge func(CertificateFacts, string) (Result, string)) (Result, string) {
+	result, detail := judge(s.TLS.Certificate, host)
+	if s.Other == nil || s.Other.TLS == nil || result == Fail {
+		return result, detail
+	}
+	other := s.Other.TLS.Certificate
+	if r, d := judge(other, host); r == Fail || r == Unknown && result == Pass {
+		return r, fmt.Sprintf("its other certificate, with the key %s, seen %s: %s", told(other.Key), day(s.Other.At), d)
+	}
+	return result, detail
 }
 
 func judgeTrusted(c CertificateFacts, _ string) (Result, string) {

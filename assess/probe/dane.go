@@ -11,16 +11,16 @@ import (
 )
 
 // probeDANE holds the TLSA records of each MX host against the certificates that it presented (RFC 7672).
-func probeDANE(ctx context.Context, t *Target, _ *assess.Facts) {
+func probeDANE(_ context.Context, t *Target, _ *assess.Facts) {
 	var hosts sync.WaitGroup
 	for _, h := range t.Hosts() {
-		hosts.Go(func() { h.findTLSA(ctx) })
+		hosts.Go(h.findTLSA)
 	}
 	hosts.Wait()
 }
 
-func (h *Host) findTLSA(ctx context.Context) {
-	answer := h.lookupTLSA(ctx)
+func (h *Host) findTLSA() {
+	answer := h.tlsa()
 	if answer.Status != resolver.Found {
 		return
 	}
@@ -31,14 +31,32 @@ func (h *Host) findTLSA(ctx context.Context) {
 	h.DANE.Match.Detail = "no certificate was seen"
 	for _, s := range h.sessions() {
 		facts := s.Facts()
-		switch {
-		case facts.TLS == nil:
-		case len(facts.TLS.Chain) == 0:
-			h.DANE.Match.Detail = facts.TLS.Certificate.Trusted.Detail
-		default:
-			h.match(records, facts.TLS.Chain)
+		if facts.TLS == nil {
+			continue
+		}
+		check, matched := h.matchEach(records, facts)
+		// Of several addresses a mismatch decides, since a sender may come to any of them.
+		if h.DANE.Match.Result == assess.Unknown || check.Result == assess.Fail && h.DANE.Match.Result == assess.Pass {
+			h.DANE.Match, h.DANE.Matched = check, matched
 		}
 	}
+}
+
+// matchEach judges the certificates of one address: each that a sender may get has to match.
+func (h *Host) matchEach(records []dane.TLSA, facts assess.SMTPFacts) (check assess.Check, matched string) {
+	check, matched = h.match(records, facts.TLS)
+	o := facts.Other
+	switch {
+	case check.Result != assess.Pass || o == nil:
+	case o.TLS != nil:
+		if second, _ := h.match(records, o.TLS); second.Result != assess.Pass {
+			second.Detail = "its other certificate, with the key " + o.TLS.Certificate.Key + ": " + second.Detail
+			return second, ""
+		}
+	case o.Shown.Result == assess.Unknown:
+		return assess.Check{Detail: "whether it has another certificate, with another kind of key, is not known: " + o.Shown.Detail}, ""
+	}
+	return check, matched
 }
 
 // lookupTLSA finds the TLSA base domain: the end of the host's CNAMEs where DNSSEC protects
@@ -60,13 +78,14 @@ func (h *Host) lookupTLSA(ctx context.Context) resolver.Answer {
 	return answer
 }
 
-// match judges one presented chain. Of several, from the addresses of one host, a mismatch
-// decides, since a sender may come to any of them.
-func (h *Host) match(records []dane.TLSA, ders [][]byte) {
-	certs, err := parseChain(ders)
+// match judges one presented chain.
+func (h *Host) match(records []dane.TLSA, seen *assess.TLSFacts) (check assess.Check, matched string) {
+	if len(seen.Chain) == 0 {
+		return assess.Check{Detail: seen.Certificate.Trusted.Detail}, ""
+	}
+	certs, err := parseChain(seen.Chain)
 	if err != nil {
-		h.DANE.Match.Detail = err.Error()
-		return
+		return assess.Check{Detail: err.Error()}, ""
 	}
 	result := dane.Verify(records, certs, dane.Config{
 		Names: dane.ReferenceIdentifiers(h.DANE.Base, h.Name, string(h.target.Domain)),
@@ -84,14 +103,12 @@ func (h *Host) match(records []dane.TLSA, ders [][]byte) {
 		h.DANE.Usable++
 	}
 	switch best, ok := result.Best(); {
-	case h.DANE.Match.Result == assess.Fail:
 	case ok:
-		h.DANE.Match, h.DANE.Matched = assess.Check{Result: assess.Pass}, shortened(best.TLSA.String())
+		return assess.Check{Result: assess.Pass}, shortened(best.TLSA.String())
 	case result.Status == dane.Unknown:
-		h.DANE.Match.Detail = result.Reason
-	default:
-		h.DANE.Match, h.DANE.Matched = assess.Check{Result: assess.Fail, Detail: result.Reason}, ""
+		return assess.Check{Detail: result.Reason}, ""
 	}
+	return assess.Check{Result: assess.Fail, Detail: result.Reason}, ""
 }
 
 func (h *Host) warn(text string) {

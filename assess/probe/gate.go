@@ -17,6 +17,7 @@ import (
 const (
 	sessionKeep = 7 * 24 * time.Hour // a dialogue that answered serves every domain for so long
 	shownNames  = 3                  // server names under which one leaf says that the server has no other
+	otherRetry  = 24 * time.Hour     // after a server did not tell what other certificate it has
 )
 
 // retryAfter is how long an address rests after its first, second and further failures in a row.
@@ -39,6 +40,18 @@ type visit struct {
 	name         string        // of the server
 	organisation assess.Domain // that the run is for
 	further      bool          // the run has asked for another address before
+	// known, when not nil, is the dialogue that there was; its server is asked for its other certificate.
+	known *assess.SMTPFacts
+}
+
+// without is what a visit brings that could not be made.
+func (v visit) without(now time.Time, problem string) assess.SMTPFacts {
+	if v.known != nil {
+		facts := *v.known
+		facts.Other = &assess.OtherFacts{At: now, Shown: assess.Check{Detail: problem}}
+		return facts
+	}
+	return assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: now, Stage: stageConnect, Problem: problem}
 }
 
 // again gives the place within the budgets back and waits for another, for one more dialogue
@@ -48,11 +61,9 @@ type again func(context.Context) (problem string)
 // session is the dialogue with an address under a server name: one that is remembered, or the
 // one that hold has now. Where there can be none, the facts say why their outcome is unknown.
 func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, again) (assess.SMTPFacts, error)) assess.SMTPFacts {
-	none := assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: g.now().UTC(), Stage: stageConnect}
 	leave, err := g.turns.enter(ctx, v.addr)
 	if err != nil {
-		none.Problem = assess.OverBudget + "another dialogue with the address was not over in time; next at the domain's next run"
-		return none
+		return v.without(g.now().UTC(), assess.OverBudget+"another dialogue with the address was not over in time; next at the domain's next run")
 	}
 	defer leave()
 	records := g.memory.lately(v.addr)
@@ -70,8 +81,7 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	c := classOf(records, v)
 	done, problem := g.admit(ctx, v, c)
 	if problem != "" {
-		none.Problem = problem
-		return none
+		return v.without(g.now().UTC(), problem)
 	}
 	defer func() { done() }()
 	facts, err = hold(ctx, func(ctx context.Context) (problem string) {
@@ -116,7 +126,8 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 	} {
 		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
 			rest := r.NotBefore.Sub(g.now())
-			return rest > 0 && rest <= sessionKeep+time.Hour && speaks(r) // past that, a clock that was ahead wrote it
+			return rest > 0 && rest <= sessionKeep+time.Hour && speaks(r) && // past that, a clock that was ahead wrote it
+				(v.known == nil || otherAsked(r.Session, g.now()))
 		})
 		if i >= 0 {
 			return told(records[i]), true
@@ -133,6 +144,13 @@ func told(r assess.HostRecord) assess.SMTPFacts {
 	return r.Session
 }
 
+// otherAsked tells whether a server was asked for its other certificate since the dialogue, and
+// is not to be asked again because it did not tell.
+func otherAsked(session assess.SMTPFacts, now time.Time) bool {
+	o := session.Other
+	return o != nil && !o.At.Before(session.At) && (o.Shown.Result != assess.Unknown || now.Before(o.At.Add(otherRetry)))
+}
+
 // speaksFor tells whether a dialogue under one server name answers for another one on the same
 // address. Where it ended before the handshake the name had not been said, and a server that
 // says nothing in the handshake is a tarpit under any name. Where the certificate names the
@@ -147,15 +165,20 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
 		}
 	}
-	leaf, err := x509.ParseCertificate(leafOf(session))
-	return err == nil && chain{certs: []*x509.Certificate{leaf}, host: name}.named().Result == assess.Pass
+	return names(leafOf(session.TLS), name) && (session.Other == nil || session.Other.TLS == nil || names(leafOf(session.Other.TLS), name))
 }
 
-func leafOf(session assess.SMTPFacts) []byte {
-	if session.TLS == nil || len(session.TLS.Chain) == 0 {
+// names tells whether a certificate names a host.
+func names(leaf []byte, host string) bool {
+	cert, err := x509.ParseCertificate(leaf)
+	return err == nil && chain{certs: []*x509.Certificate{cert}, host: host}.named().Result == assess.Pass
+}
+
+func leafOf(presented *assess.TLSFacts) []byte {
+	if presented == nil || len(presented.Chain) == 0 {
 		return nil
 	}
-	return session.TLS.Chain[0]
+	return presented.Chain[0]
 }
 
 // showsOneLeaf finds the dialogues that answer for any name of the organisation: the address has
@@ -166,7 +189,7 @@ func showsOneLeaf(records []assess.HostRecord, v visit) func(assess.HostRecord) 
 	var leaf []byte
 	names, ours := 0, false
 	for _, r := range records {
-		shown := leafOf(r.Session)
+		shown := leafOf(r.Session.TLS)
 		switch {
 		case shown == nil:
 			continue
@@ -179,7 +202,7 @@ func showsOneLeaf(records []assess.HostRecord, v visit) func(assess.HostRecord) 
 		ours = ours || r.Organisation == v.organisation
 	}
 	return func(r assess.HostRecord) bool {
-		return names >= shownNames && ours && r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session) != nil
+		return names >= shownNames && ours && r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session.TLS) != nil
 	}
 }
 
@@ -187,10 +210,16 @@ func showsOneLeaf(records []assess.HostRecord, v visit) func(assess.HostRecord) 
 // dialogue is worth after the one before: a suspicion that comes up twice, in runs hours apart,
 // is an outcome.
 func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit, facts assess.SMTPFacts) assess.SMTPFacts {
-	if facts.Suspect != "" && slices.ContainsFunc(before, func(r assess.HostRecord) bool {
-		return r.Session.ServerName == facts.ServerName && r.Session.Suspect == facts.Suspect
-	}) {
-		facts.Outcome = facts.Suspect
+	for _, r := range before {
+		if r.Session.ServerName != facts.ServerName {
+			continue
+		}
+		if facts.Suspect != "" && r.Session.Suspect == facts.Suspect {
+			facts.Outcome = facts.Suspect
+		}
+		if facts.Other == nil && facts.TLS != nil {
+			facts.Other = r.Session.Other // of before this dialogue: see talks.other
+		}
 	}
 	record := assess.HostRecord{Session: facts, Organisation: v.organisation, NotBefore: facts.At.Add(sessionKeep)}
 	if facts.Outcome == assess.TLSUnknown {

@@ -87,8 +87,8 @@ func (h hostile) run(t *testing.T, dns *probetest.DNS) {
 		t.Errorf("it took %s of a processor", used)
 	}
 	for address, n := range s.dialled {
-		again := address == "5.6.7.25:25" && facts.Hosts.Hosts[0].Sessions[0].Stage == stageHandshake
-		if n > 1 && address != "5.0.0.80:80" && (!again || n > 2) { // where there are several lists, and a second look
+		again := address == "5.0.1.25:25" || address == "5.6.7.25:25" && facts.Hosts.Hosts[0].Sessions[0].Stage == stageHandshake
+		if n > 1 && address != "5.0.0.80:80" && (!again || n > 2) { // where there are several lists, a second look, and the other certificate
 			t.Errorf("%s was dialled %d times", address, n)
 		}
 	}

@@ -14,13 +14,31 @@ import (
 	"peerscore/assess/probe/resolver"
 )
 
-// probeMTASTS reads the record, fetches the policy and holds each MX host against it (RFC 8461).
-func probeMTASTS(ctx context.Context, t *Target, f *assess.Facts) {
-	m := &f.MTASTS
+// probeMTASTS holds each MX host against the policy (RFC 8461).
+func probeMTASTS(_ context.Context, t *Target, f *assess.Facts) {
+	found := t.sts()
+	f.MTASTS = found.facts
+	if found.facts.Fetched.Result != assess.Pass || found.policy.Mode == mtasts.None {
+		return
+	}
+	for _, h := range t.Hosts() {
+		f.MTASTS.Matches = append(f.MTASTS.Matches, assess.MTASTSHost{Host: h.Name, Match: h.covered(found.policy)})
+	}
+}
+
+// sts is the policy of a domain, and how it was found.
+type sts struct {
+	facts  assess.MTASTSFacts
+	policy mtasts.Policy // zero where there is none
+}
+
+// findPolicy reads the record and fetches the policy.
+func (t *Target) findPolicy(ctx context.Context) (found sts) {
+	m := &found.facts
 	name := mtasts.RecordName(string(t.Domain))
 	_, m.Lookup = t.lookup(ctx, name, resolver.TXT, "")
 	if m.Lookup.Status != assess.LookupFound {
-		return
+		return found
 	}
 	txt, err := mtasts.Select(m.Lookup.Records)
 	var record mtasts.Record
@@ -29,22 +47,18 @@ func probeMTASTS(ctx context.Context, t *Target, f *assess.Facts) {
 	}
 	if err != nil {
 		m.Record = assess.Check{Result: assess.Fail, Detail: err.Error()}
-		return
+		return found
 	}
 	m.Record.Result, m.ID = assess.Pass, record.ID
 	policy, err := t.fetchPolicy(ctx, m, stageOf(name, resolver.TXT))
 	if err != nil {
 		m.Fetched = policyProblem(err)
-		return
+		return found
 	}
+	found.policy = policy
 	m.Fetched.Result = assess.Pass
 	m.Mode, m.MaxAge, m.MX = string(policy.Mode), int(policy.MaxAge.Seconds()), policy.MX
-	if policy.Mode == mtasts.None {
-		return
-	}
-	for _, h := range t.Hosts() {
-		m.Matches = append(m.Matches, assess.MTASTSHost{Host: h.Name, Match: h.covered(policy)})
-	}
+	return found
 }
 
 func (t *Target) fetchPolicy(ctx context.Context, m *assess.MTASTSFacts, after string) (mtasts.Policy, error) {
@@ -106,8 +120,7 @@ func (h *Host) covered(policy mtasts.Policy) assess.Check {
 	return result
 }
 
-// acceptable is §4.2: STARTTLS, a chain to a trusted root, within its dates, and the host's name
-// as a DNS-ID. A CN does not count here.
+// acceptable is RFC 8461, section 4.2: STARTTLS, and each certificate such as a sender accepts.
 func (s *Session) acceptable() assess.Check {
 	facts := s.Facts()
 	if facts.TLS == nil {
@@ -116,12 +129,24 @@ func (s *Session) acceptable() assess.Check {
 		}
 		return assess.Check{Result: assess.Fail, Detail: facts.Problem}
 	}
-	for _, check := range []assess.Check{facts.TLS.Certificate.Trusted, facts.TLS.Certificate.Dated} {
+	check := s.verified(facts.TLS)
+	if other := facts.Other; other != nil && other.TLS != nil && check.Result != assess.Fail {
+		if second := s.verified(other.TLS); second.Result != assess.Pass {
+			return second
+		}
+	}
+	return check
+}
+
+// verified is a chain to a trusted root, within its dates, and the host's name as a DNS-ID. A CN
+// does not count here.
+func (s *Session) verified(seen *assess.TLSFacts) assess.Check {
+	for _, check := range []assess.Check{seen.Certificate.Trusted, seen.Certificate.Dated} {
 		if check.Result != assess.Pass {
 			return check
 		}
 	}
-	leaf, err := x509.ParseCertificate(facts.TLS.Chain[0])
+	leaf, err := x509.ParseCertificate(seen.Chain[0])
 	if err == nil {
 		err = leaf.VerifyHostname(s.host.Name)
 	}

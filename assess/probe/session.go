@@ -19,6 +19,7 @@ type Session struct {
 	addr netip.Addr
 	smtp assess.SMTPFacts
 
+	last  *dialogue
 	name  string // what the trace calls it
 	stage string // and the stage that brought the chain
 
@@ -52,27 +53,62 @@ func (s *Session) run(ctx context.Context) {
 	defer s.present(assess.TLSFacts{}, "")
 	waited := sync.OnceFunc(s.host.target.trace.begin(s.name+"turn", stageOf(s.host.Name, resolver.A)))
 	defer waited()
-	s.smtp = s.host.target.runner.gate.session(ctx, s.visit(), func(ctx context.Context, more again) (assess.SMTPFacts, error) {
-		waited()
-		return talks{s.addr, s.host.Name, s.dialogue, more}.hold(ctx)
-	})
+	s.ask(ctx, waited)
 	if s.smtp.TLS != nil {
 		s.present(*s.smtp.TLS, "turn") // a remembered dialogue
 	}
+	s.seeOther(ctx)
 }
 
-func (s *Session) visit() visit {
+// ask has the dialogue under the host's own name, or finds one that speaks for it.
+func (s *Session) ask(ctx context.Context, waited func()) {
+	s.smtp = s.host.target.runner.gate.session(ctx, s.visit(s.host.Name, nil), func(ctx context.Context, more again) (assess.SMTPFacts, error) {
+		waited()
+		return talks{s.addr, s.host.Name, s.dialogue, more}.hold(ctx)
+	})
+}
+
+// seeOther has the server asked for its other certificate, where that decides. Where another
+// name's dialogue spoke for the host, and that name's other certificate does not, the host has a
+// dialogue of its own.
+func (s *Session) seeOther(ctx context.Context) {
+	for range 2 {
+		known := s.smtp
+		if known.TLS == nil || len(known.TLS.Chain) == 0 {
+			return
+		}
+		if !s.host.certificatesDecide() {
+			break
+		}
+		s.smtp = s.host.target.runner.gate.session(ctx, s.visit(known.ServerName, &known), func(ctx context.Context, more again) (assess.SMTPFacts, error) {
+			return talks{s.addr, known.ServerName, s.dialogue, more}.other(ctx, known)
+		})
+		if known.ServerName == s.host.Name || speaksFor(s.smtp, s.host.Name) {
+			return
+		}
+		s.ask(ctx, func() {})
+	}
+	if o := s.smtp.Other; o != nil && o.At.Before(s.smtp.At) {
+		s.smtp.Other = nil // of an earlier dialogue
+	}
+}
+
+func (s *Session) visit(name string, known *assess.SMTPFacts) visit {
 	t := s.host.target
-	return visit{addr: s.addr, name: s.host.Name, organisation: t.Domain.Organisational(), further: t.visits.Add(1) > 1}
+	return visit{addr: s.addr, name: name, organisation: t.Domain.Organisational(), further: t.visits.Add(1) > 1, known: known}
 }
 
 // dialogue is one that may begin.
 func (s *Session) dialogue() *dialogue {
-	env := s.host.target.runner.env
-	return &dialogue{
-		dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: s.host.target.trace, after: s.name + "turn",
+	env, after := s.host.target.runner.env, s.name+"turn"
+	if s.last != nil {
+		after = s.last.after
+	}
+	s.last = &dialogue{
+		dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: s.host.target.trace, after: after, again: s.last != nil,
 		onChain: func(seen assess.TLSFacts) { s.present(seen, stageHandshake) },
 	}
+	return s.last
 }
 
 // present lets probes have the chain; the first one that there is stands.
@@ -100,6 +136,11 @@ func (s *Session) withCertificates(ctx context.Context) assess.SMTPFacts {
 	facts := s.smtp
 	if facts.TLS == nil {
 		return facts
+	}
+	if facts.Other != nil && facts.Other.TLS != nil {
+		other, tls := *facts.Other, *facts.Other.TLS
+		tls.Certificate = s.examine(ctx, tls)
+		facts.Other, other.TLS = &other, &tls
 	}
 	tls := *facts.TLS // the dialogue may belong to other domains as well
 	facts.TLS = &tls

@@ -49,6 +49,7 @@ type dialogue struct {
 	now    func() time.Time
 	trace  *trace
 	after  string // the stage that the next one waits for
+	again  bool   // one was held before with the same address
 	// offer, when not nil, takes the place of the handshake and of what follows.
 	offer *hello
 	// onChain, when not nil, hears of the certificates and the cipher suite before the dialogue is over.
@@ -142,6 +143,9 @@ func ours(err error) error {
 // step runs one step within its time and what is left of the whole.
 func (d *dialogue) step(ctx context.Context, s step) error {
 	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + s.stage
+	if d.again {
+		name += ", again"
+	}
 	defer d.trace.begin(name, d.after)()
 	d.after = name
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"net/netip"
 	"strings"
 
@@ -38,7 +40,7 @@ func (t talks) hold(ctx context.Context) (assess.SMTPFacts, error) {
 	if wasCut {
 		first := facts.Problem
 		if problem := t.again(ctx); problem != "" {
-			return remarked(facts, problem), nil
+			return undecided(facts, problem), nil
 		}
 		if facts, how, err = t.talk(ctx, nil); facts.Outcome == assess.TLSUnknown && how == otherEnding {
 			facts.Problem = first + "; on another connection " + facts.Problem
@@ -48,7 +50,7 @@ func (t talks) hold(ctx context.Context) (assess.SMTPFacts, error) {
 		return facts, err
 	}
 	if problem := t.again(ctx); problem != "" {
-		return remarked(facts, problem), nil
+		return undecided(facts, problem), nil
 	}
 	shown, end, err := t.show(ctx, anyKey)
 	if err != nil {
@@ -79,6 +81,44 @@ func (t talks) show(ctx context.Context, key keyKind) (assess.SMTPFacts, ending,
 		shown.TLS.Chain = older.TLS.Chain
 	}
 	return shown, how, nil
+}
+
+// other asks the server of a dialogue for the certificate that it has for clients that take only
+// the other kind of key. The error is that of dialogue.hold.
+func (t talks) other(ctx context.Context, facts assess.SMTPFacts) (assess.SMTPFacts, error) {
+	shown, how, err := t.show(ctx, otherKind(facts.TLS.Chain))
+	if how == cutOff && t.again(ctx) == "" {
+		shown, how, err = t.show(ctx, otherKind(facts.TLS.Chain))
+	}
+	found := assess.OtherFacts{At: shown.At, Shown: assess.Check{Detail: shown.Problem}, Cut: how == cutOff}
+	answered := shown.Outcome == assess.TLSAnswered
+	switch {
+	case answered && len(shown.TLS.Chain) == 0:
+		found.Shown.Detail = "there is one, which TLS 1.3 encrypts"
+	case answered && !bytes.Equal(shown.TLS.Chain[0], facts.TLS.Chain[0]):
+		found.Shown, found.TLS = assess.Check{Result: assess.Pass}, shown.TLS
+	case answered, how == refused, found.Cut && facts.Other != nil && facts.Other.Cut:
+		found.Shown.Result = assess.NotApplicable
+	case found.Cut:
+		found.Shown.Detail += ", as servers do that have none; it is believed when a later run finds the same"
+	}
+	facts.Other = &found
+	return facts, err
+}
+
+// otherKind is the kind of key that the certificate does not have.
+func otherKind(chain [][]byte) keyKind {
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err == nil && leaf.PublicKeyAlgorithm == x509.RSA {
+		return curveKey
+	}
+	return rsaKey
+}
+
+// undecided are facts for which a budget left no second look: it says so first.
+func undecided(facts assess.SMTPFacts, problem string) assess.SMTPFacts {
+	facts.Problem = problem + "; " + facts.Problem
+	return facts
 }
 
 func remarked(facts assess.SMTPFacts, remark string) assess.SMTPFacts {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"peerscore/assess"
+	"peerscore/assess/mtasts"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -22,6 +23,7 @@ type Target struct {
 	dns    *resolver.Resolver // within the budget of the run
 	trace  *trace
 	mx     func() (assess.MXFacts, []*Host)
+	sts    func() sts
 
 	dialogues sync.WaitGroup // they may outlast the probes
 	visits    atomic.Int32   // addresses asked for
@@ -38,6 +40,7 @@ type Host struct {
 	target    *Target
 	addresses func() addresses
 	sessions  func() []*Session
+	tlsa      func() resolver.Answer
 }
 
 // addresses are what the look-ups of a host gave.
@@ -56,8 +59,26 @@ func newTarget(ctx context.Context, r *Runner, d assess.Domain, selectors []asse
 		dns:    r.env.Resolver.Limited(r.env.Limits.Queries, r.queries),
 		trace:  newTrace(),
 	}
+	t.sts = t.later(func() sts { return t.findPolicy(ctx) })
 	t.mx = sync.OnceValues(func() (assess.MXFacts, []*Host) { return t.findHosts(ctx) })
 	return t
+}
+
+// later is a function that begins when its value is first asked for; whoever asks waits for its end.
+func (t *Target) later(find func() sts) func() sts {
+	var found sts
+	done := make(chan struct{})
+	begin := sync.OnceFunc(func() {
+		t.dialogues.Go(func() {
+			defer close(done)
+			found = find()
+		})
+	})
+	return func() sts {
+		begin()
+		<-done
+		return found
+	}
 }
 
 // Hosts are the MX hosts, by preference, as many as a run may ask.
@@ -96,6 +117,7 @@ func (t *Target) findHosts(ctx context.Context) (assess.MXFacts, []*Host) {
 	for i, h := range hosts {
 		quota := share(t.runner.env.Limits.Addresses, i, len(hosts))
 		h.addresses = sync.OnceValue(func() addresses { return h.findAddresses(ctx, quota) })
+		h.tlsa = sync.OnceValue(func() resolver.Answer { return h.lookupTLSA(ctx) })
 		h.sessions = sync.OnceValue(func() []*Session { return h.holdSessions(ctx) })
 	}
 	return facts, hosts
@@ -109,6 +131,17 @@ func share(n, i, hosts int) int {
 		quota++
 	}
 	return quota
+}
+
+// certificatesDecide tells whether it matters which certificates the host has, besides the one
+// that it shows: it has TLSA records, or a policy that senders enforce lists it.
+func (h *Host) certificatesDecide() bool {
+	if h.tlsa().Status == resolver.Found {
+		return true
+	}
+	policy := h.target.sts().policy
+	_, listed := policy.Match(h.Name)
+	return listed && policy.Mode == mtasts.Enforce
 }
 
 // findAddresses asks for both families at once. Every address is checked before it counts.

@@ -189,7 +189,7 @@ func selfSigned(cert *x509.Certificate) bool {
 		return false
 	}
 	key, ok := cert.PublicKey.(*rsa.PublicKey)
-	return ok && key.N.BitLen() > maxRSABits ||
+	return ok && key.N.BitLen() > maxRSABits || cert.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || // nothing to check with
 		cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ func (a *app) exportCommand() *cobra.Command {
 		Short: "Print all peers for other programs",
 		Long: `Print all peers for other programs: csv has one line a peer, json one object a line as
 show has it. postfix-tls-policy is a table for smtp_tls_policy_maps: dane-only for peers all of
-whose MX hosts match their protected TLSA records, secure for those that enforce MTA-STS,
-encrypt for those all of whose MX hosts speak STARTTLS. Whoever was assessed too long ago, or
+whose MX hosts match their protected TLSA records, secure for those that enforce MTA-STS, both
+with each certificate that a host has, be its key RSA or ECDSA; encrypt for those all of whose
+MX hosts speak STARTTLS. Whoever was assessed too long ago, or
 has a host that could not be measured, is left out: Postfix then does what it does for others.`,
 		Example: `  peerscore export csv >peers.csv
   peerscore export postfix-tls-policy >/etc/postfix/tls_policy && postmap /etc/postfix/tls_policy`,
@@ -142,6 +144,7 @@ func writePolicy(w io.Writer, r report, oldest time.Time) error {
 	}
 	policy := "encrypt"
 	switch {
+	case !certificatesKnown(facts):
 	case allInbound(r.Verdicts[assess.DANE]) && allInbound(r.Verdicts[assess.DNSSEC]):
 		policy = "dane-only"
 	case allInbound(r.Verdicts[assess.MTASTS]) && validPatterns(facts.MTASTS.MX):
@@ -166,6 +169,12 @@ func allInbound(v assess.Verdict) bool {
 		}
 	}
 	return v.Support == assess.SupportYes && passed > 0
+}
+
+// certificatesKnown tells whether all certificates were seen that Postfix may get, which is not
+// bound to choose the one that we got.
+func certificatesKnown(f *assess.Facts) bool {
+	return !slices.ContainsFunc(f.Hosts.Hosts, func(h assess.MXHost) bool { return !h.CertificatesKnown() })
 }
 
 func validPatterns(patterns []string) bool {

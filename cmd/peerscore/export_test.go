@@ -23,30 +23,36 @@ func TestPostfixPolicy(t *testing.T) {
 	outbound.Tests = append(outbound.Tests, assess.Test{Direction: assess.Outbound, Result: assess.Fail})
 	unsupported := pass
 	unsupported.Support = assess.SupportNo
+	none, untold := &assess.OtherFacts{Shown: assess.Check{Result: assess.NotApplicable}}, &assess.OtherFacts{}
 	for _, tt := range []struct {
 		name     string
 		verdicts assess.Verdicts
 		mx       []string
 		age      time.Duration
+		other    *assess.OtherFacts // of the one host
 		want     string
 	}{
-		{"STARTTLS", assess.Verdicts{assess.StartTLS: pass}, nil, time.Hour, "a.example encrypt"},
-		{"none", assess.Verdicts{assess.StartTLS: verdict(assess.Fail)}, nil, time.Hour, ""},
-		{"four hosts of five", assess.Verdicts{assess.StartTLS: verdict(assess.Pass, assess.Pass, assess.Pass, assess.Pass, assess.Fail)}, nil, time.Hour, ""},
-		{"one host unknown", assess.Verdicts{assess.StartTLS: verdict(assess.Pass, assess.Unknown)}, nil, time.Hour, ""},
-		{"outbound hosts do not matter", assess.Verdicts{assess.StartTLS: outbound}, nil, time.Hour, "a.example encrypt"},
-		{"never probed", assess.Verdicts{assess.StartTLS: verdict()}, nil, time.Hour, ""},
-		{"long ago", assess.Verdicts{assess.StartTLS: pass}, nil, 15 * day, ""},
-		{"DANE", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass}, nil, time.Hour, "a.example dane-only"},
-		{"DANE without DNSSEC", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: unsupported}, nil, time.Hour, "a.example encrypt"},
-		{"MTA-STS", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example", "*.b.example"}, time.Hour,
+		{"STARTTLS", assess.Verdicts{assess.StartTLS: pass}, nil, time.Hour, none, "a.example encrypt"},
+		{"none", assess.Verdicts{assess.StartTLS: verdict(assess.Fail)}, nil, time.Hour, none, ""},
+		{"four hosts of five", assess.Verdicts{assess.StartTLS: verdict(assess.Pass, assess.Pass, assess.Pass, assess.Pass, assess.Fail)}, nil, time.Hour, none, ""},
+		{"one host unknown", assess.Verdicts{assess.StartTLS: verdict(assess.Pass, assess.Unknown)}, nil, time.Hour, none, ""},
+		{"outbound hosts do not matter", assess.Verdicts{assess.StartTLS: outbound}, nil, time.Hour, none, "a.example encrypt"},
+		{"never probed", assess.Verdicts{assess.StartTLS: verdict()}, nil, time.Hour, none, ""},
+		{"long ago", assess.Verdicts{assess.StartTLS: pass}, nil, 15 * day, none, ""},
+		{"DANE", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass}, nil, time.Hour, none, "a.example dane-only"},
+		{"DANE without DNSSEC", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: unsupported}, nil, time.Hour, none, "a.example encrypt"},
+		{"MTA-STS", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example", "*.b.example"}, time.Hour, none,
 			"a.example secure match=mx.a.example:.b.example servername=hostname"},
-		{"DANE comes before MTA-STS", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass, assess.MTASTS: pass}, []string{"mx.a.example"}, time.Hour,
+		{"DANE comes before MTA-STS", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass, assess.MTASTS: pass}, []string{"mx.a.example"}, time.Hour, none,
 			"a.example dane-only"},
-		{"a policy that is no list of names", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example protocols=SSLv2"}, time.Hour, "a.example encrypt"},
+		{"DANE, of one certificate of two", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass}, nil, time.Hour, nil, "a.example encrypt"},
+		{"DANE, of a certificate that nobody sees", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass}, nil, time.Hour, untold, "a.example encrypt"},
+		{"MTA-STS, of one certificate of two", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example"}, time.Hour, untold, "a.example encrypt"},
+		{"a policy that is no list of names", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example protocols=SSLv2"}, time.Hour, none, "a.example encrypt"},
 	} {
 		r := report{Assessment: assess.Assessment{Domain: "a.example", Verdicts: tt.verdicts}}
-		r.Evidence.Facts = &assess.Facts{At: now.Add(-tt.age), MTASTS: assess.MTASTSFacts{MX: tt.mx}}
+		host := assess.MXHost{Sessions: []assess.SMTPFacts{{Outcome: assess.TLSEstablished, TLS: &assess.TLSFacts{}, Other: tt.other}}}
+		r.Evidence.Facts = &assess.Facts{At: now.Add(-tt.age), MTASTS: assess.MTASTSFacts{MX: tt.mx}, Hosts: assess.MXFacts{Hosts: []assess.MXHost{host}}}
 		var out strings.Builder
 		if err := writePolicy(&out, r, now.Add(-14*day)); err != nil || strings.TrimSuffix(out.String(), "\n") != tt.want {
 			t.Errorf("%s: %q (%v), want %q", tt.name, out.String(), err, tt.want)
