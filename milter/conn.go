@@ -65,9 +65,21 @@ var bufferPool = sync.Pool{New: func() any { return &buffers{bufio.NewReaderSize
 
 func newConn(raw net.Conn, g *gate) *conn {
 	c := &conn{raw: raw, gate: g, buffers: bufferPool.Get().(*buffers)}
-	c.r.Reset(raw)
+	c.r.Reset(mta{c})
 	c.w.Reset(inTime{raw})
 	return c
+}
+
+// mta is the raw connection, of which the session is told when it is waited for.
+type mta struct{ *conn }
+
+func (m mta) Read(p []byte) (int, error) {
+	if m.session == nil { // before it begins
+		return m.raw.Read(p)
+	}
+	m.session.rest()
+	defer m.session.wake()
+	return m.raw.Read(p)
 }
 
 // Read gives out the packet at hand, and waits for the next when there is none. Its only error

@@ -25,13 +25,6 @@ const (
 	signaturesOfLarge = 2
 )
 
-// Reasons why a signature is not evaluated.
-const (
-	tooManyBlankLines = "too many blank lines"
-	tooManyFolds      = "too many folds in signed fields"
-	bodyTooLarge      = "body too large for so many signatures"
-)
-
 // verification is one signature on its way through go-msgauth, which sees that signature
 // alone, the fields that it signs, and the body as it streams by. go-msgauth pulls what it
 // reads, the MTA pushes it: the verifier is a coroutine of the session, so that no piece of the
@@ -43,6 +36,7 @@ type verification struct {
 
 	relaxedHeader, relaxedBody bool // the canonicalisation that the signature asks for
 
+	watch   *stopwatch      // of the session
 	looked  <-chan struct{} // closed when the key has come, or never will
 	key     key
 	finding finding // valid once the coroutine has ended
@@ -59,7 +53,7 @@ type verification struct {
 // newVerification prepares for the signature; the rest of the header is left out, so that its
 // size does not matter. A signature may sign another: those follow it.
 func (e *evaluation) newVerification(s signature) *verification {
-	v := &verification{signature: s, finding: s.finding, looked: nothingToLookUp}
+	v := &verification{signature: s, finding: s.finding, looked: nothingToLookUp, watch: &e.message.watch}
 	v.fields = e.message.header.signed(&s)
 	header, body, _ := strings.Cut(s.tags.compact("c"), "/") // RFC 6376, section 3.5
 	v.relaxedHeader, v.relaxedBody = header == "relaxed", body == "relaxed"
@@ -212,7 +206,7 @@ func (v *verification) feed(piece []byte) {
 func (v *verification) begin() {
 	if !v.begun {
 		v.begun = true
-		<-v.looked
+		v.watch.wait(v.looked)
 		v.goOn()
 	}
 }
@@ -239,7 +233,7 @@ func (v *verification) giveUp(reason string) {
 	v.gaveUp = reason
 	if !v.begun {
 		v.begun = true
-		if <-v.looked; v.finding == (finding{}) {
+		if v.watch.wait(v.looked); v.finding == (finding{}) {
 			v.finding = notEvaluated(reason)
 		}
 	}
@@ -356,7 +350,11 @@ func (b *bodyFeed) end() {
 		}
 	}
 	for _, v := range b.to {
-		v.end()
+		if v.watch.lap(); v.watch.budget.exceeded() {
+			v.giveUp(tooDear)
+		} else {
+			v.end()
+		}
 	}
 }
 

@@ -82,7 +82,8 @@ func (n *notes) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 
 // lookUp calls look with what the resolver has in memory, which for most mail is all that look
 // needs, and spares it a goroutine. What was not there look is to get beside the others; the
-// channel is closed once it has. What a panic left undone stays so.
+// channel is closed once it has. What a panic left undone stays so. The budget of the message pays
+// for both.
 func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
 	remembered := e.remembered()
 	complete := false
@@ -96,7 +97,10 @@ func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
 	done := make(chan struct{})
 	e.message.server.spawn(func() {
 		defer close(done)
-		look(e.resolver)
+		watch := stopwatch{budget: &e.message.budget}
+		watch.start()
+		defer watch.stop()
+		look(metered{e.resolver, &watch})
 	})
 	return done
 }

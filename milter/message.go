@@ -29,6 +29,11 @@ type message struct {
 	mta        string // the MTA's own name, its macro j
 	header     header
 
+	budget budget
+	watch  stopwatch     // of the session's goroutine, while it works for this message
+	woke   time.Time     // when it last began to
+	took   time.Duration // how long it did before, what it waited for included
+
 	begun       bool // the header is complete
 	internal    bool
 	author      assess.Domain
@@ -40,7 +45,20 @@ type message struct {
 func (s *Server) newMessage(c client, from string) *message {
 	m := &message{server: s, policy: s.policy.Load(), client: c, from: strings.Clone(from)}
 	m.internal = c.internal(m.policy.InternalHosts)
+	m.budget.limit = s.cpuBudget
+	m.watch.budget = &m.budget
 	return m
+}
+
+// wake begins, and rest ends, a time in which the session's goroutine does not wait for the MTA.
+func (m *message) wake() {
+	m.woke = time.Now()
+	m.watch.start()
+}
+
+func (m *message) rest() {
+	m.watch.stop()
+	m.took += time.Since(m.woke)
 }
 
 // readMacros keeps the queue id, which Postfix has not yet at MAIL, and the MTA's name.
@@ -84,6 +102,7 @@ func (m *message) begin() {
 		return
 	}
 	m.begun = true
+	m.budget.size.Add(int64(m.header.size))
 	if m.header.flaw != "" {
 		return
 	}
@@ -107,7 +126,6 @@ func (m *message) body(chunk []byte) {
 
 // end decides about the message, has it recorded, and returns what to change in its header.
 func (m *message) end() []change {
-	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), endBudget)
 	defer cancel()
 	m.begin()
@@ -119,7 +137,7 @@ func (m *message) end() []change {
 	}
 	standing := assess.Standing{}
 	if m.author != "" {
-		standing = m.server.config.Reputation.Standing(ctx, m.author)
+		m.watch.pause(func() { standing = m.server.config.Reputation.Standing(ctx, m.author) })
 	}
 	d := decision{row: 12, status: statusUnknown}
 	if evaluated || m.internal {
@@ -130,12 +148,15 @@ func (m *message) end() []change {
 	if a.exhausted {
 		m.server.counters.exhausted.Add(1)
 	}
+	m.countLimits(a)
 	if d.observation != nil {
 		m.server.drift.settle(d.observation, standing)
 	}
-	m.carryOut(ctx, d)
-	m.log(d, a, time.Since(started))
-	return m.changes(d, a, standing)
+	m.watch.pause(func() { m.carryOut(ctx, d) })
+	changes := m.changes(d, a, standing)
+	m.watch.lap()
+	m.log(d, a)
+	return changes
 }
 
 // testify puts together what was seen.
@@ -238,13 +259,38 @@ func (m *message) close() {
 	}
 }
 
-// log writes the one line of the message. Its text from the MTA and the peer is quoted by the handler.
-func (m *message) log(d decision, a authentication, took time.Duration) {
+// countLimits counts the limits that the message ran into, each once.
+func (m *message) countLimits(a authentication) {
+	var met [limits]bool
+	met[limitHeader] = m.header.flaw != ""
+	if m.evaluation != nil {
+		met[limitTime], met[limitCPU] = m.evaluation.gaveUp == tooLate, m.evaluation.gaveUp == tooDear
+	}
+	for _, s := range a.signatures {
+		if s.finding.token == "neutral" {
+			met[s.finding.limit()] = true
+		}
+	}
+	for i := range met {
+		if met[i] {
+			m.server.counters.limits[i].Add(1)
+		}
+	}
+}
+
+// log writes the one line of the message. Its text from the MTA and the peer is quoted by the
+// handler. The message took that long here, in all its stages and with what was waited for; the
+// CPU time is that of all goroutines.
+func (m *message) log(d decision, a authentication) {
+	took := m.took
+	if !m.woke.IsZero() {
+		took += time.Since(m.woke)
+	}
 	m.server.config.Logger.Info("message",
 		"queue", m.queueID, "row", d.row, "domain", m.author, "proof", d.proof.String(),
 		"client", m.client.addr, "tls", m.client.tlsVersion,
 		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarcResult,
-		"problem", m.problem(a), "took", took)
+		"problem", m.problem(a), "took", took, "cpu", m.budget.spent())
 }
 
 // problem says in a few words why something could not be told; "" when all could.
@@ -252,6 +298,8 @@ func (m *message) problem(a authentication) string {
 	switch {
 	case m.header.flaw != "":
 		return m.header.flaw
+	case m.evaluation != nil && m.evaluation.gaveUp != "":
+		return m.evaluation.gaveUp
 	case m.noIdentity != "":
 		return m.noIdentity
 	case m.notRecorded != "":

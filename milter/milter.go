@@ -8,8 +8,10 @@
 //	guard.go conn.go packet.go   who may connect, which packets pass
 //	session.go macros.go         the callbacks of github.com/emersion/go-milter; what the MTA tells
 //	message.go fields.go         one message from MAIL to its end
+//	budget.go                    what all that may cost
 //	verify.go lookup.go          SPF, DKIM, DMARC of the message at hand, beside each other:
 //	  signature.go key.go dkim.go  the limits in front of go-msgauth, and what it does not report
+//	  canonical.go               the canonical form of header and body
 //	  authres.go                 or the results of an earlier milter (RFC 8601)
 //	attribute.go                 whom the session speaks for: one pure function
 //	drift.go                     what everybody fails at once is not held against anybody
@@ -114,9 +116,11 @@ type Server struct {
 	log      throttle // for what peers can cause at will
 	counters counters
 	drift    drift
-	gate     gate
-	stop     func()
-	stopped  chan struct{}
+	// cpuBudget is that of a message, which tests change.
+	cpuBudget time.Duration
+	gate      gate
+	stop      func()
+	stopped   chan struct{}
 }
 
 // New makes a server.
@@ -124,7 +128,7 @@ func New(config Config) *Server {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Server{config: config, stopped: make(chan struct{})}
+	s := &Server{config: config, stopped: make(chan struct{}), cpuBudget: cpuBudget}
 	s.stop = sync.OnceFunc(func() { close(s.stopped) })
 	s.log = throttle{logger: config.Logger}
 	s.gate = gate{log: &s.log, counters: &s.counters, most: MaxSessions}

@@ -42,6 +42,7 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response
 	s.drop()
 	s.client.readMail(m.Macros)
 	s.message = s.server.newMessage(s.client, from)
+	s.message.wake()
 	s.message.readMacros(m.Macros)
 	return nil, nil
 }
@@ -52,6 +53,19 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 		s.message.addRecipient(to)
 	}
 	return nil, nil
+}
+
+// rest and wake tell when the connection waits for the MTA, and no longer does.
+func (s *session) rest() {
+	if s.message != nil {
+		s.message.rest()
+	}
+}
+
+func (s *session) wake() {
+	if s.message != nil {
+		s.message.wake()
+	}
 }
 
 // header is one field, in the order of the message; conn calls it. The value is as it was

@@ -15,11 +15,15 @@ type Stats struct {
 
 	Messages     [Rows + 1]int64 // by row of attribution.md; index 0 is not used
 	Aborted      int64           // given up before the end of the message (row 13)
-	NotEvaluated int64           // past a limit of size or time
+	NotEvaluated int64           // past a limit of size, time or CPU time
 	Undressed    int64           // with more forged fields than an MTA may be asked to remove
 	Exhausted    int64           // of more DNS lookups than one message may cause
 	NotRecorded  int64           // answered before the Recorder had their observation safe; it may have been later
 	Panics       int64           // contained
+
+	// Limits are messages of which something was not evaluated, by the limit that it ran into:
+	// "header", "time", "cpu", "blank_lines", "folds", "body" or "signature".
+	Limits map[string]int64
 
 	// Frozen are the tests, "StartTLS" and "DKIM", that everybody fails of late, so that the
 	// fault is likely our own; Held counts the failures that were not held against anybody.
@@ -32,6 +36,7 @@ type counters struct {
 	sessions, refused, timedOut, malformed atomic.Int64
 	aborted, notEvaluated, undressed       atomic.Int64
 	notRecorded, exhausted, panics         atomic.Int64
+	limits                                 [limits]atomic.Int64
 	rows                                   [Rows + 1]atomic.Int64
 }
 
@@ -43,9 +48,13 @@ func (s *Server) Stats() Stats {
 		TimedOut: c.timedOut.Load(), Malformed: c.malformed.Load(),
 		Aborted: c.aborted.Load(), NotEvaluated: c.notEvaluated.Load(),
 		Undressed: c.undressed.Load(), Exhausted: c.exhausted.Load(), NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
+		Limits: map[string]int64{},
 	}
 	for row := range stats.Messages {
 		stats.Messages[row] = c.rows[row].Load()
+	}
+	for i, name := range limitNames {
+		stats.Limits[name] = c.limits[i].Load()
 	}
 	stats.Messages[13] = stats.Aborted
 	stats.Frozen, stats.Held = s.drift.stats()

@@ -54,6 +54,8 @@ type evaluation struct {
 	omitted       int // signatures that could be aligned, past the limit
 	folding       int // of the fields that go-msgauth is given; see maxFolding
 	body          *bodyFeed
+	unlapped      int    // octets of the body since the budget was looked at
+	gaveUp        string // why there is no result; "" when there is
 }
 
 // evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
@@ -134,26 +136,46 @@ func (e *evaluation) prefetch(r spf.Resolver) {
 	}
 }
 
-// finish waits for everything, as long as ctx allows; it tells whether there is a result.
+// finish waits for everything, as long as ctx and the budget allow; it tells whether there is a
+// result. When not, gaveUp has the reason.
 func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
-	e.body.end()
-	select {
-	case <-e.spfLooked:
-		a.spf = e.spf
-	case <-ctx.Done():
+	if e.gaveUp != "" {
 		return a, false
 	}
+	e.body.end()
+	if !e.await(ctx, e.spfLooked) {
+		return a, false
+	}
+	a.spf = e.spf
 	for _, v := range e.verifications {
 		v.signature.finding = v.finding
 		a.signatures = append(a.signatures, v.signature)
 	}
-	select {
-	case <-e.prefetched:
-	case <-ctx.Done():
+	if !e.await(ctx, e.prefetched) {
 		return a, false
 	}
 	e.align(&a)
-	return a, true
+	if e.message.watch.lap(); e.message.budget.exceeded() {
+		e.gaveUp = tooDear
+	}
+	return a, e.gaveUp == ""
+}
+
+// await waits for a look-up, as long as ctx allows.
+func (e *evaluation) await(ctx context.Context, looked <-chan struct{}) bool {
+	select {
+	case <-looked: // as for most mail
+		return true
+	default:
+	}
+	e.message.watch.pause(func() {
+		select {
+		case <-looked:
+		case <-ctx.Done():
+			e.gaveUp = tooLate
+		}
+	})
+	return e.gaveUp == ""
 }
 
 // align brings the results together with the author domain. What is not known by now stays so.
@@ -239,10 +261,30 @@ func (e *evaluation) spfCouldAlign() bool {
 }
 
 // write gives a chunk to the signatures.
-func (e *evaluation) write(chunk []byte) { e.body.write(chunk) }
+func (e *evaluation) write(chunk []byte) {
+	if e.gaveUp != "" {
+		return
+	}
+	e.message.budget.size.Add(int64(len(chunk)))
+	e.body.write(chunk)
+	if e.unlapped += len(chunk); e.unlapped >= pieceSize {
+		e.unlapped = 0
+		if e.message.watch.lap(); e.message.budget.exceeded() {
+			e.giveUp(tooDear)
+		}
+	}
+}
+
+// giveUp ends what still runs; there will be no result.
+func (e *evaluation) giveUp(reason string) {
+	e.gaveUp = reason
+	e.cancel()
+	e.body.giveUp(reason)
+}
 
 // close ends what still runs; the results are lost.
 func (e *evaluation) close() {
-	e.cancel()
-	e.body.giveUp("given up")
+	if e.cancel(); !e.body.ended {
+		e.body.giveUp("given up")
+	}
 }

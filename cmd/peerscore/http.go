@@ -52,6 +52,7 @@ var (
 	milterOpen     = prometheus.NewDesc("peerscore_milter_sessions_open", "MTA sessions at this moment.", nil, nil)
 	milterMessages = prometheus.NewDesc("peerscore_milter_messages_total", "Messages by row of the attribution table.", []string{"row"}, nil)
 	milterProblems = prometheus.NewDesc("peerscore_milter_problems_total", "Incomplete messages; not_recorded ones were answered before their observation was known to be on disk.", []string{"kind"}, nil)
+	milterLimits   = prometheus.NewDesc("peerscore_milter_limits_total", "Messages of which something was not evaluated, by the limit that it ran into.", []string{"limit"}, nil)
 	milterFrozen   = prometheus.NewDesc("peerscore_milter_frozen", "1 while everybody fails the test at once, which is not held against anybody.", []string{"test"}, nil)
 	storeObserved  = prometheus.NewDesc("peerscore_store_observations_total", "Observations by what became of them: committed is on disk, lost will never be.", []string{"outcome"}, nil)
 	storePending   = prometheus.NewDesc("peerscore_store_pending", "Writes that wait in memory for the database.", nil, nil)
@@ -93,6 +94,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(storeObserved, kept.Committed, "committed")
 	counter(storeObserved, kept.Lost, "lost")
 	gauge(storePending, kept.Pending)
+	for name, n := range m.Limits {
+		counter(milterLimits, n, name)
+	}
 	q := c.queue.Stats()
 	counter(queueRuns, int64(q.Runs-q.Failed), "measured")
 	counter(queueRuns, int64(q.Failed), "failed")
