@@ -50,7 +50,7 @@ func TestKillLosesNothing(t *testing.T) {
 	for round := range rounds {
 		runAndKill(t, path, 200+rand.IntN(2000), &acknowledged)
 		s := openPath(t, path, Options{})
-		check(t, s.check(t.Context(), s.writer.file))
+		check(t, checkAfresh(t.Context(), s.path))
 		for writer, n := range acknowledged {
 			got := tally(t, s, crashDomain(writer)).Credited()
 			if got < n || got > n+round+1 {

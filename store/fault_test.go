@@ -79,7 +79,7 @@ func TestFaults(t *testing.T) {
 			if text := log.String(); strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "written again") != 1 {
 				t.Errorf("log:\n%s", text)
 			}
-			check(t, s.check(t.Context(), s.writer.file))
+			check(t, checkAfresh(t.Context(), s.path))
 			t.Logf("%d acknowledged before the fault", before)
 		})
 	}

@@ -17,37 +17,18 @@ import (
 const (
 	fileMode    = 0o640           // SQLite gives its -wal and -shm files the same
 	busyTimeout = 2 * time.Second // a writer waits so long for another process; security.md leaves a message 8 s
-	checkTime   = 5 * time.Second // a check of the file that takes longer is given up, and the file believed
 	readers     = 4               // connections for reading
 )
 
 // file is the database file, opened for writing.
 type file struct {
+	path  string
+	raw   *os.File // open for longer than SQLite's own: closing one releases the locks of them all
 	read  *sql.DB
+	hold  *sql.DB // a connection more: while there is one, the writer does not copy the log when it is closed
 	write *sql.DB
 	conn  *sql.Conn // the only connection of write
-}
-
-// openOrSetAside opens the file. Where the options say so it is checked first, and if corrupt
-// renamed and a new one begun.
-func (s *Store) openOrSetAside(ctx context.Context) (*file, error) {
-	f, err := openFile(ctx, s.path)
-	if !s.options.SetAside {
-		return f, err
-	}
-	if err == nil {
-		if err = s.check(ctx, f); err == nil {
-			return f, nil
-		}
-		f.close()
-	}
-	if !isCorrupt(err) {
-		return nil, err
-	}
-	if err := s.setAside(err); err != nil {
-		return nil, err
-	}
-	return openFile(ctx, s.path)
+	known identity
 }
 
 // openFile opens or creates the file and brings it to the present schema.
@@ -55,13 +36,16 @@ func openFile(ctx context.Context, path string) (f *file, err error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	f = &file{}
+	f = &file{path: path}
 	defer func() {
 		if err != nil {
 			f.close()
 			f = nil
 		}
 	}()
+	if f.raw, err = os.Open(path); err != nil {
+		return f, err
+	}
 	if f.write, err = connect(path, "rw", url.Values{
 		"_synchronous": {"FULL"}, "_foreign_keys": {"on"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
 		"_secure_delete": {"on"}, // what is deleted is overwritten with zeros, and so are the pages that become free
@@ -78,8 +62,16 @@ func openFile(ctx context.Context, path string) (f *file, err error) {
 	if err = migrate(ctx, f.conn); err != nil {
 		return f, err
 	}
-	f.read, err = connect(path, "ro", nil)
-	return f, err
+	if f.read, err = connect(path, "ro", nil); err != nil {
+		return f, err
+	}
+	if f.hold, err = connect(path, "ro", nil); err != nil {
+		return f, err
+	}
+	if _, err = schemaVersion(ctx, f.hold); err != nil {
+		return f, err
+	}
+	return f, f.identify(ctx)
 }
 
 // create makes an empty file unless there is one, with a mode of our own: SQLite would choose
@@ -209,31 +201,6 @@ func walIsEmpty(path string) bool {
 	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
 }
 
-// check reads the whole file, as far as that is done in checkTime.
-func (s *Store) check(ctx context.Context, f *file) error {
-	limited, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	var finding string
-	err := f.read.QueryRowContext(limited, "PRAGMA quick_check(1)").Scan(&finding)
-	switch {
-	case limited.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		return err
-	case finding != "ok":
-		return fmt.Errorf("%w: %s", errCorrupt, finding)
-	}
-	return nil
-}
-
-var errCorrupt = errors.New("the file is corrupt")
-
-func isCorrupt(err error) bool {
-	var failure sqlite3.Error
-	return errors.Is(err, errCorrupt) ||
-		errors.As(err, &failure) && (failure.Code == sqlite3.ErrCorrupt || failure.Code == sqlite3.ErrNotADB)
-}
-
 func isBusy(err error) bool {
 	var failure sqlite3.Error
 	return errors.As(err, &failure) && failure.Code == sqlite3.ErrBusy
@@ -245,31 +212,12 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, sql.ErrConnDone) || errors.As(err, &failure) && failure.Code == sqlite3.ErrReadonly
 }
 
-// setAside renames the file, if it is there, and what SQLite keeps beside it, never over another file.
-func (s *Store) setAside(cause error) error {
-	if _, err := os.Lstat(s.path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	aside := s.path + ".corrupt-" + s.now().UTC().Format("20060102T150405Z")
-	for n := 1; ; n++ {
-		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		aside = fmt.Sprintf("%s.corrupt-%s-%d", s.path, s.now().UTC().Format("20060102T150405Z"), n)
-	}
-	for _, suffix := range []string{"-wal", "-shm", ""} { // the file last: until then the next start tries again
-		if err := os.Rename(s.path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("setting a corrupt file aside: %w", err)
-		}
-	}
-	s.counts.setAside.Add(1)
-	s.log.Error("database corrupt; it was set aside and a new one begun", "file", s.path, "aside", aside, "cause", cause.Error())
-	return nil
-}
-
-// close closes the writer last: it checkpoints, and leaves the -wal file.
+// close closes the writer last: it copies the log into the file, and leaves an empty one.
 func (f *file) close() error {
 	var errs []error
+	if f.hold != nil {
+		errs = append(errs, f.hold.Close())
+	}
 	if f.read != nil {
 		errs = append(errs, f.read.Close())
 	}
@@ -279,5 +227,14 @@ func (f *file) close() error {
 	if f.write != nil {
 		errs = append(errs, f.write.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.closeRaw())...)
+}
+
+func (f *file) closeRaw() error {
+	raw := f.raw
+	f.raw = nil
+	if raw == nil {
+		return nil
+	}
+	return raw.Close()
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"net/url"
 	"time"
 )
@@ -21,10 +22,14 @@ func (s *Store) EmptyLog(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	for deadline := time.Now().Add(emptyLogPatience); ; {
-		var busy, length, copied int
-		err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
-		if err != nil && !isBusy(err) || err == nil && busy == 0 {
+		done, err := emptyLog(ctx, conn)
+		if done || err != nil && !isBusy(err) {
 			return err
 		}
 		if time.Now().After(deadline) {
@@ -36,4 +41,18 @@ func (s *Store) EmptyLog(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// emptyLog counts up the epoch first: other processes must not take what follows for damage.
+func emptyLog(ctx context.Context, conn *sql.Conn) (done bool, err error) {
+	t := &tx{conn: conn}
+	if err := t.begin(); err != nil {
+		return false, err
+	}
+	if err := t.finish(t.mark()); err != nil {
+		return false, err
+	}
+	var busy, length, copied int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+	return err == nil && busy == 0, err
 }

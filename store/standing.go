@@ -79,6 +79,7 @@ func (st *Standings) Standing(ctx context.Context, d assess.Domain) assess.Stand
 		st.store.log.WarnContext(ctx, "reading scores for headers", "works", err == nil, "error", err)
 	}
 	if err != nil {
+		st.store.suspect(err)
 		return hit.Standing
 	}
 	st.mu.Lock()
@@ -153,6 +154,7 @@ func (st *Standings) every(ctx context.Context, interval time.Duration, work fun
 	defer tick.Stop()
 	for failing := false; ctx.Err() == nil; {
 		err := work(ctx)
+		st.store.suspect(err)
 		if err != nil && ctx.Err() == nil && !failing {
 			st.store.log.WarnContext(ctx, "upkeep of the database fails; it is tried until it works", "error", err)
 		}

@@ -64,8 +64,9 @@ type Options struct {
 	MaxAge time.Duration // between two runs of a domain; one that is put off for far longer is due again; 0: DefaultMaxAge
 	Limits Limits
 
-	// SetAside renames a corrupt file and begins a new one. It is for the daemon, whose mail
-	// must flow; a command gets the error.
+	// SetAside renames a corrupt file and begins a new one, and goes on with what is at the path
+	// where the file was moved, deleted or overwritten. It is for the daemon, whose mail must
+	// flow; a command gets the error.
 	SetAside bool
 }
 
@@ -127,13 +128,13 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o750); err != nil {
 		return nil, fmt.Errorf("folder of the database: %w", err)
 	}
-	file, err := s.openOrSetAside(ctx)
+	file, checked, err := s.openOrSetAside(ctx, checkTime)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", s.path, err)
 	}
 	s.read.Store(file.read)
 	s.writer = newWriter(s, file)
-	go s.writer.run()
+	go s.writer.run(checked)
 	return s, nil
 }
 
@@ -194,15 +195,16 @@ type Counters struct {
 	Pending   int   // observations and other writes that wait in memory at this moment
 	Dropped   int64 // messages without proof that were counted in the sum only, not by domain
 	SetAside  int64 // corrupt files
+	Displaced int64 // files that were moved, deleted, cut or overwritten by others
 }
 
-type counts struct{ commits, committed, lost, dropped, setAside atomic.Int64 }
+type counts struct{ commits, committed, lost, dropped, setAside, displaced atomic.Int64 }
 
 // Counters of this process.
 func (s *Store) Counters() Counters {
 	c := Counters{
 		Commits: s.counts.commits.Load(), Committed: s.counts.committed.Load(), Lost: s.counts.lost.Load(),
-		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(),
+		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(), Displaced: s.counts.displaced.Load(),
 	}
 	if s.writer != nil {
 		c.Pending = len(s.writer.jobs)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // children are what this binary does when a test runs it as a process of its own.
-var children = map[string]func(args []string) error{"write": writeUntilKilled, "read": readAsChild, "resume": resumeAsChild}
+var children = map[string]func(args []string) error{"write": writeUntilKilled, "read": readAsChild, "resume": resumeAsChild, "open": openAsChild}
 
 var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 

@@ -12,8 +12,10 @@ import (
 type tx struct {
 	conn    *sql.Conn
 	limits  Limits
-	domains int             // rows in table domain; -1: not counted
-	grown   int             // domains that were added
+	domains int    // rows in table domain; -1: not counted
+	grown   int    // domains that were added
+	epoch   uint32 // if marked: the epoch was counted up to this
+	marked  bool
 	changed []assess.Domain // whose standing may differ from before
 }
 

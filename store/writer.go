@@ -33,6 +33,13 @@ type writer struct {
 	health  health
 
 	reopened time.Time // when reopen tried last
+	marked   time.Time // when the epoch was counted up last
+
+	ctx        context.Context // ends with close
+	cancel     context.CancelFunc
+	suspicions chan error // what readers say of a corrupt file
+	examined   time.Time  // when examine last found a file sound, or could not replace it
+	condemned  error      // why the file is not written: it is corrupt and could not be replaced
 }
 
 // job is one observation, or else one function of the transaction.
@@ -43,9 +50,11 @@ type job struct {
 }
 
 func newWriter(s *Store, f *file) *writer {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &writer{
 		Store: s, file: f, domains: -1,
 		jobs: make(chan job, maxPending), quit: make(chan struct{}), done: make(chan struct{}),
+		ctx: ctx, cancel: cancel, suspicions: make(chan error, 1),
 	}
 }
 
@@ -92,8 +101,14 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	return s.submit(ctx, job{do: do})
 }
 
-func (w *writer) run() {
+// run writes until close. A file that Open had no time to check is checked meanwhile.
+func (w *writer) run(checked bool) {
 	defer close(w.done)
+	if w.options.SetAside && !checked {
+		var checking sync.WaitGroup
+		checking.Go(w.checkOn)
+		defer checking.Wait()
+	}
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
 	for {
@@ -101,7 +116,10 @@ func (w *writer) run() {
 		case j := <-w.jobs:
 			runtime.Gosched() // who is about to submit comes along
 			w.commit(j)
+		case cause := <-w.suspicions:
+			w.watched(func() { w.examine(cause) })
 		case <-ticker.C:
+			w.watched(func() { _, _ = w.follow() }) // the next transaction has the error too
 			if w.spoofs.pending() {
 				w.commit()
 			}
@@ -127,20 +145,21 @@ func (w *writer) pending(jobs ...job) []job {
 }
 
 func (w *writer) close() error {
-	w.stop.Do(func() { close(w.quit) })
+	w.stop.Do(func() { close(w.quit); w.cancel() })
 	<-w.done
 	return w.file.close()
+}
+
+// watched does what may take longer than sessions can wait.
+func (w *writer) watched(do func()) {
+	defer w.stall.watch()()
+	do()
 }
 
 // commit writes the jobs, and all that wait by then, in one transaction and answers them.
 func (w *writer) commit(jobs ...job) {
 	defer w.stall.watch()()
-	t := &tx{conn: w.file.conn, limits: w.options.Limits, domains: w.domains}
-	jobs, err := w.begin(t, jobs)
-	results := make([]error, len(jobs))
-	if err == nil {
-		err = t.finish(w.fill(t, jobs, results))
-	}
+	t, jobs, results, err := w.transact(jobs)
 	if err == nil {
 		w.domains = t.domains
 		w.spoofs.flushed()
@@ -155,7 +174,7 @@ func (w *writer) commit(jobs ...job) {
 	}
 	answer(jobs, results, err)
 	if isCorrupt(err) {
-		w.replace(err)
+		w.examine(err)
 	}
 }
 
@@ -208,9 +227,39 @@ func answer(jobs []job, results []error, err error) {
 	}
 }
 
+// transact writes the jobs, and all that wait by then, in one transaction of the file that is
+// at the path when it is committed: once more where that is another one by then.
+func (w *writer) transact(jobs []job) (t *tx, _ []job, results []error, err error) {
+	_, err = w.follow()
+	for again := true; again && err == nil; {
+		if w.condemned != nil {
+			return t, jobs, nil, w.condemned
+		}
+		t = &tx{conn: w.file.conn, limits: w.options.Limits, domains: w.domains}
+		var failed error
+		jobs, failed = w.begin(t, jobs)
+		results = make([]error, len(jobs))
+		if failed == nil {
+			failed = t.finish(w.fill(t, jobs, results))
+		}
+		if failed == nil && t.marked {
+			w.file.known.epoch, w.marked = t.epoch, w.now()
+		}
+		if again, err = w.follow(); !again && err == nil {
+			err = failed
+		}
+	}
+	return t, jobs, results, err
+}
+
 // fill does the work of the transaction. An error undoes it all; an error of one function
 // undoes that function alone and stands in results.
 func (w *writer) fill(t *tx, jobs []job, results []error) error {
+	if w.now().Sub(w.marked).Abs() >= markEvery {
+		if err := t.mark(); err != nil {
+			return err
+		}
+	}
 	b := newBatch(t)
 	for i, j := range jobs {
 		if j.observation != nil {
@@ -230,24 +279,6 @@ func (w *writer) fill(t *tx, jobs []job, results []error) error {
 		return err
 	}
 	return w.spoofs.flush(t, w.now())
-}
-
-// replace sets a file aside that turned out to be corrupt while in use. Without SetAside, or
-// when even that fails, the old file stays open and the next transaction tries again.
-func (w *writer) replace(cause error) {
-	if !w.options.SetAside {
-		return
-	}
-	if err := w.setAside(cause); err != nil {
-		w.log.Error("the database cannot be replaced", "file", w.path, "error", err.Error())
-		return
-	}
-	f, err := openFile(context.Background(), w.path)
-	if err != nil {
-		w.log.Error("no new database could be begun", "file", w.path, "error", err.Error())
-		return
-	}
-	w.change(f)
 }
 
 // reopen takes the file again: what SQLite could only open for reading, on a file system that

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// openings is how often a file is opened while reads fail.
+const openings = 12
+
+// openAsChild opens a store as the daemon does and writes to it, again and again, and prints what came of it.
+func openAsChild(args []string) error {
+	for range openings {
+		s, err := Open(context.Background(), args[0], Options{SetAside: true, Logger: slog.New(slog.NewTextHandler(os.Stdout, nil))})
+		if err != nil {
+			fmt.Println("open:", err)
+			continue
+		}
+		for i := range 20 {
+			if err := s.AddObservation(context.Background(), observe("a.example", fmt.Sprintf("192.0.2.%d", i))); err != nil {
+				fmt.Println("add:", err)
+				continue
+			}
+			fmt.Println("acknowledged")
+		}
+		s.writer.checkOn()
+		time.Sleep(10 * time.Millisecond) // the writer may examine
+		if err := s.Close(); err != nil {
+			fmt.Println("close:", err)
+		}
+	}
+	return nil
+}
+
+// TestReadErrorsAreNoCorruption lets one read in 2,000 of each thread fail, which SQLite
+// reports as corruption: a sound file stays where it is, and nothing acknowledged is lost.
+func TestReadErrorsAreNoCorruption(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("PEERSCORE_FULL") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{})
+	check(t, s.Learn(t.Context(), "large.example"))
+	check(t, s.write(t.Context(), func(t *tx) error { // 3,000 pages
+		_, err := t.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+			INSERT INTO facts (domain_id, at, size, content) SELECT 1, i, 3000, printf('%.3000c', 'x') FROM n`)
+		return err
+	}))
+	check(t, s.Close())
+	cmd := exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=2000+2000", os.Args[0], path)
+	cmd.Env = append(os.Environ(), "PEERSCORE_STORE_CHILD=open")
+	out, err := cmd.CombinedOutput()
+	check(t, err)
+	text := string(out)
+	aside, _ := filepath.Glob(path + ".corrupt-*")
+	acknowledged, failed := strings.Count(text, "acknowledged\n"), strings.Count(text, "corrupt")
+	if len(aside) > 0 || failed == 0 {
+		t.Errorf("set aside %v, %d reports of corruption:\n%s", aside, failed, text)
+	}
+	s = openPath(t, path, Options{})
+	if got := tally(t, s, "a.example").Credited(); got != acknowledged {
+		t.Errorf("%d sessions stored, %d acknowledged\n%s", got, acknowledged, text)
+	}
+	t.Logf("%d openings, %d reports of corruption, %d acknowledged", openings, failed, acknowledged)
+}
+
+// corruptInUse damages the file under an open store, beyond what its log has.
+func corruptInUse(t *testing.T, s *Store) {
+	t.Helper()
+	for i := range 200 {
+		addAll(t, s, observe(crashDomain(i), "192.0.2.1"))
+	}
+	foreign(t, s.path, "PRAGMA wal_checkpoint(TRUNCATE)")
+	check(t, s.write(t.Context(), func(t *tx) error { _, err := t.exec("PRAGMA shrink_memory"); return err }))
+	check(t, scribble(s.path))
+}
+
+// TestNoNewFileCanBeBegun keeps a new file from being made: what is acknowledged all the same must not go into a
+// file that no restart reads.
+func TestNoNewFileCanBeBegun(t *testing.T) {
+	now := &clock{noon}
+	s := open(t, Options{SetAside: true, Now: now.now})
+	corruptInUse(t, s)
+	check(t, os.MkdirAll(filepath.Join(s.path+".new", "in the way"), 0o700))
+	acknowledged := 0
+	for i := range 50 {
+		now.Time = now.Add(time.Second / 10)
+		if err := s.AddObservation(t.Context(), observe(crashDomain(i), "192.0.2.2")); err == nil {
+			acknowledged++
+		}
+	}
+	aside, _ := filepath.Glob(s.path + ".corrupt-*")
+	if acknowledged > 0 || len(aside) > 0 {
+		t.Errorf("%d acknowledged, %d files set aside", acknowledged, len(aside))
+	}
+	check(t, os.RemoveAll(s.path+".new"))
+	now.Time = now.Add(examineEvery)
+	_ = s.AddObservation(t.Context(), observe("new.example", "192.0.2.1"))
+	addAll(t, s, observe("new.example", "192.0.2.1"))
+	if aside, _ := filepath.Glob(s.path + ".corrupt-*Z"); len(aside) != 1 || s.Counters().SetAside != 1 {
+		t.Errorf("afterwards %v are set aside, %+v", aside, s.Counters())
+	}
+}
+
+// A machine that corrupts each file that it writes fills no disk with them.
+func TestSetAsideIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	now := &clock{noon}
+	for n := range maxSetAside + 2 {
+		now.Time = now.Add(time.Hour)
+		check(t, os.WriteFile(path, bytes.Repeat([]byte("not a database "), 1000), 0o600))
+		s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
+		if (err == nil) != (n < maxSetAside) {
+			t.Errorf("file %d: error %v", n, err)
+		}
+		if err == nil {
+			check(t, s.Close())
+		}
+	}
+	now.Time = now.Add(setAsideSpan)
+	s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
+	check(t, errors.Join(err, s.Close()))
+}

@@ -1,0 +1,314 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// What is acknowledged must stand in the file at the path. SQLite does not see that the file
+// was renamed, deleted, cut or overwritten: it goes on with its descriptor and with the pages
+// that it remembers. So the writer looks before and after each transaction.
+//
+// Renaming and deleting show in the inode. Overwriting in place, as `cp` does with a backup,
+// shows in the first page: SQLite writes that to the file only by copying it out of the log,
+// where it still is, unless another process of ours was there since. That one counted up the epoch, a
+// number in the header (application_id) that each process raises with its first transaction and
+// then at most once in markEvery. A copy from before has an older one, and what the log holds
+// does not fit it.
+
+const (
+	markEvery  = time.Second      // between two epochs
+	settleTime = time.Second      // a file that was put in place is complete when it does not change for so long
+	settleMost = 10 * time.Second // and is opened as it is after so long
+	tornPause  = 50 * time.Millisecond
+
+	headerPageSize = 16 // offsets in the first page
+	headerPages    = 28
+	headerEpoch    = 68
+)
+
+var errDisplaced = errors.New("the file at the path is another one")
+
+// identity is what a file is known by.
+type identity struct {
+	file  inode
+	log   inode  // of the -wal file
+	index inode  // of the -shm file
+	epoch uint32 // the latest, which may stand in the log so far
+	face
+}
+
+type inode struct{ device, number uint64 }
+
+// inodeOf costs a message less than os.Stat.
+func inodeOf(path string) (inode, error) {
+	var s syscall.Stat_t
+	if err := syscall.Stat(path, &s); err != nil {
+		return inode{}, err
+	}
+	return inode{uint64(s.Dev), s.Ino}, nil
+}
+
+// face is what shows of the file, at the last look.
+type face struct {
+	size  int64
+	time  time.Time // of the last change
+	first [pageSize]byte
+}
+
+func (f face) octets() int64 { return int64(binary.BigEndian.Uint32(f.first[headerPages:])) * pageSize }
+func (f face) epoch() uint32 { return binary.BigEndian.Uint32(f.first[headerEpoch:]) }
+
+// identify notes what the file is known by, when it has been opened.
+func (f *file) identify(ctx context.Context) (err error) {
+	var s syscall.Stat_t
+	if err := syscall.Fstat(int(f.raw.Fd()), &s); err != nil {
+		return err
+	}
+	f.known.file = inode{uint64(s.Dev), s.Ino}
+	for suffix, known := range map[string]*inode{"-wal": &f.known.log, "-shm": &f.known.index} {
+		if *known, err = inodeOf(f.path + suffix); err != nil {
+			return err
+		}
+	}
+	if err := f.conn.QueryRowContext(ctx, "PRAGMA application_id").Scan((*signed)(&f.known.epoch)); err != nil {
+		return err
+	}
+	if f.known.face, err = f.look(); err != nil {
+		return err
+	}
+	return f.displaced()
+}
+
+// signed is how SQLite writes an epoch.
+type signed uint32
+
+func (s *signed) Scan(value any) error {
+	n, ok := value.(int64)
+	if !ok {
+		return fmt.Errorf("not an epoch: %v", value)
+	}
+	*s = signed(int32(n))
+	return nil
+}
+
+// look reads the first page. The error is io.EOF where the file is shorter.
+func (f *file) look() (face, error) {
+	info, err := f.raw.Stat()
+	if err != nil {
+		return face{}, err
+	}
+	now := face{size: info.Size(), time: info.ModTime()}
+	_, err = f.raw.ReadAt(now.first[:], 0)
+	return now, err
+}
+
+// damage is how a file was displaced.
+type damage struct {
+	error
+	inPlace bool // the open file itself is no longer what it was
+	logOnly bool // the file is, and its log is gone
+}
+
+func (d damage) Unwrap() error { return errDisplaced }
+
+// displaced says how the file at the path is no longer the one that is open. It is nil where
+// it is, and where that cannot be told.
+func (f *file) displaced() error {
+	if f.raw == nil {
+		return nil // closed
+	}
+	at, err := inodeOf(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return damage{error: errors.New("it was moved or deleted")}
+	}
+	if err != nil {
+		return nil
+	}
+	if at != f.known.file {
+		return damage{error: errors.New("another file was put in its place")}
+	}
+	if err := f.changed(); err != nil {
+		return err
+	}
+	if log, err := inodeOf(f.path + "-wal"); errors.Is(err, fs.ErrNotExist) || err == nil && log != f.known.log {
+		return damage{error: errors.New("its -wal file was moved or deleted"), logOnly: true}
+	}
+	return nil
+}
+
+// changed says how the open file was overwritten. Copying the log into it, be it by another process,
+// is no such thing.
+func (f *file) changed() error {
+	info, err := f.raw.Stat()
+	if err != nil || info.Size() == f.known.size && info.ModTime().Equal(f.known.time) {
+		return nil
+	}
+	if binary.BigEndian.Uint16(f.known.first[headerPageSize:]) != pageSize {
+		return nil // somebody chose another one; then only the inode is watched
+	}
+	now, err := f.look()
+	if err == nil && !f.explains(now) { // the page may be in the middle of being written
+		time.Sleep(tornPause)
+		now, err = f.look()
+	}
+	switch {
+	case now.size < f.known.size && (now.size < pageSize || now.size < now.octets()):
+		return damage{error: fmt.Errorf("it was cut from %d to %d octets", f.known.size, now.size), inPlace: true}
+	case err != nil:
+		return nil
+	case !f.explains(now) && !f.agreesWithLog():
+		return damage{error: errors.New("it was overwritten, as with a copy"), inPlace: true}
+	}
+	f.known.face = now
+	if f.ahead(now) {
+		f.known.epoch = now.epoch()
+	}
+	return nil
+}
+
+// explains says whether SQLite may have written the file so.
+func (f *file) explains(now face) bool {
+	if now.first == f.known.first || f.ahead(now) {
+		return true
+	}
+	found, empty := f.inLog(now.first[:])
+	return found || empty && now.epoch() == f.known.epoch
+}
+
+// agreesWithLog says whether what the log holds still fits the file: two processes may have written in
+// an order that explains does not know.
+func (f *file) agreesWithLog() bool {
+	log, err := os.Stat(f.path + "-wal")
+	return err == nil && log.Size() > 0 && checkAfresh(context.Background(), f.path) == nil
+}
+
+// ahead says whether another process counted the epoch up: one of a foreign database is
+// hardly so near.
+func (f *file) ahead(now face) bool {
+	const near = 1 << 20
+	n := now.epoch() - f.known.epoch // modulo 2^32
+	return n > 0 && n < near
+}
+
+// inLog looks for a first page among the frames of the log (Write-Ahead Log File Format of SQLite:
+// 32 octets of header; each frame has 24, beginning with the number of its page).
+func (f *file) inLog(first []byte) (found, empty bool) {
+	const logHeader, frameHeader = 32, 24
+	log, err := os.Open(f.path + "-wal")
+	if err != nil {
+		return false, false
+	}
+	defer log.Close()
+	var frame [frameHeader + pageSize]byte
+	for at := int64(logHeader); ; at += int64(len(frame)) {
+		if n, err := log.ReadAt(frame[:frameHeader], at); err != nil {
+			return false, n == 0 && at == logHeader
+		}
+		if binary.BigEndian.Uint32(frame[:]) != 1 {
+			continue
+		}
+		if _, err := log.ReadAt(frame[frameHeader:], at+frameHeader); err == nil && bytes.Equal(frame[frameHeader:], first) {
+			return true, false
+		}
+	}
+}
+
+// leave closes a displaced file. One that was overwritten does not get what its log holds; all
+// others do, if complete.
+func (f *file) leave(ctx context.Context, d damage) (complete bool, err error) {
+	if !d.inPlace {
+		var busy, length, copied int // SQLite itself does not do it for a file that was renamed
+		err := f.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+		return err == nil && busy == 0, errors.Join(err, f.close())
+	}
+	errs := []error{f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close()}
+	for deadline := time.Now().Add(busyTimeout); f.read.Stats().OpenConnections > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond) // whoever reads ends soon; SQLite shares the log by inode
+	}
+	return false, errors.Join(append(errs, f.closeRaw())...)
+}
+
+// detach takes the log of a displaced file away from the path, where it would be taken for
+// that of the file there now. One that holds anything gets another name.
+func (s *Store) detach(known identity) error {
+	var errs []error
+	for suffix, before := range map[string]inode{"-wal": known.log, "-shm": known.index} {
+		now, err := inodeOf(s.path + suffix)
+		if err != nil || now != before {
+			continue
+		}
+		if info, err := os.Stat(s.path + suffix); suffix == "-shm" || err == nil && info.Size() == 0 {
+			errs = append(errs, os.Remove(s.path+suffix))
+			continue
+		}
+		errs = append(errs, os.Rename(s.path+suffix, s.asideName("displaced")+suffix))
+	}
+	return errors.Join(errs...)
+}
+
+// settle waits until nobody writes to what is at the path.
+func settle(ctx context.Context, path string) {
+	before, err := os.Stat(path)
+	for deadline := time.Now().Add(settleMost); err == nil && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleTime):
+		}
+		var now fs.FileInfo
+		if now, err = os.Stat(path); err == nil && os.SameFile(now, before) && now.Size() == before.Size() && now.ModTime().Equal(before.ModTime()) {
+			return
+		}
+		before = now
+	}
+}
+
+// follow looks whether the file at the path is still the one that is open. Where it is not, it
+// goes on with what is there now, or with a new file where nothing is, and says so by again:
+// what was written last is to be written once more. For a command, which ends soon, it is an error.
+func (w *writer) follow() (again bool, err error) {
+	var d damage
+	if !errors.As(w.file.displaced(), &d) {
+		return false, nil
+	}
+	if !w.options.SetAside {
+		return false, d
+	}
+	w.counts.displaced.Add(1)
+	w.log.Error("the database file is not the one that was opened; going on with what is there now", "file", w.path, "cause", d.Error())
+	known := w.file.known
+	complete, err := w.file.leave(w.ctx, d)
+	if err := errors.Join(err, w.detach(known)); err != nil {
+		w.log.Warn("closing the file that was there before", "file", w.path, "error", err.Error())
+	}
+	again = !d.logOnly || !complete
+	w.reopened = w.now()
+	if !d.logOnly {
+		settle(w.ctx, w.path)
+	}
+	f, _, err := w.openOrSetAside(context.Background(), settleMost)
+	if err != nil {
+		return again, fmt.Errorf("%w: %w", d, err)
+	}
+	w.change(f)
+	return again, nil
+}
+
+// mark counts the epoch up.
+func (t *tx) mark() error {
+	if err := t.get("PRAGMA application_id", nil, (*signed)(&t.epoch)); err != nil {
+		return err
+	}
+	t.epoch++
+	t.marked = true
+	_, err := t.exec(fmt.Sprintf("PRAGMA application_id = %d", int32(t.epoch)))
+	return err
+}

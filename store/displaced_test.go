@@ -1,0 +1,164 @@
+package store
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"peerscore/assess"
+)
+
+// stepping is a clock that goes on a second each time that it is read.
+func stepping() func() time.Time {
+	c := &clock{noon}
+	return func() time.Time { c.Time = c.Add(time.Second); return c.Time }
+}
+
+// TestDisplacedFile does to the file under an open store what people do: what is acknowledged
+// afterwards stands in the file at the path, and what is lost is reported once.
+func TestDisplacedFile(t *testing.T) {
+	const before, after = 30, 20
+	for _, c := range []struct {
+		name  string
+		fault func(path, backup string) error
+		old   int // sessions from before that are in the file at the path
+	}{
+		{"moved", func(path, _ string) error { return os.Rename(path, path+".moved") }, 0},
+		{"deleted", func(path, _ string) error { return os.Remove(path) }, 0},
+		{"deleted with all that belongs to it", func(path, _ string) error {
+			return errors.Join(os.Remove(path), os.Remove(path+"-wal"), os.Remove(path+"-shm"))
+		}, 0},
+		{"backup renamed into its place", func(path, backup string) error { return os.Rename(backup, path) }, before},
+		{"moved, and backup copied", func(path, backup string) error {
+			return errors.Join(os.Rename(path, path+".moved"), overwrite(path, backup))
+		}, before},
+		{"backup copied over it", overwrite, before},
+		{"cut to half", func(path, _ string) error { return os.Truncate(path, 60_000) }, 0},
+		{"cut to nothing", func(path, _ string) error { return os.Truncate(path, 0) }, 0},
+		{"log deleted", func(path, _ string) error { return os.Remove(path + "-wal") }, 2 * before},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			path := filepath.Join(t.TempDir(), "peerscore.db")
+			s := openPath(t, path, Options{SetAside: true, Now: stepping(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			addSessions(t, s, "a.example", before)
+			backup := filepath.Join(t.TempDir(), "backup.db")
+			foreign(t, path, "VACUUM INTO '"+backup+"'")
+			check(t, s.EmptyLog(t.Context()))
+			addSessions(t, s, "a.example", before)
+
+			check(t, c.fault(path, backup))
+			addSessions(t, s, "b.example", after)
+			check(t, s.Close())
+			r, err := OpenReader(t.Context(), path)
+			check(t, err)
+			defer r.Close()
+			if got := credited(t, r, "b.example"); got != after {
+				t.Errorf("%d of %d acknowledged sessions are in the file at the path", got, after)
+			}
+			if got := credited(t, r, "a.example"); got != c.old {
+				t.Errorf("%d sessions from before, want %d", got, c.old)
+			}
+			if n := strings.Count(log.String(), "the database file is not the one that was opened"); n != 1 || s.Counters().Displaced != 1 {
+				t.Errorf("reported %d times, counted %d times:\n%s", n, s.Counters().Displaced, log.String())
+			}
+			check(t, checkAfresh(t.Context(), path))
+			if _, err := os.Stat(path + ".moved"); err == nil {
+				moved, err := OpenReader(t.Context(), path+".moved")
+				check(t, err)
+				defer moved.Close()
+				if got := credited(t, moved, "a.example"); got != 2*before {
+					t.Errorf("%d sessions in the file that was moved, want %d", got, 2*before)
+				}
+			}
+		})
+	}
+}
+
+// foreign runs a statement of another program. Its connection must not stay: connections of one
+// process share what they know of the log.
+func foreign(t *testing.T, path, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+path)
+	check(t, err)
+	_, err = db.ExecContext(t.Context(), statement)
+	check(t, errors.Join(err, db.Close()))
+}
+
+func addSessions(t *testing.T, s *Store, d assess.Domain, n int) {
+	t.Helper()
+	for range n {
+		addAll(t, s, observe(d, "192.0.2.1"))
+	}
+}
+
+// overwrite does what cp does.
+func overwrite(path, backup string) error {
+	content, err := os.ReadFile(backup)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o640)
+}
+
+func credited(t *testing.T, s *Store, d assess.Domain) int {
+	t.Helper()
+	e, err := s.Evidence(t.Context(), d, noon, assess.DefaultWindow)
+	check(t, err)
+	return e.Tally.Credited()
+}
+
+// A store that nobody writes to notices as well, and its readers see the other file.
+func TestDisplacedWhileIdle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{SetAside: true})
+	addSessions(t, s, "a.example", 1)
+	check(t, os.Remove(path))
+	for deadline := time.Now().Add(3 * flushEvery); s.Counters().Displaced == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it was not noticed")
+		}
+	}
+	check(t, s.write(t.Context(), func(*tx) error { return nil })) // the writer is done with it
+	if known, err := s.Known(t.Context(), "a.example"); known || err != nil {
+		t.Errorf("known %v, %v", known, err)
+	}
+}
+
+// Another process that copies the log, or makes the file smaller, displaces nothing.
+func TestOthersCopyTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	var log bytes.Buffer
+	s := openPath(t, path, Options{SetAside: true, Now: stepping(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for i := range 100 {
+		addAll(t, s, observe(assess.Domain("d"+string(rune('a'+i%26))+".example"), "192.0.2.1"))
+		check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon.Add(time.Duration(i)*time.Hour))))
+		if i%10 == 0 {
+			command := openPath(t, path, Options{})
+			addSessions(t, command, "a.example", 1)
+			check(t, command.EmptyLog(t.Context()))
+			check(t, command.Close())
+		}
+	}
+	check(t, s.write(t.Context(), func(t *tx) error { _, err := t.exec("DELETE FROM assessment; DELETE FROM facts"); return err }))
+	foreign(t, path, "VACUUM")
+	check(t, s.EmptyLog(t.Context()))
+	addSessions(t, s, "a.example", 5)
+	if got := credited(t, s, "a.example"); got != 15 || s.Counters().Displaced > 0 || log.Len() > 0 {
+		t.Errorf("%d sessions, %+v\n%s", got, s.Counters(), log.String())
+	}
+}
+
+func TestCommandIsToldOfADisplacedFile(t *testing.T) {
+	s := open(t, Options{})
+	check(t, os.Remove(s.path))
+	if err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")); !errors.Is(err, errDisplaced) {
+		t.Errorf("error %v", err)
+	}
+}
