@@ -12,6 +12,7 @@ import (
 
 const (
 	nsdAddress     = "127.0.0.53" // authoritative for everything, the root included
+	nsdAddress2    = "127.0.0.54" // the same under another address, ns2.example
 	unboundAddress = "127.0.0.1"
 )
 
@@ -31,6 +32,7 @@ func (l *lab) startDNS(zones []zone) {
 	var delegations strings.Builder
 	conf := fmt.Sprintf(`server:
   ip-address: %s
+  ip-address: %s
   do-ip6: no
   username: ""
   zonesdir: "%s"
@@ -42,7 +44,7 @@ func (l *lab) startDNS(zones []zone) {
   verbosity: 0
 remote-control:
   control-enable: no
-`, nsdAddress, dir, dir, dir, dir, dir)
+`, nsdAddress, nsdAddress2, dir, dir, dir, dir, dir)
 	serve := func(name, file string) {
 		conf += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", name, file)
 	}
@@ -53,7 +55,7 @@ remote-control:
 			fmt.Fprintf(&delegations, "%s. NS ns.example.\n%s", z.name, ds)
 		}
 	}
-	tldFile, tldDS := l.writeZone(dir, zone{name: "example", signed: true, records: "ns A " + nsdAddress + "\n" + delegations.String()})
+	tldFile, tldDS := l.writeZone(dir, zone{name: "example", signed: true, records: "ns A " + nsdAddress + "\nns2 A " + nsdAddress2 + "\n" + delegations.String()})
 	serve("example", tldFile)
 	reverse := "10.in-addr.arpa. NS ns.example.\n"
 	rootFile, rootDS := l.writeZone(dir, zone{name: ".", signed: true, records: "example. NS ns.example.\nns.example. A " + nsdAddress + "\n" + tldDS + reverse})
@@ -65,6 +67,7 @@ remote-control:
   interface: %s
   access-control: 127.0.0.0/8 allow
   do-not-query-localhost: no
+  incoming-num-tcp: 200
   do-daemonize: no
   do-ip6: no
   chroot: ""
@@ -84,8 +87,14 @@ remote-control:
 `, unboundAddress, dir, dir, dir, dir))
 	l.start("nsd", "nsd", "-d", "-c", filepath.Join(dir, "nsd.conf"))
 	l.waitFor("NSD", func() bool { return udpAnswers(nsdAddress) })
-	l.unbound = l.start("unbound", "unbound", "-d", "-c", filepath.Join(dir, "unbound.conf"))
+	l.startUnbound()
 	l.waitFor("Unbound", func() bool { return udpAnswers(unboundAddress) })
+}
+
+// startUnbound starts the resolver with an empty cache.
+func (l *lab) startUnbound() {
+	l.t.Helper()
+	l.unbound = l.start("unbound", "unbound", "-d", "-c", filepath.Join(l.dir, "dns", "unbound.conf"))
 }
 
 // writeZone writes and, where asked, signs one zone; it returns the file to serve and the DS
