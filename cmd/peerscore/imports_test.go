@@ -16,7 +16,7 @@ import (
 // library. Nobody but cmd imports store, cmd, or both sides of the wall.
 var mayImport = map[string][]string{
 	"assess":                 {"golang.org/x/net"},
-	"assess/spf":             nil,
+	"assess/spf":             {"golang.org/x/net"},
 	"assess/dmarc":           {"golang.org/x/net"},
 	"assess/dane":            {"assess/pkix"},
 	"assess/pkix":            {"golang.org/x/crypto"},
@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"assess/probe/resolver":  {"github.com/miekg/dns", "golang.org/x/net"},
 	"assess/probe/probetest": {"github.com/miekg/dns"},
 	"store":                  {"assess", "github.com/mattn/go-sqlite3"},
-	"milter":                 {"assess", "assess/spf", "assess/dmarc", "github.com/emersion/go-milter", "github.com/emersion/go-msgauth"},
+	"milter":                 {"assess", "assess/spf", "assess/dmarc", "github.com/emersion/go-milter", "github.com/emersion/go-msgauth", "golang.org/x/sys"},
 	"milter/miltertest":      nil,
 	"contrib":                nil,
 	"contrib/cost":           {"assess", "assess/spf", "assess/dmarc", "assess/dane", "assess/mtasts", "assess/tlsrpt", "assess/probe", "assess/probe/resolver", "assess/probe/probetest", "milter", "milter/miltertest", "github.com/miekg/dns"},
