@@ -61,7 +61,7 @@ const (
 	StatusScored  Status = "scored"  // at least one of the three scores has stars
 	StatusPending Status = "pending" // known, not probed yet
 	StatusUnknown Status = "unknown" // probed, and nothing could be measured
-	StatusNoMail  Status = "no-mail" // null MX: the domain says that it receives no mail (RFC 7505)
+	StatusNoMail  Status = "no-mail" // there is no provider to be scored: see Evidence.NoMail
 )
 
 // Assessment is a dated judgement of one domain: the evidence, what follows from it, and the stars.
@@ -86,8 +86,8 @@ func Conclude(d Domain, e Evidence, p Profile, r Rules, now time.Time) Assessmen
 		Evidence: e, Verdicts: verdicts, Scores: p.Score(verdicts),
 	}
 	switch {
-	case e.Facts != nil && e.Facts.Hosts.Null:
-		a.Status = StatusNoMail
+	case e.NoMail() != "":
+		a.Status, a.Scores = StatusNoMail, Scores{} // what does not exist is not scored
 	case a.Scores.Known():
 		a.Status = StatusScored
 	case e.Facts == nil && !r.Passive:

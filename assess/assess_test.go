@@ -28,13 +28,32 @@ func TestConclude(t *testing.T) {
 		{"probed", measuredFacts(), Tally{}, Rules{}, StatusScored, BasisProbe, true},
 		{"probed and seen", measuredFacts(), seen, Rules{}, StatusScored, BasisProbeSessions, true},
 		{"probed in vain", blackout(failed()), Tally{}, Rules{}, StatusUnknown, BasisProbe, false},
-		{"null MX", nullMX(), Tally{}, Rules{}, StatusNoMail, BasisProbe, true},
+		{"null MX", nullMX(), Tally{}, Rules{}, StatusNoMail, BasisProbe, false},
+		{"null MX, and it sends", nullMX(), seen, Rules{}, StatusNoMail, BasisProbeSessions, false},
+		{"no such name", noSuchName(), Tally{}, Rules{}, StatusNoMail, BasisProbe, false},
+		{"gone since it was seen", noSuchName(), seen, Rules{}, StatusNoMail, BasisProbeSessions, false},
+		{"denied, and yet it has TXT records", noMX(Lookup{Status: LookupNXDomain}), Tally{}, Rules{}, StatusScored, BasisProbe, true},
+		{"no mail host", implicitMX(LookupNoData, LookupNXDomain), Tally{}, Rules{}, StatusNoMail, BasisProbe, false},
+		{"no mail host, and it sends", implicitMX(LookupNoData, LookupNoData), seen, Rules{}, StatusScored, BasisProbeSessions, true},
+		{"an address", implicitMX(LookupFound, LookupNoData), Tally{}, Rules{}, StatusScored, BasisProbe, true},
+		{"an address not told", implicitMX(LookupFailed, LookupNoData), Tally{}, Rules{}, StatusScored, BasisProbe, true},
 	} {
 		a := Conclude("example.org", Evidence{Facts: tt.facts, Tally: tt.tally}, profile, tt.rules, testTime)
 		if a.Status != tt.status || a.Evidence.Basis() != tt.basis || a.Scores.Known() != tt.known || a.Profile != "mecsa-2018" || !a.At.Equal(testTime) {
 			t.Errorf("%s: %s, basis %q, scores %+v", tt.name, a.Status, a.Evidence.Basis(), a.Scores)
 		}
 	}
+}
+
+func noSuchName() *Facts {
+	return factsOf().with(func(f *Facts) { f.Hosts.Lookup.Status, f.SPF.Lookup.Status = LookupNXDomain, LookupNXDomain })
+}
+
+// implicitMX is a domain without MX records, whose own addresses were asked for.
+func implicitMX(a, aaaa LookupStatus) *Facts {
+	return measuredFacts().with(func(f *Facts) {
+		f.Hosts = MXFacts{Lookup: Lookup{Status: LookupNoData}, Implicit: true, Hosts: []MXHost{{Name: string(f.Domain), A: Lookup{Status: a}, AAAA: Lookup{Status: aaaa}}}}
+	})
 }
 
 // Everything good is five stars in both profiles, all around.

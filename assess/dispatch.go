@@ -216,7 +216,7 @@ func (s *QueueStats) add(kind int, result Assessment, err error) {
 	switch facts := result.Evidence.Facts; {
 	case err == nil && facts.reached():
 		s.Unanswered = 0
-	case errors.Is(err, ErrNothingMeasured), err == nil && kind == proven && !facts.Hosts.Null:
+	case errors.Is(err, ErrNothingMeasured), err == nil && kind == proven && result.Status != StatusNoMail:
 		s.Unanswered++
 	}
 }

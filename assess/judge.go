@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// Edition is that of the rules by which evidence is judged and scored. Raise it with every change
+// that may change a score: the store then has every domain judged again.
+const Edition = 2
+
 // Judge holds the evidence against the rules of methodology.md section 2. It returns a verdict
 // for each of Standards and for each criterion that only a profile asks for. It is pure: the
 // same evidence has the same verdicts whenever it is judged.

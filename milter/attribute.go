@@ -46,6 +46,7 @@ const (
 	statusNoIdentity      status = "no-identity"
 	statusUnknown         status = "unknown"
 	statusPending         status = "pending"
+	statusNoMail          status = "no-mail"
 )
 
 // decision is what follows from a message.

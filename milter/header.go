@@ -128,9 +128,13 @@ func (m *message) score(d decision, standing assess.Standing) string {
 	}
 	status := d.status
 	if status == statusNone && !standing.Scores.Known() {
-		status = statusUnknown
-		if !standing.Known || standing.Status == assess.StatusPending {
+		switch {
+		case !standing.Known, standing.Status == assess.StatusPending:
 			status = statusPending
+		case standing.Status == assess.StatusNoMail:
+			status = statusNoMail
+		default:
+			status = statusUnknown
 		}
 	}
 	if status != statusNone {

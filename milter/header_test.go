@@ -50,6 +50,7 @@ func TestScoreField(t *testing.T) {
 		{"new", assess.Standing{}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=pending"}},
 		{"pending", assess.Standing{Known: true, Status: assess.StatusPending}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=pending"}},
 		{"nothing measured", assess.Standing{Known: true, Status: assess.StatusUnknown}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=unknown"}},
+		{"no mail", assess.Standing{Known: true, Status: assess.StatusNoMail}, decision{proof: assess.ProofSPF}, []string{"Peer-Score: mx.own.example; domain=example.org; status=no-mail"}},
 		{"no proof", full, decision{status: statusUnauthenticated}, []string{"Peer-Score: mx.own.example; domain=example.org; status=unauthenticated"}},
 	}
 	for _, tt := range tests {

@@ -20,7 +20,8 @@ import (
 const firstDue = 24 * time.Hour
 
 // SaveAssessment keeps facts, verdicts and scores in one transaction and makes the domain
-// known. The error is ErrTooManyKeys where its organisation has no room for another domain.
+// known. The error is ErrTooManyKeys where its organisation has no room for another domain, and
+// assess.ErrNoSuchDomain where it is not known and does not exist.
 //
 // An assessment that comes to the same judgement as the one before renews it: the newer facts
 // take the place of the older. A different judgement, or facts without one, adds to the history.
@@ -48,6 +49,9 @@ func (s *Store) SaveAssessment(ctx context.Context, a assess.Assessment) error {
 func (t *tx) admitAssessed(a assess.Assessment) (id int64, err error) {
 	if id, err = t.find(a.Domain); !errors.Is(err, ErrUnknownDomain) {
 		return id, err
+	}
+	if a.Evidence.Facts != nil && !a.Evidence.Facts.Exists() {
+		return 0, fmt.Errorf("%s: %w", a.Domain, assess.ErrNoSuchDomain)
 	}
 	room, err := t.room(a.Domain)
 	if err != nil {

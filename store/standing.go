@@ -179,7 +179,7 @@ func (st *Standings) upkeep(ctx context.Context) error {
 
 // noteRules marks every domain unless its scores were judged by the present rules.
 func (st *Standings) noteRules(ctx context.Context) error {
-	text, err := json.Marshal(st.judge)
+	text, err := json.Marshal([]any{assess.Edition, st.judge})
 	if err != nil {
 		return err
 	}

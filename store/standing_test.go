@@ -1,7 +1,10 @@
 package store
 
 import (
+	"crypto/sha256"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -74,6 +77,55 @@ func TestKnownSince(t *testing.T) {
 	check(t, s.SaveAssessment(t.Context(), assessed("asked.example", noon.Add(-day))))
 	addAll(t, s, observe("asked.example", "192.0.2.1"))
 	since("asked.example", noon.Add(-3*day))
+}
+
+// A database of a version that scored what does not exist is judged again by the rules of today.
+func TestOlderEdition(t *testing.T) {
+	s := open(t, Options{})
+	parked := assessed("parked.example", noon, func(f *assess.Facts) { f.Hosts = assess.MXFacts{Null: true} })
+	mistyped := assessed("mistyped.example", noon, func(f *assess.Facts) {
+		f.Hosts = assess.MXFacts{Lookup: assess.Lookup{Status: assess.LookupNXDomain}}
+		f.SPF, f.DMARC = assess.SPFFacts{Lookup: f.Hosts.Lookup}, assess.DMARCFacts{Lookup: f.Hosts.Lookup}
+		f.DKIM.Presence = f.Hosts.Lookup
+	})
+	check(t, s.Learn(t.Context(), "mistyped.example")) // somebody wrote to it
+	for _, a := range []assess.Assessment{parked, mistyped} {
+		a.Scores = profile().Score(a.Verdicts) // as they were
+		check(t, s.SaveAssessment(t.Context(), a))
+	}
+	below := func() int {
+		peers, err := s.Peers(t.Context(), Filter{Below: 5.5})
+		check(t, err)
+		return len(peers)
+	}
+	if n := below(); n != 2 {
+		t.Fatalf("%d of 2 have scores", n)
+	}
+	st := NewStandings(s, Judge{Profile: profile(), Rules: assess.Rules{Threshold: 0.8}})
+	check(t, s.write(t.Context(), func(t *tx) error { // nothing is marked, and the memo is that of the older version
+		text, err := json.Marshal(st.judge)
+		if err == nil {
+			_, err = t.exec("INSERT OR REPLACE INTO memo (name, value) VALUES ('rules', ?)", fmt.Sprintf("%x", sha256.Sum256(text)))
+		}
+		if err == nil {
+			_, err = t.exec("UPDATE domain SET judged = observed")
+		}
+		return err
+	}))
+	check(t, st.upkeep(t.Context()))
+	for _, d := range []assess.Domain{"parked.example", "mistyped.example"} {
+		if p, err := s.Peer(t.Context(), d); err != nil || p.Status != assess.StatusNoMail || p.Scores.Known() {
+			t.Errorf("%s: %+v, %v", d, p, err)
+		}
+	}
+	if n := below(); n != 0 {
+		t.Errorf("%d have scores", n)
+	}
+	before := len(history(t, s, "mistyped.example"))
+	check(t, s.Forget(t.Context(), "mistyped.example"))
+	if err := s.SaveAssessment(t.Context(), mistyped); !errors.Is(err, assess.ErrNoSuchDomain) || before == 0 {
+		t.Errorf("a name that does not exist became known: %v", err)
+	}
 }
 
 func TestObservationsChangeScores(t *testing.T) {

@@ -40,7 +40,9 @@ With -f, domains are read from a file or standard input, one a line; blank lines
 follows a # are passed over. Results are printed as they come, one line each, or with --json
 one object a line. --skip-fresh leaves out domains assessed within assess.max_age: a run that
 was interrupted goes on where it stopped when it is started again with it, and prints the
-rest. Each MX address is asked once, whatever the number of domains on it.`,
+rest. Each MX address is asked once, whatever the number of domains on it.
+
+A name that does not exist is not stored and has no result: the exit status is 1.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 0) == (o.file == "") {
 				return fail(exitUsage, "name domains, or a file of them with -f")
@@ -141,7 +143,7 @@ func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
 	}
 	if b.store == nil {
 		r.Assessment, err = b.assessor.Measure(ctx, d)
-		return r, err
+		return r, absent(r, err)
 	}
 	r.Assessment, err = b.assessor.Assess(ctx, d)
 	if err == nil || errors.Is(err, assess.ErrNothingMeasured) {
@@ -151,7 +153,15 @@ func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
 			b.complain("%s: it cannot be noted when it is due: %v", d, due)
 		}
 	}
-	return r, err
+	return r, absent(r, err)
+}
+
+// absent is ErrNoSuchDomain of a domain that was measured and does not exist, be it known or not.
+func absent(r report, err error) error {
+	if err == nil && !r.Evidence.Facts.Exists() {
+		return assess.ErrNoSuchDomain
+	}
+	return err
 }
 
 // complain says a line on standard error, above the progress bar where there is one.
@@ -174,6 +184,12 @@ func (b *bulk) few(ctx context.Context, args []string) error {
 			return failure{exitUsage, err}
 		case errors.Is(err, assess.ErrNothingMeasured):
 			b.complain("%s: %v", d, err)
+		case errors.Is(err, assess.ErrNoSuchDomain):
+			b.complain("%s: %v", d, assess.ErrNoSuchDomain)
+			if failed == nil {
+				failed = failure{exitUnknown, errSilent}
+			}
+			continue
 		case err != nil:
 			failed = failure{exitUnavailable, fmt.Errorf("%s: %w", d, err)}
 			continue

@@ -28,6 +28,7 @@ type listRun struct {
 	over     bool
 	assessed int
 	failures int // domains that could not be assessed or stored
+	absent   int // names that do not exist
 	invalid  int // lines that were no domains
 }
 
@@ -97,6 +98,9 @@ func (r *listRun) tell(ctx context.Context, d assess.Domain, result report, err 
 		if err := r.writeResult(d, result); err != nil {
 			r.stop(fail(exitUnavailable, "cannot write the output: %w", err))
 		}
+	case errors.Is(err, assess.ErrNoSuchDomain):
+		r.absent++
+		r.complain("%s: %v", d, assess.ErrNoSuchDomain)
 	case ctx.Err() == nil:
 		r.failures++
 		r.complain("%s: %v", d, err)
@@ -208,6 +212,8 @@ func (r *listRun) conclude(reading error) error {
 		return fail(exitUnavailable, "%d of %d domains could not be assessed or stored", r.failures, r.failures+r.assessed)
 	case r.invalid > 0:
 		return fail(exitUsage, "%d lines were no domains", r.invalid)
+	case r.absent > 0:
+		return fail(exitUnknown, "%d of %d names do not exist", r.absent, r.absent+r.assessed)
 	}
 	return nil
 }

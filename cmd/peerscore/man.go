@@ -91,14 +91,14 @@ func commandPage(root *cobra.Command) string {
 	p.text("There is one * for each half star. Instead of scores there is `status=pending` of a domain that is known and not assessed yet, " +
 		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, that fails the domain's DMARC, " +
 		"or whose only proof is `mx` or `host` while SPF fails, " +
-		"and `status=no-identity` where it has no such domain. `partial=` names a score that rests on some of its standards only.\n\n" +
+		"`status=no-mail` where the domain says that it receives no mail, or does not exist, and `status=no-identity` where the message has no such domain. `partial=` names a score that rests on some of its standards only.\n\n" +
 		"Of forged copies at most 100 in a message are removed. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
 		"and `status=unknown` stands on top. A filter may therefore rely on this: where any Peer-Score field has `status=`, the message has no stars, whatever other fields say.")
 	p.section("JSON", aboutJSON)
 	p.example(exampleJSON)
 	p.section("EXIT STATUS", "")
 	p.item("0", "Answered.")
-	p.item("1", "A domain is not known, or a score lies below `--below`.")
+	p.item("1", "A domain is not known, or `assess` found that it does not exist, or a score lies below `--below`.")
 	p.item("2", "The command line or the configuration is wrong.")
 	p.item("3", "The database, a socket or the network is out of reach.")
 	p.section("SIGNALS", "")

@@ -28,7 +28,7 @@ const exampleJSON = `  {"schema": 1, "domain": "example.org", "profile": "mecsa-
 // aboutJSON says what the example cannot.
 const aboutJSON = "`--json` prints one object, or an array where several domains were asked for; `assess -f` and `export json` print one object a line. " +
 	"Fields may be added; none is renamed or changes its meaning while `schema` stays 1. Times are RFC 3339 in UTC.\n\n" +
-	"`status` is scored, pending (known, not assessed yet), unknown (nothing could be measured) or no-mail (null MX). " +
+	"`status` is scored, pending (known, not assessed yet), unknown (nothing could be measured) or no-mail (null MX, no mail host at all, or the name does not exist: there are no scores). " +
 	"`stars` is null where there is no score, `minimum_set` where a score that is not known decides it, a time where there is none. " +
 	"`level` is protected (3.5 and more), minimum (2.5 and more), unprotected or unknown. `partial` means that a standard is unknown that could raise the stars; " +
 	"`missing` are those that are not supported or not known. `support` is yes, no or unknown; `result` is pass, fail, bogus, unknown or not-applicable.\n\n" +

@@ -183,8 +183,8 @@ func (r reader) writePage(ctx context.Context, w io.Writer, served int) error {
 	}); err != nil {
 		return err
 	}
-	data.Full = p.peers == served
-	data.Peers, data.MinimumSet, data.Charts = p.peers, percent(p.minimum.percent()), p.charts()
+	data.Full = len(data.Rows) == served
+	data.Peers, data.MinimumSet, data.Charts = len(data.Rows), percent(p.minimum.percent()), p.charts()
 	return reportPage.Execute(w, data)
 }
 

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"peerscore/assess/probe/probetest"
 )
 
 // labPort, where it is set, is the port of every server in the laboratory: the binary under
@@ -74,6 +76,14 @@ func startLab(t *testing.T) *demoWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { world.Close() })
+	for name, records := range map[string]string{ // who has no mail host
+		"parked.example": "@ MX 0 .\n@ TXT \"v=spf1 -all\"\n_dmarc TXT \"v=DMARC1; p=reject\"",
+		"bare.example":   "@ TXT \"v=spf1 -all\"",
+	} {
+		if err := world.dns.Set(probetest.Zone{Name: name, Records: records}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return world
 }
 

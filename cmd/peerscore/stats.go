@@ -38,7 +38,8 @@ func (a *app) statsCommand() *cobra.Command {
 at each number of stars and at each level, for each standard the share that supports it, and for
 each category of your own (see label) the share that is protected; beside
 them the figures that MECSA published for December 2018. Who has no score, or a standard that is
-unknown, is left out of that share.`,
+unknown, is left out of that share; a domain that receives no mail or does not exist is left out
+of all of them.`,
 		Example: "  peerscore stats --json",
 		Args:    takesNone,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.stats(cmd.Context()) },
@@ -80,6 +81,9 @@ func newPopulation() *population {
 }
 
 func (p *population) add(r report) {
+	if r.Status == assess.StatusNoMail {
+		return // there is no provider, neither a good nor a bad one
+	}
 	p.peers++
 	for _, c := range assess.Categories {
 		if s := r.Scores[c]; s.Known {

@@ -154,12 +154,9 @@ func statusSentence(r report) string {
 	case assess.StatusPending:
 		return "known, not assessed yet"
 	case assess.StatusNoMail:
-		return "receives no mail (null MX)"
+		return r.Evidence.NoMail()
 	case assess.StatusUnknown:
 		return "nothing could be measured"
-	}
-	if facts := r.Evidence.Facts; facts != nil && facts.Hosts.Lookup.Status == assess.LookupNXDomain {
-		return "the name does not exist in DNS; is it spelled right?"
 	}
 	switch r.Scores.MinimumSet() {
 	case assess.SupportYes:

@@ -63,7 +63,7 @@ var providers = []provider{
 	{domain: "written.example", mx: []string{"good"}, spf: true, dmarc: true, silent: true, written: true,
 		stars: "4/4/3", supports: "y y y n y n n"},
 	{domain: "nullmx.example", null: true, spf: true, dmarc: true, silent: true,
-		stars: "-p/4/2.5p", supports: "? ? y n y ? n"},
+		stars: "-/-/-", supports: "? ? y n y ? n"},
 	{domain: "bogus.example", signed: true, bogus: true, mx: []string{"good"}, spf: true, dmarc: true, silent: true,
 		stars: "-p/-p/-p", supports: "? ? ? ? ? ? n"},
 }
