@@ -26,7 +26,7 @@ type Resolver interface {
 const maxTold = 16 << 10
 
 // notes are what a message was told by its resolver, absence and failure included: no question
-// is asked twice, whatever its TTL. What ctx cut short was not told.
+// is asked twice, whatever its TTL, nor by two goroutines at once. What ctx cut short was not told.
 type notes struct {
 	Resolver
 	mu   sync.Mutex
@@ -36,24 +36,53 @@ type notes struct {
 func newNotes(r Resolver) *notes { return &notes{Resolver: r, told: make(map[string]any)} }
 
 type told[T any] struct {
+	done    chan struct{} // closed once there is an answer
+	kept    bool          // not so where ctx cut it short, or it is too long: then ask again
 	records []T
 	err     error
 }
 
+// ask answers from the notes, waits for the answer to the same question, or asks it.
 func ask[T any](ctx context.Context, n *notes, question string, look func() ([]T, error), keep func([]T) bool) ([]T, error) {
-	n.mu.Lock()
-	known, ok := n.told[question].(told[T])
-	n.mu.Unlock()
-	if ok {
-		return known.records, known.err
-	}
-	records, err := look()
-	if (err == nil || ctx.Err() == nil || isNotFound(err)) && keep(records) {
+	for {
 		n.mu.Lock()
-		n.told[question] = told[T]{records, err}
+		t, asked := n.told[question].(*told[T])
+		if !asked {
+			t = &told[T]{done: make(chan struct{})}
+			n.told[question] = t
+		}
 		n.mu.Unlock()
+		if !asked {
+			return note(ctx, n, question, t, look, keep)
+		}
+		select {
+		case <-t.done:
+		default:
+			select {
+			case <-t.done:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if t.kept {
+			return t.records, t.err
+		}
 	}
-	return records, err
+}
+
+// note asks a question that nobody else asks, and notes the answer if it is worth that.
+func note[T any](ctx context.Context, n *notes, question string, t *told[T], look func() ([]T, error), keep func([]T) bool) ([]T, error) {
+	defer close(t.done)
+	defer func() {
+		if !t.kept { // also after a panic
+			n.mu.Lock()
+			delete(n.told, question)
+			n.mu.Unlock()
+		}
+	}()
+	t.records, t.err = look()
+	t.kept = (t.err == nil || ctx.Err() == nil || isNotFound(t.err)) && keep(t.records)
+	return t.records, t.err
 }
 
 func anyway[T any]([]T) bool { return true }

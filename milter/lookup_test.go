@@ -2,8 +2,13 @@ package milter
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"peerscore/assess/spf"
 )
@@ -126,4 +131,47 @@ func TestLookUpNeverDecidesOnAGap(t *testing.T) {
 	if got := values(delivered, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "spf=pass") {
 		t.Errorf("%q", got)
 	}
+}
+
+// countedAsks counts the questions that reach a resolver.
+type countedAsks struct {
+	spf.Resolver
+	asked *atomic.Int64
+}
+
+func (c countedAsks) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	c.asked.Add(1)
+	return c.Resolver.LookupTXT(ctx, name)
+}
+
+// Goroutines of one message that want to know the same at once ask it once. Who cannot wait is
+// not kept, and an answer that was cut short is nobody's.
+func TestSameQuestionAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		n := newNotes(unlimited{countedAsks{slow{world, time.Second}, &asked}})
+		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		first := make(chan error)
+		go func() { _, err := n.LookupTXT(short, "example.org"); first <- err }()
+		synctest.Wait()
+		if _, err := (&memory{resolver: n}).LookupTXT(t.Context(), "example.org"); !errors.Is(err, context.Canceled) {
+			t.Errorf("from memory: %v", err)
+		}
+		var others sync.WaitGroup
+		for range 5 {
+			others.Go(func() {
+				if texts, err := n.LookupTXT(t.Context(), "example.org"); len(texts) != 1 || err != nil {
+					t.Errorf("%q, %v", texts, err)
+				}
+			})
+		}
+		if err := <-first; err == nil {
+			t.Error("the first waited longer than it could")
+		}
+		others.Wait()
+		if got := asked.Load(); got != 2 { // the first, which was cut short, and one of the others
+			t.Errorf("asked %d times", got)
+		}
+	})
 }
