@@ -29,6 +29,8 @@ type file struct {
 	write *sql.DB
 	conn  *sql.Conn // the only connection of write
 	known identity
+
+	logSize int64 // octets of the -wal file, at the last look
 }
 
 // openFile opens or creates the file and brings it to the present schema.

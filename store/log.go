@@ -3,9 +3,41 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net/url"
 	"time"
 )
+
+// The -wal file grows for as long as any process reads an old state of the database: what came
+// since cannot be copied into the file. Nobody can end the reading of another process, but the
+// log must not fill the disk that mail needs.
+
+var errLogFull = errors.New("another process has been reading for long, and the -wal file is full; `fuser` names who has it open")
+
+// logFull says that the log is as long as it may be and cannot be begun anew. Where it is
+// eight times shorter it says so once, in our log.
+func (w *writer) logFull() error {
+	size, limit := w.file.logSize, int64(w.options.Limits.Log)
+	w.counts.log.Store(size)
+	long := size > limit/8
+	if long != w.logLong {
+		w.logLong = long
+		if long {
+			w.log.Warn("the -wal file grows: a process has been reading for long", "file", w.path+"-wal", "octets", size, "limit", limit)
+		} else {
+			w.log.Info("the -wal file is short again", "file", w.path+"-wal", "octets", size)
+		}
+	}
+	if size <= limit {
+		return nil
+	}
+	var busy, length, copied int
+	err := w.file.conn.QueryRowContext(w.ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &length, &copied)
+	if err == nil && length != copied {
+		err = errLogFull
+	}
+	return err
+}
 
 // emptyLogPatience is how long EmptyLog waits for the readers of other processes.
 const emptyLogPatience = 10 * time.Second

@@ -86,6 +86,7 @@ type Limits struct {
 	HistoryLength    int // 100 judgements a domain, the latest
 	HistoryFacts     int // 4 MiB of facts a domain, the latest; the current ones always stay
 	StandingsInCache int // 10,000
+	Log              int // 1 GiB of -wal file; then nothing is written until it can be copied
 }
 
 func (l Limits) withDefaults() Limits {
@@ -94,7 +95,7 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.Domains, 200_000}, {&l.Hosts, 64}, {&l.Keys, 16}, {&l.Selectors, 16}, {&l.RelayedDay, 256},
-		{&l.ServerNames, 64}, {&l.HistoryLength, 100}, {&l.HistoryFacts, 4 << 20}, {&l.StandingsInCache, 10_000},
+		{&l.ServerNames, 64}, {&l.HistoryLength, 100}, {&l.HistoryFacts, 4 << 20}, {&l.StandingsInCache, 10_000}, {&l.Log, 1 << 30},
 	} {
 		if *d.limit == 0 {
 			*d.limit = d.value
@@ -196,15 +197,16 @@ type Counters struct {
 	Dropped   int64 // messages without proof that were counted in the sum only, not by domain
 	SetAside  int64 // corrupt files
 	Displaced int64 // files that were moved, deleted, cut or overwritten by others
+	Log       int64 // octets of the -wal file
 }
 
-type counts struct{ commits, committed, lost, dropped, setAside, displaced atomic.Int64 }
+type counts struct{ commits, committed, lost, dropped, setAside, displaced, log atomic.Int64 }
 
 // Counters of this process.
 func (s *Store) Counters() Counters {
 	c := Counters{
 		Commits: s.counts.commits.Load(), Committed: s.counts.committed.Load(), Lost: s.counts.lost.Load(),
-		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(), Displaced: s.counts.displaced.Load(),
+		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(), Displaced: s.counts.displaced.Load(), Log: s.counts.log.Load(),
 	}
 	if s.writer != nil {
 		c.Pending = len(s.writer.jobs)

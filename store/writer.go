@@ -34,6 +34,7 @@ type writer struct {
 
 	reopened time.Time // when reopen tried last
 	marked   time.Time // when the epoch was counted up last
+	logLong  bool      // what our log says of the -wal file
 
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
@@ -234,6 +235,9 @@ func (w *writer) transact(jobs []job) (t *tx, _ []job, results []error, err erro
 	for again := true; again && err == nil; {
 		if w.condemned != nil {
 			return t, jobs, nil, w.condemned
+		}
+		if err := w.logFull(); err != nil {
+			return t, jobs, nil, err
 		}
 		t = &tx{conn: w.file.conn, limits: w.options.Limits, domains: w.domains}
 		var failed error

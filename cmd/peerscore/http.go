@@ -55,6 +55,8 @@ var (
 	milterLimits   = prometheus.NewDesc("peerscore_milter_limits_total", "Messages of which something was not evaluated, by the limit that it ran into.", []string{"limit"}, nil)
 	milterFrozen   = prometheus.NewDesc("peerscore_milter_frozen", "1 while everybody fails the test at once, which is not held against anybody.", []string{"test"}, nil)
 	storeObserved  = prometheus.NewDesc("peerscore_store_observations_total", "Observations by what became of them: committed is on disk, lost will never be.", []string{"outcome"}, nil)
+	storeFiles     = prometheus.NewDesc("peerscore_store_files_total", "Database files that were left: set_aside is corrupt, displaced was moved, deleted, cut or overwritten.", []string{"reason"}, nil)
+	storeLog       = prometheus.NewDesc("peerscore_store_log_octets", "Size of the database's -wal file.", nil, nil)
 	storePending   = prometheus.NewDesc("peerscore_store_pending", "Writes that wait in memory for the database.", nil, nil)
 	queueRuns      = prometheus.NewDesc("peerscore_assess_runs_total", "Probe runs by outcome.", []string{"outcome"}, nil)
 	queueLength    = prometheus.NewDesc("peerscore_assess_queue", "Domains in the queue by state.", []string{"state"}, nil)
@@ -94,6 +96,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(storeObserved, kept.Committed, "committed")
 	counter(storeObserved, kept.Lost, "lost")
 	gauge(storePending, kept.Pending)
+	counter(storeFiles, kept.SetAside, "set_aside")
+	counter(storeFiles, kept.Displaced, "displaced")
+	gauge(storeLog, int(kept.Log))
 	for name, n := range m.Limits {
 		counter(milterLimits, n, name)
 	}

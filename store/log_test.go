@@ -1,0 +1,47 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"peerscore/assess"
+)
+
+// A process that reads and does not end keeps the log from being copied: the log says so, is
+// bounded, and is written again when that process is gone.
+func TestLogIsBounded(t *testing.T) {
+	const limit = 2 << 20
+	var log bytes.Buffer
+	s := open(t, Options{Limits: Limits{Log: limit}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+	reader := second(t, s.path)
+	_, err := reader.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM domain")
+	check(t, err)
+	acknowledged := 0
+	for acknowledged < 2000 && err == nil {
+		d := assess.Domain(fmt.Sprintf("d%d.example", acknowledged))
+		if err = s.SaveAssessment(t.Context(), assessed(d, noon)); err == nil {
+			acknowledged++
+		}
+	}
+	info, statErr := os.Stat(s.path + "-wal")
+	check(t, statErr)
+	if !errors.Is(err, errLogFull) || info.Size() > limit+limit/10 {
+		t.Errorf("error %v, %d octets after %d writes", err, info.Size(), acknowledged)
+	}
+	if n := strings.Count(log.String(), "a process has been reading for long"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, log.String())
+	}
+	_, err = reader.ExecContext(t.Context(), "ROLLBACK")
+	check(t, err)
+	addAll(t, s, observe("b.example", "192.0.2.1"))
+	if got := count(t, s, "domain"); got != acknowledged+2 {
+		t.Errorf("%d domains, want %d", got, acknowledged+2)
+	}
+	t.Logf("%d octets of log after %d writes", info.Size(), acknowledged)
+}
