@@ -89,6 +89,7 @@ func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (
 		return Assessment{}, err
 	}
 	old := evidence.Facts
+	facts.lookAgain(old)
 	if !facts.measured() && old != nil && facts.At.Sub(old.At).Abs() <= KeepFor {
 		return a.conclude(d, evidence), fmt.Errorf("%w of %s; the results of %s stand", ErrNothingMeasured, d, day(old.At))
 	}

@@ -33,7 +33,7 @@ func judgeDNSSEC(v *Verdict, e Evidence, _ Rules) {
 	domain := string(f.Domain)
 	v.add(f.test(partDNSSEC, protectedZone("domain", domain, f.DNSSEC.Zone, own)))
 	v.add(f.test(partDNSSEC, protectedRecords("txt", domain, f.DNSSEC.TXT, own)))
-	if f.DMARC.Lookup.Status == LookupFound || f.DMARC.Lookup.Security == BogusAnswer {
+	if f.DMARC.Lookup.Status == LookupFound || f.DMARC.Lookup.Security != Indeterminate && !f.DMARC.Lookup.Status.Answered() {
 		v.add(f.test(partDMARC, protectedRecords("dmarc", "_dmarc."+domain, f.DMARC.Lookup, blind)))
 	}
 	v.add(f.test(partMX, protectedRecords("mx", domain, f.Hosts.Lookup, blind)))

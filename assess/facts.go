@@ -14,14 +14,17 @@ type Facts struct {
 	Domain Domain    `json:"domain"`
 	At     time.Time `json:"at"` // when the run began, UTC
 
-	Hosts  MXFacts       `json:"mx"`
-	SPF    SPFFacts      `json:"spf"`
-	DKIM   DKIMFacts     `json:"dkim"`
-	DMARC  DMARCFacts    `json:"dmarc"`
-	DNSSEC DNSSECFacts   `json:"dnssec"`
-	MTASTS MTASTSFacts   `json:"mta_sts"`
-	TLSRPT TLSRPTFacts   `json:"tls_rpt"`
-	Kept   []Kept        `json:"kept,omitempty"` // parts that stand from an earlier run
+	Hosts  MXFacts     `json:"mx"`
+	SPF    SPFFacts    `json:"spf"`
+	DKIM   DKIMFacts   `json:"dkim"`
+	DMARC  DMARCFacts  `json:"dmarc"`
+	DNSSEC DNSSECFacts `json:"dnssec"`
+	MTASTS MTASTSFacts `json:"mta_sts"`
+	TLSRPT TLSRPTFacts `json:"tls_rpt"`
+	Kept   []Kept      `json:"kept,omitempty"` // parts that stand from an earlier run
+
+	Suspicions []Suspicion `json:"suspicions,omitempty"` // questions whose answers may be bogus
+
 	Timing []StageTiming `json:"timing,omitempty"`
 }
 
@@ -56,6 +59,7 @@ const (
 	Indeterminate Security = "" // no validating resolver that is trusted said anything
 	Insecure      Security = "insecure"
 	Secure        Security = "secure"
+	SuspectAnswer Security = "suspect" // bogus if a later run finds the same: see Suspicion
 	BogusAnswer   Security = "bogus"
 )
 

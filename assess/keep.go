@@ -197,8 +197,11 @@ func (f *Facts) kept(part string) (Kept, bool) {
 	return f.Kept[i], true
 }
 
-// measured tells whether the run itself learned anything at all.
+// measured tells whether the run itself learned anything at all, be it a suspicion.
 func (f *Facts) measured() bool {
+	if slices.ContainsFunc(f.lookups(), func(l *Lookup) bool { return l.Security == SuspectAnswer }) {
+		return true
+	}
 	for _, p := range parts {
 		if _, kept := f.kept(p.name); !kept && p.problem(f) == "" {
 			return true

@@ -42,7 +42,7 @@ func (r random) lookup() Lookup {
 	return Lookup{
 		Type: "TXT", Name: r.text(), Reason: r.text(), Records: []string{r.text()},
 		Status:   pickOf(r, LookupUnknown, LookupFound, LookupFound, LookupNoData, LookupNXDomain, LookupFailed),
-		Security: pickOf(r, Indeterminate, Insecure, Secure, Secure, BogusAnswer),
+		Security: pickOf(r, Indeterminate, Insecure, Secure, Secure, SuspectAnswer, BogusAnswer),
 	}
 }
 

@@ -53,7 +53,7 @@ func (s SMTPFacts) hidden() bool {
 
 // suspects tells whether a later run may find out what this one left open.
 func (f *Facts) suspects() bool {
-	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
+	return len(f.Suspicions) > 0 || slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
 			return s.Outcome == TLSUnknown && s.Suspect != TLSUnknown || s.Other != nil && s.Other.Shown.Result == Unknown && s.Other.Cut
 		})

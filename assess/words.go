@@ -71,8 +71,11 @@ func (l Lookup) missing() string {
 			return "not asked"
 		}
 	}
-	if l.Security == BogusAnswer {
+	switch l.Security {
+	case BogusAnswer:
 		reason = strings.TrimSuffix("DNSSEC validation failed, "+reason, ", ")
+	case SuspectAnswer:
+		reason = strings.TrimSuffix("DNSSEC validation failed, "+reason, ", ") + "; lost packets look the same, so it counts only when a run at least 15 minutes later finds it too"
 	}
 	if reason == "" {
 		return "no usable answer"

@@ -23,12 +23,16 @@ func TestDNSSEC(t *testing.T) {
 		must(t, l.dns.Set(zone))
 	}
 	unsigned := func(z *probetest.Zone) { z.Signed = false }
-	bogus := func(z *probetest.Zone) { z.Bogus = true }
+	bogus := func(z *probetest.Zone) { z.Expired = true }
+	suspect := func(z *probetest.Zone) { z.Bogus = true }
 	const full = "@ TXT x\n@ MX 10 mx\nmx A 127.1.1.1\n_25._tcp.mx TLSA 3 1 1 aa"
 	set("signed.example", full, nil)
 	set("unsigned.example", full, unsigned)
 	set("bogus.example", full, bogus)
 	set("below.bogus.example", full, nil)
+	set("suspect.example", full, suspect)
+	set("suspectdmarc.example", full, nil)
+	set("_dmarc.suspectdmarc.example", "@ TXT \"v=DMARC1; p=none\"", suspect)
 	set("bare.example", "@ MX 10 mx\nmx A 127.1.1.1", nil)
 	set("dmarc.example", full+"\n_dmarc TXT \"v=DMARC1; p=none\"", nil)
 	set("loosedmarc.example", full, nil)
@@ -59,6 +63,8 @@ func TestDNSSEC(t *testing.T) {
 		{"unsigned.example", "ffffff", no, "mx-host: fail: not signed"},
 		{"bogus.example", "bbbb", no, "domain: bogus: does not validate, so that validating resolvers refuse it: DNSSEC validation failed"},
 		{"below.bogus.example", "bbbb", no, ""},
+		{"suspect.example", "uuuu", assess.SupportUnknown, "domain: unknown: not known: DNSSEC validation failed, SERVFAIL, DNSSEC Bogus: no valid signature for suspect.example.; lost packets look the same, so it counts only when a run at least 15 minutes later finds it too"},
+		{"suspectdmarc.example", "ppupppp", yes, "dmarc: unknown"},
 		{"bare.example", "pnppnn", yes, "txt: not-applicable"},
 		{"dmarc.example", "ppppppp", yes, "_dmarc.dmarc.example [] dmarc: pass"},
 		{"loosedmarc.example", "ppfpppp", no, "dmarc: fail: not signed"},

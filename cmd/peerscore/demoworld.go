@@ -27,7 +27,7 @@ import (
 type demoProvider struct {
 	domain   string
 	story    string   // why it is here, for the reader of this table
-	zone     string   // signed, unsigned, or bogus: signed, and the signatures are broken
+	zone     string   // signed, unsigned, or expired: signed, and the signatures have expired
 	mx       []string // each good, self-signed, wrong-name, expired, revoked, plain, or dead
 	tlsa     bool
 	spf      string // the record after "v=spf1 ip4:<its /24> "; "" for no record
@@ -53,7 +53,7 @@ var demoProviders = []demoProvider{
 	{"oldisp.example", "nothing but a mail server", "unsigned", []string{"plain"}, false, "", "", false, "", 1, 1, 10},
 	{"island.example", "its mail server is down", "signed", []string{"dead"}, false, "-all", "", false, "rsa", 1, 0, 6},
 	{"agency.example", "a certificate that its authority revoked", "unsigned", []string{"revoked"}, false, "-all", "p=none", false, "", 1, 0, 9},
-	{"broken.example", "a zone whose signatures are broken", "bogus", []string{"good"}, false, "-all", "", false, "", 0, 0, 0},
+	{"broken.example", "a zone whose signatures have expired", "expired", []string{"good"}, false, "-all", "", false, "", 0, 0, 0},
 }
 
 // demoSource is outbound host i of provider n.
@@ -104,7 +104,7 @@ func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.domain, err)
 		}
-		zones = append(zones, probetest.Zone{Name: p.domain, Records: records, Signed: p.zone == "signed", Bogus: p.zone == "bogus"})
+		zones = append(zones, probetest.Zone{Name: p.domain, Records: records, Signed: p.zone == "signed", Expired: p.zone == "expired"})
 		for host := range p.senders {
 			reverse += fmt.Sprintf("%d PTR out%d.%s.\n", 16*n+host, host+1, p.domain)
 		}

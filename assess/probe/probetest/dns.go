@@ -38,6 +38,8 @@ type Zone struct {
 	// Bogus zones are signed, and every signature in them but that of the key is broken. As a resolver
 	// the server answers SERVFAIL with EDE 6 for them and for what lies below, unless CD is set.
 	Bogus bool
+	// Expired zones are the same, but that the signatures are good and their time is over: EDE 7.
+	Expired bool
 }
 
 // Failure is how a question fails.

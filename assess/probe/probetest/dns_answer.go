@@ -63,13 +63,14 @@ func (s *DNS) reply(query *dns.Msg) *dns.Msg {
 		return nil
 	case failure != "":
 		fail(reply, dns.StringToRcode[string(failure)])
-	case validate && worst == bogus:
+	case validate && worst >= bogus:
 		fail(reply, dns.RcodeServerFailure)
 		if opt := reply.IsEdns0(); opt != nil {
-			opt.Option = append(opt.Option, &dns.EDNS0_EDE{
-				InfoCode:  dns.ExtendedErrorCodeDNSBogus,
-				ExtraText: "no valid signature for " + query.Question[0].Name,
-			})
+			ede := &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeDNSBogus, ExtraText: "no valid signature for " + query.Question[0].Name}
+			if worst == expired {
+				ede.InfoCode = dns.ExtendedErrorCodeSignatureExpired
+			}
+			opt.Option = append(opt.Option, ede)
 		}
 	default:
 		reply.AuthenticatedData = validate && worst == secure && (dnssecOK || query.AuthenticatedData)

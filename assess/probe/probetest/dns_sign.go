@@ -14,6 +14,8 @@ import (
 const (
 	signedSince = time.Hour
 	signedFor   = 30 * 24 * time.Hour
+	// Those of an expired zone ended longer ago than validators allow clocks to differ: Unbound a day.
+	expiredSince = 3 * 24 * time.Hour
 )
 
 // security is the DNSSEC state of a zone, from the root down.
@@ -23,6 +25,7 @@ const (
 	secure security = iota
 	insecure
 	bogus
+	expired
 )
 
 // security of a zone is that of the zone above it, unless that is secure.
@@ -35,6 +38,8 @@ func (z *zone) security() security {
 	switch {
 	case z.bogus:
 		return bogus
+	case z.expired:
+		return expired
 	case z.signed:
 		return secure
 	}
@@ -82,6 +87,9 @@ func (z *zone) signature(rrset []dns.RR) *dns.RRSIG {
 		Expiration: uint32(now.Add(signedFor).Unix()),
 		KeyTag:     z.key().dnskey.KeyTag(),
 		SignerName: z.name,
+	}
+	if z.expired && h.Rrtype != dns.TypeDNSKEY {
+		sig.Inception, sig.Expiration = uint32(now.Add(-signedFor).Unix()), uint32(now.Add(-expiredSince).Unix())
 	}
 	if err := sig.Sign(z.key().signer, rrset); err != nil {
 		panic(fmt.Sprintf("probetest: sign %s %s: %v", h.Name, dns.Type(h.Rrtype), err)) // an RRset that was parsed can be packed

@@ -22,11 +22,11 @@ type rrKey struct {
 
 // zone is a parsed Zone with its place among the others. Names are in lower case and end in a dot.
 type zone struct {
-	name          string
-	signed, bogus bool
-	sets          map[rrKey][]dns.RR
-	types         map[string][]uint16 // by owner, what sets holds
-	key           func() zoneKey      // made at the first need
+	name                   string
+	signed, bogus, expired bool
+	sets                   map[rrKey][]dns.RR
+	types                  map[string][]uint16 // by owner, what sets holds
+	key                    func() zoneKey      // made at the first need
 
 	// What follows depends on the other zones: delegate sets it.
 	parent *zone
@@ -41,11 +41,12 @@ type zone struct {
 // port 53 a real resolver finds its way by the delegations.
 func parseZone(literal Zone, server netip.Addr) (*zone, error) {
 	z := &zone{
-		name:   dns.CanonicalName(literal.Name),
-		signed: literal.Signed || literal.Bogus,
-		bogus:  literal.Bogus,
-		sets:   make(map[rrKey][]dns.RR),
-		types:  make(map[string][]uint16),
+		name:    dns.CanonicalName(literal.Name),
+		signed:  literal.Signed || literal.Bogus || literal.Expired,
+		bogus:   literal.Bogus,
+		expired: literal.Expired,
+		sets:    make(map[rrKey][]dns.RR),
+		types:   make(map[string][]uint16),
 	}
 	z.key = sync.OnceValue(func() zoneKey { return newZoneKey(z.name) })
 	err := z.parse(literal.Records)

@@ -47,7 +47,13 @@ const (
 	Indeterminate Security = ""         // no trusted server that validates said anything
 	Insecure      Security = "insecure" // a trusted server that validates answered without AD
 	Secure        Security = "secure"   // a trusted server answered with AD
-	Bogus         Security = "bogus"    // a trusted server that validates refuses data that are there
+	// Suspect: a trusted server that validates refuses data that are there. They are bogus, or
+	// packets with keys and signatures were lost between that server and those of the zone: both
+	// look the same until the server has forgotten it.
+	Suspect Security = "suspect"
+	// Bogus: the same, and the server says that signatures have expired or are not yet valid, so
+	// that it had them.
+	Bogus Security = "bogus"
 )
 
 // Reasons of a failed question, besides the response codes ("SERVFAIL", "REFUSED") and the

@@ -213,25 +213,51 @@ func rcodeName(rcode int) string {
 	return "RCODE" + strconv.Itoa(rcode)
 }
 
-// extendedError is the first Extended DNS Error of a reply, as text (RFC 8914).
-func extendedError(m *dns.Msg) string {
+// refusalOf is what a SERVFAIL of a validating server with data behind it means, by the Extended
+// DNS Errors that come with it (RFC 8914, section 4): it saw signatures whose time is over or has
+// not come; it was not able to tell; or anything else, or nothing, which may be either.
+func refusalOf(m *dns.Msg) Security {
+	refusal := Suspect
+	for _, ede := range extendedErrors(m) {
+		switch ede.InfoCode {
+		case dns.ExtendedErrorCodeSignatureExpired, dns.ExtendedErrorCodeSignatureNotYetValid:
+			refusal = Bogus
+		case dns.ExtendedErrorCodeDNSSECIndeterminate, dns.ExtendedErrorCodeNotReady,
+			dns.ExtendedErrorCodeNoReachableAuthority, dns.ExtendedErrorCodeNetworkError:
+			return Indeterminate
+		}
+	}
+	return refusal
+}
+
+// extendedErrors are the Extended DNS Errors of a reply (RFC 8914).
+func extendedErrors(m *dns.Msg) []*dns.EDNS0_EDE {
 	opt := m.IsEdns0()
 	if opt == nil {
+		return nil
+	}
+	var errors []*dns.EDNS0_EDE
+	for _, option := range opt.Option {
+		if ede, ok := option.(*dns.EDNS0_EDE); ok {
+			errors = append(errors, ede)
+		}
+	}
+	return errors
+}
+
+// extendedError is the first Extended DNS Error of a reply, as text.
+func extendedError(m *dns.Msg) string {
+	errors := extendedErrors(m)
+	if len(errors) == 0 {
 		return ""
 	}
-	for _, option := range opt.Option {
-		ede, ok := option.(*dns.EDNS0_EDE)
-		if !ok {
-			continue
-		}
-		text := dns.ExtendedErrorCodeToString[ede.InfoCode]
-		if text == "" {
-			text = "EDE " + strconv.Itoa(int(ede.InfoCode))
-		}
-		if ede.ExtraText != "" {
-			text += ": " + strings.ToValidUTF8(ede.ExtraText[:min(len(ede.ExtraText), maxEDEText)], "\uFFFD")
-		}
-		return text
+	ede := errors[0]
+	text := dns.ExtendedErrorCodeToString[ede.InfoCode]
+	if text == "" {
+		text = "EDE " + strconv.Itoa(int(ede.InfoCode))
 	}
-	return ""
+	if ede.ExtraText != "" {
+		text += ": " + strings.ToValidUTF8(ede.ExtraText[:min(len(ede.ExtraText), maxEDEText)], "\uFFFD")
+	}
+	return text
 }

@@ -119,6 +119,29 @@ func TestExtendedError(t *testing.T) {
 	}
 }
 
+// Only signatures out of their time say enough alone; a server that had nobody to ask says nothing.
+func TestRefusal(t *testing.T) {
+	for _, tt := range []struct {
+		codes []uint16
+		want  Security
+	}{
+		{nil, Suspect}, {[]uint16{6}, Suspect}, {[]uint16{9}, Suspect}, {[]uint16{10}, Suspect}, {[]uint16{12}, Suspect}, {[]uint16{13}, Suspect},
+		{[]uint16{7}, Bogus}, {[]uint16{8}, Bogus}, {[]uint16{6, 7}, Bogus}, {[]uint16{8, 6}, Bogus},
+		{[]uint16{5}, Indeterminate}, {[]uint16{14}, Indeterminate}, {[]uint16{22}, Indeterminate}, {[]uint16{23, 6}, Indeterminate}, {[]uint16{7, 22}, Indeterminate},
+	} {
+		m := new(dns.Msg).SetEdns0(maxUDP, true)
+		for _, code := range tt.codes {
+			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: code})
+		}
+		if got := refusalOf(m); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.codes, got, tt.want)
+		}
+	}
+	if got := refusalOf(new(dns.Msg)); got != Suspect {
+		t.Errorf("without EDNS: %q", got)
+	}
+}
+
 // FuzzReply: whatever a server sends, decoding ends, and an answer holds to the limits.
 func FuzzReply(f *testing.F) {
 	types := []Type{A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DS, DNSKEY, TLSA}

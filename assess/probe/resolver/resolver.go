@@ -1,7 +1,7 @@
 // Package resolver is a security-aware stub resolver (RFC 4035 §4.9, RFC 6840 §5.7-5.9): it
 // asks a recursive resolver, checks that the reply is one to its question, and tells how far
 // DNSSEC vouches for it. The AD bit is believed from loopback or where the operator says so;
-// a SERVFAIL that turns into an answer with CD set is bogus. Answers are kept in a bounded
+// a SERVFAIL that turns into an answer with CD set is suspect of being bogus. Answers are kept in a bounded
 // cache for as long as their TTL says, and one question is asked once however many wait for it.
 //
 // Resolver.Query returns everything as plain data, failures included. The Lookup methods have
@@ -223,7 +223,7 @@ func (u *upstream) tryServers(ctx context.Context, q question, a *allowance) Ans
 		try, cancel := context.WithTimeout(ctx, share)
 		got := u.ask(try, u.servers[i%len(u.servers)], q, a)
 		cancel()
-		if got.Status != Failed || got.Security == Bogus || got.Reason == ReasonBudget {
+		if got.Status != Failed || got.Security != Indeterminate || got.Reason == ReasonBudget {
 			return got
 		}
 		if got.Reason != ReasonTimeout {
@@ -235,7 +235,7 @@ func (u *upstream) tryServers(ctx context.Context, q question, a *allowance) Ans
 }
 
 // ask puts the question to one server and judges the reply. A SERVFAIL of a validating server
-// is looked into with CD set (RFC 4035 §3.2.2): data behind it means that they are bogus.
+// is looked into with CD set (RFC 4035 §3.2.2): are there data that it refuses?
 func (u *upstream) ask(ctx context.Context, s *server, q question, a *allowance) Answer {
 	reply, err := exchange(ctx, s.addr, q, false, a)
 	if err != nil {
@@ -243,7 +243,7 @@ func (u *upstream) ask(ctx context.Context, s *server, q question, a *allowance)
 	}
 	u.breaker.answered(u.now())
 	answer := parse(reply, q)
-	if reply.Rcode == dns.RcodeServerFailure && s.validates() {
+	if refusal := refusalOf(reply); reply.Rcode == dns.RcodeServerFailure && refusal != Indeterminate && s.validates() {
 		if !a.spend() {
 			return failed(q, ReasonBudget)
 		}
@@ -251,7 +251,7 @@ func (u *upstream) ask(ctx context.Context, s *server, q question, a *allowance)
 		defer cancel()
 		unchecked, err := exchange(ctx, s.addr, q, true, a)
 		if err == nil && parse(unchecked, q).Status != Failed {
-			answer.Security = Bogus
+			answer.Security = refusal
 		}
 	} else if answer.Status != Failed {
 		answer.Security = s.security(reply.AuthenticatedData)

@@ -38,6 +38,7 @@ var zones = []probetest.Zone{
 	`},
 	{Name: "plain.example", Records: "a A 192.0.2.2\nnull MX 0 .\n"},
 	{Name: "bogus.example", Bogus: true, Records: "@ TXT hidden\n@ MX 10 mx\n"},
+	{Name: "expired.example", Expired: true, Records: "@ TXT hidden\n"},
 	{Name: "below.bogus.example", Signed: true, Records: "@ TXT hidden\n"},
 	{Name: "island.plain.example", Signed: true, Records: "@ TXT island\n"},
 	{Name: "wild.example", Signed: true, Records: "* TXT \"from the wildcard\"\n"},
@@ -137,8 +138,9 @@ func TestQuery(t *testing.T) {
 		{"sub.signed.example", SOA, "nxdomain|secure|zone signed.example", 60 * time.Second},
 		{"null.plain.example", MX, "found|insecure|0 .", 300 * time.Second},
 		{"1.2.0.192.in-addr.arpa", PTR, "found|insecure|a.mx.signed.example", 300 * time.Second},
-		{"bogus.example", TXT, "failed|bogus|SERVFAIL", failureTTL},
-		{"www.bogus.example", A, "failed|bogus|SERVFAIL", failureTTL},
+		{"bogus.example", TXT, "failed|suspect|SERVFAIL", failureTTL},
+		{"expired.example", TXT, "failed|bogus|SERVFAIL", failureTTL},
+		{"www.bogus.example", A, "failed|suspect|SERVFAIL", failureTTL},
 		{"servfail.example", A, "failed||SERVFAIL", failureTTL},
 		{"refused.example", A, "failed||REFUSED", failureTTL},
 		{"large.example", TXT, "found|secure" + strings.Repeat("|"+strings.Repeat("x", 200), 20), 300 * time.Second},
@@ -183,11 +185,13 @@ func TestSecurity(t *testing.T) {
 	}{
 		{validating, TrustLoopback, true, "signed.example", Secure},
 		{validating, TrustLoopback, true, "a.plain.example", Insecure},
-		{validating, TrustLoopback, true, "bogus.example", Bogus},
+		{validating, TrustLoopback, true, "bogus.example", Suspect},
+		{validating, TrustLoopback, true, "expired.example", Bogus},
 		{validating, TrustAlways, true, "signed.example", Secure},
 		{validating, TrustLoopback, false, "signed.example", Secure},
 		{validating, TrustLoopback, false, "a.plain.example", Indeterminate},
 		{validating, TrustLoopback, false, "bogus.example", Indeterminate},
+		{validating, TrustLoopback, false, "expired.example", Indeterminate},
 		{validating, TrustNever, true, "signed.example", Indeterminate},
 		{validating, TrustNever, true, "a.plain.example", Indeterminate},
 		{validating, TrustNever, true, "bogus.example", Indeterminate},
@@ -227,8 +231,10 @@ func TestBogusIsFinal(t *testing.T) {
 	validating, blind := serve(t, probetest.DNSConfig{}), serve(t, probetest.DNSConfig{NotValidating: true})
 	r := newResolver(t, Config{}, validating.Addr(), blind.Addr())
 	r.SelfTest(ctx)
-	if got := r.Query(ctx, "bogus.example", TXT); got.Security != Bogus || got.Status != Failed {
-		t.Errorf("%+v", got)
+	for name, want := range map[string]Security{"bogus.example": Suspect, "expired.example": Bogus} {
+		if got := r.Query(ctx, name, TXT); got.Security != want || got.Status != Failed {
+			t.Errorf("%+v", got)
+		}
 	}
 }
 

@@ -124,7 +124,7 @@ var questions = []string{
 	"_domainkey.signed.example TXT", "_domainkey.plain.example TXT", "nothing.signed.example MX", "x.nothing.signed.example A",
 	"mx.signed.example A", "sub.signed.example SOA", "plain.example SOA", "plain.example DS", "a.plain.example A", "null.plain.example MX",
 	"w.wild.example TXT", "w.wild.example MX", "x.w.wild.example TXT", "a.plain.example TXT", "nowhere A", "nowhere.else.example TXT",
-	"1.2.0.192.in-addr.arpa PTR", "bogus.example TXT", "bogus.example MX", "nothing.bogus.example A", "island.plain.example TXT",
+	"1.2.0.192.in-addr.arpa PTR", "expired.example TXT", "expired.example SOA", "bogus.example TXT", "bogus.example MX", "nothing.bogus.example A", "island.plain.example TXT",
 	"below.bogus.example TXT", "large.example TXT",
 }
 
@@ -163,9 +163,27 @@ func compare(t *testing.T, unbound, embedded *Resolver) {
 		}
 		seen[got.Security]++
 	}
-	t.Logf("%d answers secure, %d insecure, %d bogus, %d indeterminate", seen[Secure], seen[Insecure], seen[Bogus], seen[Indeterminate])
+	t.Logf("%d answers secure, %d insecure, %d suspect, %d bogus, %d indeterminate", seen[Secure], seen[Insecure], seen[Suspect], seen[Bogus], seen[Indeterminate])
 	if bogus := unbound.Query(ctx, "bogus.example", TXT); !strings.HasPrefix(bogus.EDE, "DNSSEC Bogus") {
 		t.Errorf("EDE of a bogus answer = %q", bogus.EDE)
+	}
+}
+
+// TestUnboundWithoutKeys has a name server that does not give out the keys of a sound zone, as when
+// the packets with them are lost: the zone is not bogus for that, and secure once they come.
+func TestUnboundWithoutKeys(t *testing.T) {
+	names := serve(t, probetest.DNSConfig{Authoritative: true})
+	names.Fail("signed.example DNSKEY", probetest.ServFail)
+	unbound := newResolver(t, Config{Timeout: 10 * time.Second}, startUnbound(t, names, "validator iterator"))
+	testUntil(t, unbound)
+	if got := unbound.Query(ctx, "signed.example", TXT); got.Status != Failed || got.Security != Suspect {
+		t.Errorf("without its keys: %q (%s)", summary(got), got.EDE)
+	}
+	names.Fail("signed.example DNSKEY", "")
+	again := newResolver(t, Config{Timeout: 10 * time.Second}, startUnbound(t, names, "validator iterator"))
+	testUntil(t, again)
+	if got := again.Query(ctx, "signed.example", TXT); got.Security != Secure {
+		t.Errorf("once the resolver has forgotten: %q (%s)", summary(got), got.EDE)
 	}
 }
 
