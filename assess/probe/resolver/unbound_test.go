@@ -91,10 +91,12 @@ func writeFile(t *testing.T, name, text string) {
 	}
 }
 
-// freeAddr is an address whose port was free for UDP and TCP a moment ago.
+// freeAddr is an address whose port was free for UDP and TCP a moment ago. It is on an address
+// of this process, where no client's port comes in between.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	s, err := probetest.NewDNS(probetest.DNSConfig{})
+	id := os.Getpid()
+	s, err := probetest.NewDNS(probetest.DNSConfig{Addr: fmt.Sprintf("127.53.%d.%d:0", id>>8&0xff, id&0xff)})
 	if err != nil {
 		t.Fatal(err)
 	}
