@@ -1,6 +1,9 @@
 package probe
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"net/http"
 	"strings"
@@ -73,6 +76,11 @@ func TestMTASTS(t *testing.T) {
 		{name: "expired policy host", web: yesterday, support: no, say: "the policy host's certificate is not valid"},
 		{name: "self-signed policy host", web: leaf{SelfSigned: true}, support: no, say: "the policy host's certificate is not valid"},
 		{name: "policy host of nobody's authority", foreign: "web", support: no, say: "the policy host's certificate is not valid"},
+		{name: "policy host with what Go does not evaluate", web: leaf{Change: func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 7}, Critical: true, Value: []byte{0x30, 0}}}
+		}}, support: unknown, say: "the policy cannot be had: whether the policy host's certificate is valid is not known: "},
+		{name: "policy host that may sign lists only", web: leaf{Change: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }}, support: no, say: "by its key usage"},
+		{name: "policy host with a common name only", web: leaf{Names: []string{}, CommonName: "mta-sts.@"}, support: no, say: "the policy host's certificate is not valid"},
 		{name: "no policy host", records: "_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts TXT x", support: no, say: "has no address"},
 		{name: "dead policy host", records: "_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A 127.0.2.200", support: unknown, say: "the policy cannot be had: "},
 		{name: "private policy host", records: "_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A 10.0.0.1", support: unknown, say: "the policy cannot be had: "},
