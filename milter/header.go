@@ -75,17 +75,22 @@ func (m *message) removals() (list []change, affordable bool) {
 	if m.internal && m.client.reentry() {
 		return nil, true
 	}
+	results := m.forgedResults()
+	copies := len(results)
+	for _, n := range m.header.copies {
+		copies += n
+	}
+	if copies > maxRemovals || copies*(m.header.lines+m.header.size/lineOctets) > maxLinesRead {
+		m.undressed(copies)
+		return nil, false
+	}
 	for i, name := range ownFields {
 		for n := m.header.copies[i]; n > 0; n-- {
 			list = append(list, change{index: n, name: name})
 		}
 	}
-	for _, n := range m.forgedResults() {
+	for _, n := range results {
 		list = append(list, change{index: n, name: resultsField})
-	}
-	if n := len(list); n > maxRemovals || n*(m.header.lines+m.header.size/lineOctets) > maxLinesRead {
-		m.undressed(n)
-		return nil, false
 	}
 	return list, true
 }
