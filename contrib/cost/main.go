@@ -57,8 +57,12 @@ func main() {
 	}
 }
 
-// turn is how long one surface is searched before the next has its turn.
-const turn = time.Second
+// turn is how long one surface is searched before the next has its turn, and how much longer
+// those are searched whose inputs take long.
+const (
+	turn     = time.Second
+	longTurn = 5 * time.Second
+)
 
 // searchAll searches the surfaces in turns and returns how many have an input above a limit.
 func searchAll(w io.Writer, only *regexp.Regexp, rng *rand.Rand, duration time.Duration, stop <-chan os.Signal) (above int, err error) {
@@ -85,8 +89,12 @@ func searchAll(w io.Writer, only *regexp.Regexp, rng *rand.Rand, duration time.D
 			continue
 		default:
 		}
-		if err := searches[i%len(searches)].run(min(turn, time.Until(end))); err != nil {
-			return 0, fmt.Errorf("%s: %w", searches[i%len(searches)].surface.name, err)
+		s, length := searches[i%len(searches)], turn
+		if s.surface.slow {
+			length = longTurn
+		}
+		if err := s.run(min(length, time.Until(end))); err != nil {
+			return 0, fmt.Errorf("%s: %w", s.surface.name, err)
 		}
 	}
 	return summarise(w, searches)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/bits"
 	"net"
 	"net/netip"
 	"slices"
@@ -61,6 +62,7 @@ const maxSignatures = 5
 func messageSurface() *surface {
 	return &surface{
 		name: "message",
+		slow: true,
 		parts: []part{
 			partHead: {"header", []string{
 				"X:", "X: a\r\n", ":", "\r\n ", "\r\n\t", " ", "\t", "a", "\r\n", " \r\n", "(", ")", "\"", "\\", "<", ">", ",", ";", "=", "\x00", "\xff",
@@ -95,7 +97,9 @@ func messageSurface() *surface {
 		},
 		start:    newMilterBench,
 		ordinary: ordinaryMessage,
-		kin:      func(in input) string { return fmt.Sprint(countSignatures(in)) },
+		kin: func(in input) string {
+			return fmt.Sprint(countSignatures(in), countFields(in), in.knobs[knobRecipients])
+		},
 	}
 }
 
@@ -104,12 +108,28 @@ func countSignatures(in input) int {
 	return min(signatureCounts[in.knobs[knobSignatures]]+strings.Count(in.texts[partHead], "DKIM-Signature:"), maxSignatures)
 }
 
-// ordinaryMessage has as many signatures, and lines of text.
+// countFields is how many fields the header has, or up to an eighth less. Each
+// is a packet of the milter protocol, as each recipient is, and a message that has as many is not
+// ordinary, but its MTA pays for that more than we do.
+func countFields(in input) int {
+	n := 1
+	for line := range strings.SplitSeq(in.texts[partHead], "\r\n") {
+		if line != "" && line[0] != ' ' && line[0] != '\t' {
+			n++
+		}
+	}
+	return n &^ (1<<max(0, bits.Len(uint(n))-4) - 1)
+}
+
+// ordinaryMessage has as many signatures, fields and recipients, and lines of text.
 func ordinaryMessage(in input, octets int) input {
 	out := input{texts: make([]string, 4), knobs: make([]int, len(in.knobs)), ordinary: true}
 	out.knobs[knobSignatures] = slices.IndexFunc(signatureCounts, func(n int) bool { return n >= countSignatures(in) })
+	out.knobs[knobRecipients] = in.knobs[knobRecipients]
 	out.texts[partHead] = "Subject: the minutes of today\r\nDate: Fri, 20 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n" +
-		"Received: from mail.sender.example (mail.sender.example [192.0.2.1])\r\n\tby mx.receiver.example with ESMTPS id 4T5; Fri, 20 Nov 2026 10:00:00 +0000\r\n"
+		"Received: from mail.sender.example (mail.sender.example [192.0.2.1])\r\n\tby mx.receiver.example with ESMTPS id 4T5; Fri, 20 Nov 2026 10:00:00 +0000\r\n" +
+		strings.Repeat("X-Seen: once\r\n", max(0, countFields(in)-5))
+	octets = max(0, octets-len(out.texts[partHead]))
 	line := "and this is one line of an ordinary message, as people write them to each o\r\n"
 	out.texts[partBody] = strings.Repeat(line, octets/len(line)+1)[:octets]
 	out.texts[partSPF], out.texts[partDMARC] = "ip4:192.0.2.0/24 include:sender.example -all", "p=none"

@@ -52,6 +52,7 @@ const (
 func peerSurface() *surface {
 	return &surface{
 		name: "peer", kin: alone,
+		slow: true,
 		parts: []part{
 			peerEHLO:   {"EHLO reply", []string{"250-A\r\n", "250 A\r\n", "250-", "\r\n", "\n", "\r", " ", "a", "\x00", "\xff", "250-STARTTLS\r\n", "250-SIZE ", "220 a\r\n", strings.Repeat("a", 500)}, 128 << 10},
 			peerPolicy: {"policy", []string{"mx: *.sender.example\r\n", "mx: a\n", "mx:", "\n", ":", "a", " ", "mode: enforce\r\n", "\x00", "\xff", strings.Repeat("a", 200)}, 128 << 10},

@@ -156,7 +156,7 @@ func (s *search) ordinaryCPU(in input, octets int) (time.Duration, error) {
 	points := s.ordinary[kin]
 	for len(points) == 0 || points[len(points)-1].octets < octets && len(points) < len(sizes) {
 		p := point{octets: sizes[len(points)]}
-		for i := range 5 {
+		for i := range 3 {
 			u, _, err := s.bench.run(s.surface.ordinary(in, p.octets))
 			if err != nil {
 				return 0, fmt.Errorf("an ordinary input: %w", err)

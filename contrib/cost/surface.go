@@ -12,6 +12,7 @@ type surface struct {
 	start func() (bench, error)
 	// ordinary is an honest input of that size that in is held against.
 	ordinary func(in input, octets int) input
+	slow     bool // an input takes long
 	// known are inputs that were above a limit once, as String writes them. They are tried first.
 	known []string
 	// kin names the ordinary inputs that in is held against: as many signatures, say.
