@@ -161,8 +161,7 @@ func (d *dialogue) handshakeError(err error) error {
 	return broken{assess.TLSFailed, text}
 }
 
-// sayHello sends a ClientHello made by hand, listens to the answer and hangs up, with the alert
-// of a client that changed its mind.
+// sayHello sends a ClientHello made by hand, listens to the answer and hangs up.
 func (d *dialogue) sayHello(context.Context) error {
 	d.replies = nil
 	d.meter.allow(maxHandshakeOctets)
@@ -176,8 +175,6 @@ func (d *dialogue) sayHello(context.Context) error {
 		return d.handshakeError(err)
 	}
 	d.facts.TLS = shown.facts()
-	const userCanceled, closeNotify = 90, 0
-	_, _ = d.conn.Write([]byte{recordAlert, 3, 1, 0, 2, 1, userCanceled, recordAlert, 3, 1, 0, 2, 1, closeNotify}) // whoever hears it
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 
 // programs are what the laboratory starts or calls.
 var programs = []string{
-	"ip", "mount", "nsd", "nsd-checkconf", "ldns-keygen", "ldns-signzone", "unbound", "postfix", "swaks", "dkimsign", "openssl", "saslpasswd2", "gcc", "go",
+	"ip", "mount", "nsd", "nsd-checkconf", "posttls-finger", "ldns-keygen", "ldns-signzone", "unbound", "postfix", "swaks", "dkimsign", "openssl", "saslpasswd2", "gcc", "go",
 	"sieve-test", "spamassassin", "rspamd", "rspamc",
 }
 
