@@ -129,3 +129,17 @@ func TestCountersTellTheTruth(t *testing.T) {
 		t.Errorf("in the end %+v", c)
 	}
 }
+
+// The same of reading, which headers need.
+func TestIntermittentReadFailuresAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	st := passive(s)
+	for range 50 {
+		st.Standing(ended(t), "a.example") // fails
+		st.Standing(t.Context(), "a.example")
+	}
+	if text := log.String(); strings.Count(text, "\n") != 2 || strings.Count(text, "works=true") != 1 {
+		t.Errorf("%d lines:\n%.1000s", strings.Count(text, "\n"), text)
+	}
+}

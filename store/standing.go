@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"peerscore/assess"
@@ -35,11 +34,12 @@ type Standings struct {
 	store *Store
 	judge Judge
 
-	unreadable atomic.Bool // the last look at a row failed
-
 	mu      sync.Mutex
 	cached  map[assess.Domain]cachedStanding
 	changes int // of the cache's domains, so that a row read before a change is not cached after it
+
+	unreadable bool      // what the log said last of looks at rows
+	said       time.Time // when
 
 	// Owned by Run.
 	rulesNoted bool
@@ -75,9 +75,7 @@ func (st *Standings) Standing(ctx context.Context, d assess.Domain) assess.Stand
 		return hit.Standing
 	}
 	standing, err := st.store.standing(ctx, d)
-	if st.unreadable.Swap(err != nil) != (err != nil) {
-		st.store.log.WarnContext(ctx, "reading scores for headers", "works", err == nil, "error", err)
-	}
+	st.report(err)
 	if err != nil {
 		st.store.suspect(err)
 		return hit.Standing
@@ -90,6 +88,17 @@ func (st *Standings) Standing(ctx context.Context, d assess.Domain) assess.Stand
 		st.cached[d] = cachedStanding{standing, now.Add(cacheFor)}
 	}
 	return standing
+}
+
+// report logs when reading begins to fail, at most once in reportEvery, and when it works
+// again.
+func (st *Standings) report(err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if fails := err != nil; fails != st.unreadable && (!fails || time.Since(st.said) >= reportEvery) {
+		st.unreadable, st.said = fails, time.Now()
+		st.store.log.Warn("reading scores for headers", "works", !fails, "error", err)
+	}
 }
 
 // makeRoom drops any one domain when the cache is full; mu is held.

@@ -44,7 +44,7 @@ func (l *learner) Learn(domain assess.Domain) {
 
 // run stores what Learn was told until ctx ends.
 func (l *learner) run(ctx context.Context) {
-	for {
+	for failing := false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -52,13 +52,13 @@ func (l *learner) run(ctx context.Context) {
 			if err := domain.CheckPeer(); err != nil || l.own(domain) {
 				continue
 			}
-			if err := l.store.Learn(ctx, domain); err != nil {
-				if ctx.Err() == nil {
-					l.log.Warn("a recipient domain was not kept", "domain", domain, "error", err)
-				}
-				continue
+			err := l.store.Learn(ctx, domain)
+			if err != nil && ctx.Err() == nil && !failing {
+				l.log.Warn("recipient domains are not kept", "domain", domain, "error", err)
 			}
-			l.offer(domain, l.queue.OfferRecipient)
+			if failing = err != nil; !failing {
+				l.offer(domain, l.queue.OfferRecipient)
+			}
 		}
 	}
 }
