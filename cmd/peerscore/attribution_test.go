@@ -223,7 +223,8 @@ func TestOwnMailTeachesRecipientsAlone(t *testing.T) {
 			letters = slices.Insert(letters, r.Intn(len(letters)+1), l)
 		}
 		among.deliver(letters...)
-		diff := differ(among.rows(), alone.rows())
+		// That we write to the victim too is noted, and says for how long it is kept.
+		diff := differ(among.rows("learned", "worth"), alone.rows("learned", "worth"))
 		for line := range strings.Lines(diff) {
 			if !strings.HasPrefix(line, "+ domain: 'friend.example' ") && !strings.HasPrefix(line, "+ assessment: friend.example ") {
 				t.Error(line)
