@@ -93,7 +93,7 @@ func ClientHost(addr netip.Addr) netip.Prefix {
 type Tally struct {
 	Window          time.Duration
 	Hosts           []HostTally
-	Unauthenticated int // messages that claimed the domain without any proof (row 7)
+	Unauthenticated int // messages that claimed the domain and had the status unauthenticated
 	Selectors       []Selector
 	FirstSeen       time.Time
 	LastSeen        time.Time

@@ -46,7 +46,7 @@ type Recorder interface {
 	// AddObservation returns once the observation is safe, or cannot be soon, or ctx ends. An
 	// error is counted and stands in the line of the message, which goes on.
 	AddObservation(ctx context.Context, o assess.Observation) error
-	// CountUnauthenticated counts a message that claimed the domain without proof. It does not block.
+	// CountUnauthenticated counts a message that claimed the domain without proof, or failed its DMARC. It does not block.
 	CountUnauthenticated(d assess.Domain)
 }
 
