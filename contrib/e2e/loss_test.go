@@ -149,7 +149,7 @@ func TestLoss(t *testing.T) {
 	for key, result := range sound {
 		if passed(result) {
 			good++
-		} else if !strings.Contains(key, "dnssec") { // a fourth of the zones is not signed
+		} else if strings.Count(key, " ") == 1 && !strings.HasSuffix(key, " dnssec") { // a standard; a fourth of the zones is not signed
 			t.Errorf("%s without any fault: %s", key, result)
 		}
 	}
