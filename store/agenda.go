@@ -26,7 +26,7 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]assess.Dom
 	defer rows.Close()
 	var due []assess.Domain
 	var d assess.Domain
-	err = scanAll(rows, func() error { due = append(due, d); return nil }, &d)
+	err = scanAll(rows, func() error { due = append(due, d); return nil }, (*name)(&d))
 	return due, err
 }
 

@@ -245,6 +245,6 @@ func (s *Store) History(ctx context.Context, d assess.Domain) ([]Judgement, erro
 		}
 		history = append(history, j)
 		return err
-	}, (*stamp)(&j.Since), (*stamp)(&j.At), &j.Profile, &j.Status, &scores, &verdicts, &facts)
+	}, (*stamp)(&j.Since), (*stamp)(&j.At), (*word)(&j.Profile), (*word)(&j.Status), &scores, &verdicts, &facts)
 	return history, err
 }

@@ -170,11 +170,11 @@ func (t *tx) boundDomains() error {
 	if excess <= 0 {
 		return nil
 	}
-	var name assess.Domain
+	var gone assess.Domain
 	return t.each("DELETE FROM domain WHERE id IN ("+leastWorth+") RETURNING name", []any{worthLabel, t.limits.Domains / newcomers, excess}, func() error {
-		t.left(name)
+		t.left(gone)
 		return nil
-	}, &name)
+	}, (*name)(&gone))
 }
 
 // leastWorth reads from the index what it returns and, at most, the newcomers.

@@ -82,7 +82,7 @@ func readRest(ctx context.Context, q *sql.Tx, id int64, now time.Time, tally *as
 	return scanAll(rows, func() error {
 		tally.Selectors = append(tally.Selectors, selector)
 		return nil
-	}, &selector.Domain, &selector.Name)
+	}, (*name)(&selector.Domain), (*word)(&selector.Name))
 }
 
 func readFacts(ctx context.Context, q *sql.Tx, id int64) (*assess.Facts, error) {

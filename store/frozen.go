@@ -22,5 +22,11 @@ func (s *Store) Frozen(ctx context.Context) ([]string, error) {
 	if err != nil || text == "" {
 		return nil, err
 	}
-	return strings.Split(text, "\n"), nil
+	names := strings.Split(text, "\n")
+	for i := range names {
+		if err := (*word)(&names[i]).Scan(names[i]); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }

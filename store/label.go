@@ -37,6 +37,6 @@ func (s *Store) Labels(ctx context.Context) (map[assess.Domain][]string, error) 
 	labels := map[assess.Domain][]string{}
 	var d assess.Domain
 	var category string
-	err = scanAll(rows, func() error { labels[d] = append(labels[d], category); return nil }, &d, &category)
+	err = scanAll(rows, func() error { labels[d] = append(labels[d], category); return nil }, (*name)(&d), (*word)(&category))
 	return labels, err
 }

@@ -111,7 +111,7 @@ func (s *Store) peers(ctx context.Context, query string, args ...any) ([]Peer, e
 		}
 		peers = append(peers, p)
 		return nil
-	}, &p.Domain, &p.Status, &stars[0], &stars[1], &stars[2], &p.Credited,
+	}, (*name)(&p.Domain), (*word)(&p.Status), &stars[0], &stars[1], &stars[2], &p.Credited,
 		(*stamp)(&p.FirstSeen), (*stamp)(&p.LastSeen), (*stamp)(&p.Assessed), (*stamp)(&p.Next))
 	return peers, err
 }

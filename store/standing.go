@@ -132,18 +132,18 @@ func (s *Store) changed(domains []assess.Domain) {
 // standing reads the row of a domain.
 func (s *Store) standing(ctx context.Context, d assess.Domain) (assess.Standing, error) {
 	standing := assess.Standing{Known: true, Status: assess.StatusPending}
-	var status, profile, basis sql.NullString
+	var status assess.Status
 	var scores, mx []byte
 	err := s.read.Load().QueryRowContext(ctx, `SELECT domain.assessed, domain.first_seen, a.status, a.profile, a.basis, a.scores, a.mx
 		FROM domain LEFT JOIN assessment a ON a.id = (SELECT max(id) FROM assessment WHERE domain_id = domain.id)
-		WHERE domain.name = ?`, string(d)).Scan((*stamp)(&standing.Assessed), (*stamp)(&standing.Since), &status, &profile, &basis, &scores, &mx)
+		WHERE domain.name = ?`, string(d)).Scan((*stamp)(&standing.Assessed), (*stamp)(&standing.Since), (*word)(&status), (*word)(&standing.Profile), (*word)(&standing.Basis), &scores, &mx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return assess.Standing{}, nil
 	}
-	if err != nil || !status.Valid { // not judged so far
+	if err != nil || status == "" { // not judged so far
 		return standing, err
 	}
-	standing.Status, standing.Profile, standing.Basis = assess.Status(status.String), profile.String, assess.Basis(basis.String)
+	standing.Status = status
 	return standing, errors.Join(json.Unmarshal(scores, &standing.Scores), json.Unmarshal(mx, &standing.MX))
 }
 
@@ -279,7 +279,7 @@ func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]asse
 	defer rows.Close()
 	var marked []assess.Domain
 	var d assess.Domain
-	err = scanAll(rows, func() error { marked = append(marked, d); return nil }, &d)
+	err = scanAll(rows, func() error { marked = append(marked, d); return nil }, (*name)(&d))
 	return marked, err
 }
 
