@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -20,7 +21,7 @@ const (
 	curveKey keyKind = "ECDSA" // or EdDSA, which shares its cipher suites (RFC 8422, section 5.1.1)
 )
 
-// hello is a ClientHello made by hand: record and message, and no cryptography. It asks what
+// hello is a ClientHello made by hand: record and message; nothing is ever decrypted. It asks what
 // crypto/tls cannot: whether a server speaks TLS at all (it offers what OpenSSL does), and which
 // certificate it has for clients that take one kind of key only. The server's answer up to its
 // Certificate is plain text in TLS 1.2 and before; TLS 1.3 shows the ServerHello alone.
@@ -77,7 +78,7 @@ func (h hello) suites() []uint16 {
 
 // record is the ClientHello in its record (RFC 8446, sections 4.1.2 and 5.1; RFC 5246).
 func (h hello) record() []byte {
-	var random [32 + 32 + 32]byte
+	var random [32 + 32]byte
 	rand.Read(random[:])
 	var b cryptobyte.Builder
 	b.AddBytes([]byte{recordHandshake, 3, 1})
@@ -86,17 +87,17 @@ func (h hello) record() []byte {
 		b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 			b.AddUint16(tls.VersionTLS12)
 			b.AddBytes(random[:32])
-			prefixed8(b, random[32:64]) // a session to resume, as middleboxes like it
+			prefixed8(b, random[32:]) // a session to resume, as middleboxes like it
 			b.AddUint16LengthPrefixed(numbers(h.suites()))
 			prefixed8(b, []byte{0}) // no compression
-			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { h.extensions(b, random[64:]) })
+			b.AddUint16LengthPrefixed(h.extensions)
 		})
 	})
 	return b.BytesOrPanic()
 }
 
-// extensions adds them; the key share is any 32 octets, since nothing is ever decrypted.
-func (h hello) extensions(b *cryptobyte.Builder, share []byte) {
+// extensions adds them. The private halves of the key shares are thrown away: nothing is ever decrypted.
+func (h hello) extensions(b *cryptobyte.Builder) {
 	extension := func(number uint16, body func(*cryptobyte.Builder)) {
 		b.AddUint16(number)
 		b.AddUint16LengthPrefixed(body)
@@ -122,8 +123,17 @@ func (h hello) extensions(b *cryptobyte.Builder, share []byte) {
 	})
 	extension(45, func(b *cryptobyte.Builder) { prefixed8(b, []byte{1}) }) // psk_key_exchange_modes
 	extension(51, list(func(b *cryptobyte.Builder) {                       // key_share
-		b.AddUint16(uint16(tls.X25519))
-		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(share) })
+		for _, curve := range []struct {
+			group tls.CurveID
+			ecdh.Curve
+		}{{tls.X25519, ecdh.X25519()}, {tls.CurveP256, ecdh.P256()}, {tls.CurveP384, ecdh.P384()}} {
+			key, err := curve.GenerateKey(rand.Reader)
+			if err != nil {
+				panic(err) // it never fails with this reader
+			}
+			b.AddUint16(uint16(curve.group))
+			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(key.PublicKey().Bytes()) })
+		}
 	}))
 }
 
@@ -162,6 +172,9 @@ type serverHello struct {
 type alert uint8
 
 func (a alert) Error() string { return strings.TrimPrefix(tls.AlertError(a).Error(), "tls: ") }
+
+// protocolVersion is the alert of a server that has none of the versions that were offered.
+const protocolVersion alert = 70
 
 var errNotTLS = errors.New("the server answers with something that is not TLS")
 

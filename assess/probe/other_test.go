@@ -37,6 +37,11 @@ func TestTwoCertificates(t *testing.T) {
 		{"one, ECDSA", "ecdsa", true, false, 0, 0, yes, yes, true, 2, "tlsa: pass"},
 		{"one, TLS 1.2 only", "rsa", true, false, 0, tls.VersionTLS12, yes, yes, true, 2, "tlsa: pass"},
 		{"one, TLS 1.3 only", "rsa", true, false, tls.VersionTLS13, 0, yes, yes, true, 2, "tlsa: pass"},
+		{"one, P-256 only", "rsa", true, false, 0, 0, yes, yes, true, 2, "tlsa: pass"},
+		{"one, P-384 only", "rsa", true, false, 0, 0, yes, yes, true, 2, "tlsa: pass"},
+		{"one, P-521 only", "rsa", true, false, 0, 0, yes, yes, true, 3, "tlsa: pass"},
+		{"one, P-521 and TLS 1.3 only", "rsa", true, false, tls.VersionTLS13, 0, unknown, yes, false, 3, "it speaks TLS 1.3 only, and no group that was offered with a key"},
+		{"two, P-384 only", "rsa ecdsa*", true, false, 0, 0, unknown, yes, false, 3, "there is one, which TLS 1.3 encrypts"},
 		{"both match", "rsa ecdsa", true, false, 0, 0, yes, yes, true, 3, "tlsa: pass"},
 		{"ECDSA without a record", "rsa ecdsa*", true, false, 0, 0, no, yes, true, 3, "its other certificate, with the key "},
 		{"RSA without a record", "rsa* ecdsa", true, false, 0, 0, no, yes, true, 3, "it does not match the server's certificate"},
@@ -70,7 +75,13 @@ func TestTwoCertificates(t *testing.T) {
 				l.servePolicy("127.2.0.1", l.issue(probetest.Leaf{Names: []string{"mta-sts." + domain}}), "mta-sts."+domain+"/.well-known/mta-sts.txt",
 					func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
 			}
-			server := l.mailHost(i, domain, probetest.SMTPConfig{Certificates: chains, MinVersion: tt.min, MaxVersion: tt.max}, records...)
+			config := probetest.SMTPConfig{Certificates: chains, MinVersion: tt.min, MaxVersion: tt.max}
+			for group, id := range map[string]tls.CurveID{"P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521} {
+				if strings.Contains(tt.name, group) {
+					config.Steps = steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{Certificates: chains, CurvePreferences: []tls.CurveID{id}, MinVersion: tt.min})}
+				}
+			}
+			server := l.mailHost(i, domain, config, records...)
 			facts := l.probe(domain)
 			dane, x509 := judged(facts, assess.DANE), judged(facts, assess.X509)
 			say := tt.say

@@ -102,6 +102,7 @@ const (
 	otherEnding ending = iota // none, or one that needs no second look
 	cutOff                    // the connection ended or was reset, as networks and restarts do as well
 	refused                   // an alert, or no TLS, in place of a ServerHello: what was offered may not have been enough
+	otherGroup                // none: a hello made by hand was asked for another group
 	beyondUs                  // crypto/tls or crypto/x509 is stricter than most senders of mail
 )
 
@@ -173,6 +174,9 @@ func (d *dialogue) sayHello(context.Context) error {
 	shown, err := readServerHello(d.conn)
 	if err != nil {
 		return d.handshakeError(err)
+	}
+	if shown.retry {
+		d.ending = otherGroup
 	}
 	d.facts.TLS = shown.facts()
 	return nil

@@ -71,14 +71,27 @@ func (t talks) hold(ctx context.Context) (assess.SMTPFacts, error) {
 }
 
 // show says hello by hand, and again without TLS 1.3 where that hides the certificate. Facts that
-// have no chain then are of a server that has nothing but TLS 1.3, or no such certificate.
+// come without a chain all the same say why in Problem.
 func (t talks) show(ctx context.Context, key keyKind) (assess.SMTPFacts, ending, error) {
 	shown, how, err := t.talk(ctx, &hello{key: key})
-	if shown.Outcome != assess.TLSAnswered || len(shown.TLS.Chain) > 0 || t.again(ctx) != "" {
+	if shown.Outcome != assess.TLSAnswered || len(shown.TLS.Chain) > 0 {
 		return shown, how, err
 	}
-	if older, _, err := t.talk(ctx, &hello{key: key, noTLS13: true}); err == nil && older.Outcome == assess.TLSAnswered {
+	if shown.Problem = t.again(ctx); shown.Problem != "" {
+		return shown, how, nil
+	}
+	older, then, err := t.talk(ctx, &hello{key: key, noTLS13: true})
+	switch newOnly := strings.Contains(older.Problem, protocolVersion.Error()); {
+	case err != nil || then != refused && older.Outcome != assess.TLSAnswered:
+		shown.Problem = older.Problem
+	case older.Outcome == assess.TLSAnswered:
 		shown.TLS.Chain = older.TLS.Chain
+	case how != otherGroup:
+		shown.Problem = "there is one, which TLS 1.3 encrypts"
+	case key != anyKey && !newOnly: // TLS 1.3 had not come as far as the certificates
+		return older, refused, nil
+	default:
+		shown.Problem = "it speaks TLS 1.3 only, and no group that was offered with a key"
 	}
 	return shown, how, nil
 }
@@ -94,7 +107,6 @@ func (t talks) other(ctx context.Context, facts assess.SMTPFacts) (assess.SMTPFa
 	answered := shown.Outcome == assess.TLSAnswered
 	switch {
 	case answered && len(shown.TLS.Chain) == 0:
-		found.Shown.Detail = "there is one, which TLS 1.3 encrypts"
 	case answered && !bytes.Equal(shown.TLS.Chain[0], facts.TLS.Chain[0]):
 		found.Shown, found.TLS = assess.Check{Result: assess.Pass}, shown.TLS
 	case answered, how == refused, found.Cut && facts.Other != nil && facts.Other.Cut:
