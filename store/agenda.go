@@ -26,7 +26,12 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]assess.Dom
 	defer rows.Close()
 	var due []assess.Domain
 	var d assess.Domain
-	err = scanAll(rows, func() error { due = append(due, d); return nil }, (*name)(&d))
+	err = scanAll(rows, func() error {
+		if checkName(d) == nil { // one bad row must not hold up the others
+			due = append(due, d)
+		}
+		return nil
+	}, &d)
 	return due, err
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // What comes out of the database is as foreign as what comes in: any program may have written
-// it. Names and words are held to what was stored when they are read, here and nowhere else.
+// it. Names and words are held to what was stored when they are read, here and nowhere else,
+// and whoever asks for a spoilt one gets an error. The daemon's own upkeep passes over it.
 // Foreign text, which stands in JSON, may be anything, and who prints it cleans it.
 
 // name is a domain.

@@ -174,7 +174,7 @@ func (t *tx) boundDomains() error {
 	return t.each("DELETE FROM domain WHERE id IN ("+leastWorth+") RETURNING name", []any{worthLabel, t.limits.Domains / newcomers, excess}, func() error {
 		t.left(gone)
 		return nil
-	}, (*name)(&gone))
+	}, &gone)
 }
 
 // leastWorth reads from the index what it returns and, at most, the newcomers.

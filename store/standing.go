@@ -279,7 +279,7 @@ func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]asse
 	defer rows.Close()
 	var marked []assess.Domain
 	var d assess.Domain
-	err = scanAll(rows, func() error { marked = append(marked, d); return nil }, (*name)(&d))
+	err = scanAll(rows, func() error { marked = append(marked, d); return nil }, &d)
 	return marked, err
 }
 
