@@ -97,6 +97,7 @@ func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (
 	if err := a.freeze(ctx, &facts, evidence); err != nil {
 		return a.conclude(d, evidence), err
 	}
+	facts = facts.Bounded()
 	evidence.Facts = &facts
 	result := a.conclude(d, evidence)
 	a.log(ctx, result, a.now().Sub(began))

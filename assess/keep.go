@@ -151,7 +151,7 @@ func (f *Facts) keepHost(h *MXHost, old *Facts) {
 		f.keepOther(h.Name, &h.Sessions[i], before)
 	}
 	// A match is one of records and certificate: new records would need a certificate to match.
-	same := !h.DANE.Lookup.Status.Answered() || slices.Equal(h.DANE.Lookup.Records, before.DANE.Lookup.Records)
+	same := !h.DANE.Lookup.Status.Answered() || slices.Equal(h.DANE.Lookup.Records, before.DANE.Lookup.Records) && !slices.Contains(before.DANE.Lookup.Records, CutMark)
 	if problem != "" && same && before.daneTest().problem() == "" && f.keep(partDANE(h.Name), old.measuredAt(partDANE(h.Name), partMX), problem) {
 		h.DANE = before.DANE
 	}

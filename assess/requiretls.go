@@ -1,6 +1,9 @@
 package assess
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // judgeRequireTLS asks whether each MX host offers REQUIRETLS (RFC 8689), which counts inside
 // TLS only (§2).
@@ -23,6 +26,9 @@ func offersRequireTLS(s SMTPFacts) (Result, string) {
 		if len(line) > 4 && strings.EqualFold(strings.TrimSpace(line[4:]), "REQUIRETLS") { // "250-REQUIRETLS"
 			return Pass, "EHLO lists REQUIRETLS"
 		}
+	}
+	if len(s.TLSEHLO) >= KeptLines || slices.Contains(s.TLSEHLO, CutMark) {
+		return Unknown, "only the first lines of EHLO inside TLS were kept, and REQUIRETLS is not among them"
 	}
 	return Fail, "EHLO inside TLS does not list REQUIRETLS; turn it on if the mail server knows it (no score asks for it)"
 }

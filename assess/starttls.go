@@ -19,6 +19,9 @@ const (
 	TLSFailed      StartTLSOutcome = "failed"      // 220, then no handshake: protocol error or alert, not a timeout; a cut connection only when a later run found the same
 )
 
+// KeptLines is how many lines of a reply to EHLO are kept.
+const KeptLines = 64
+
 // SMTPFacts is one dialogue with one address of an MX host: greeting, EHLO, STARTTLS, EHLO, QUIT.
 type SMTPFacts struct {
 	Address    netip.Addr      `json:"address"`

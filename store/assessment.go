@@ -191,18 +191,19 @@ func (t *tx) boundHistory(id int64) error {
 	kept, octets, facts := 0, 0, int64(0)
 	cut := int64(-1)
 	var row, factsID int64
-	var size int
-	err := t.each(`SELECT assessment.id, coalesce(facts.id, 0), coalesce(facts.size, 0) FROM assessment LEFT JOIN facts ON facts.id = facts_id
+	var size, judged int
+	err := t.each(`SELECT assessment.id, coalesce(facts.id, 0), coalesce(facts.size, 0), length(verdicts) FROM assessment LEFT JOIN facts ON facts.id = facts_id
 		WHERE assessment.domain_id = ? ORDER BY assessment.id DESC`, []any{id}, func() error {
 		if factsID != facts {
 			facts = factsID
 			octets += size
 		}
+		octets += judged
 		if kept++; cut < 0 && kept > 1 && (kept > t.limits.HistoryLength || octets > t.limits.HistoryFacts) {
 			cut = row
 		}
 		return nil
-	}, &row, &factsID, &size)
+	}, &row, &factsID, &size, &judged)
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		want   int
 	}{
 		{"by length", Limits{HistoryLength: 5}, 5},
-		{"by octets", Limits{HistoryFacts: 100_000}, 4}, // of 24 kB each
+		{"by octets", Limits{HistoryFacts: 100_000}, 3}, // of 24 kB each, and the verdicts
 		{"the current judgement stays", Limits{HistoryFacts: 10}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -84,7 +84,7 @@ type Limits struct {
 	RelayedDay       int // 256 relayed signatures a domain and day; further ones are not counted
 	ServerNames      int // 64 an MX address, the most recently tried
 	HistoryLength    int // 100 judgements a domain, the latest
-	HistoryFacts     int // 4 MiB of facts a domain, the latest; the current ones always stay
+	HistoryFacts     int // 1 MiB of facts and verdicts a domain, the latest; the current ones always stay
 	StandingsInCache int // 10,000
 	Log              int // 1 GiB of -wal file; then nothing is written until it can be copied
 }
@@ -95,7 +95,7 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.Domains, 200_000}, {&l.Hosts, 64}, {&l.Keys, 16}, {&l.Selectors, 16}, {&l.RelayedDay, 256},
-		{&l.ServerNames, 64}, {&l.HistoryLength, 100}, {&l.HistoryFacts, 4 << 20}, {&l.StandingsInCache, 10_000}, {&l.Log, 1 << 30},
+		{&l.ServerNames, 64}, {&l.HistoryLength, 100}, {&l.HistoryFacts, 1 << 20}, {&l.StandingsInCache, 10_000}, {&l.Log, 1 << 30},
 	} {
 		if *d.limit == 0 {
 			*d.limit = d.value

@@ -299,7 +299,7 @@ func TestLimits(t *testing.T) {
 	got := open(t, Options{}).options.Limits
 	want := Limits{
 		Domains: 200_000, Hosts: 64, Keys: 16, Selectors: 16, RelayedDay: 256, ServerNames: 64,
-		HistoryLength: 100, HistoryFacts: 4 << 20, StandingsInCache: 10_000, Log: 1 << 30,
+		HistoryLength: 100, HistoryFacts: 1 << 20, StandingsInCache: 10_000, Log: 1 << 30,
 	}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

@@ -136,8 +136,15 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 	return assess.SMTPFacts{}, false
 }
 
-// told is what a remembered dialogue says.
+// told is what a remembered dialogue says. A chain that was too large to be kept is not known any
+// more, nor whether its server passes.
 func told(r assess.HostRecord) assess.SMTPFacts {
+	if r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session.TLS) == nil {
+		r.Session.Outcome, r.Session.TLS, r.Session.Problem = assess.TLSUnknown, nil, "its certificates were too large to be kept"
+	}
+	if o := r.Session.Other; o != nil && o.TLS != nil && leafOf(o.TLS) == nil {
+		r.Session.Other = &assess.OtherFacts{At: o.At, Shown: assess.Check{Detail: "its certificates were too large to be kept"}}
+	}
 	if r.Session.Outcome == assess.TLSUnknown {
 		r.Session.Problem += "; next at " + date(r.NotBefore)
 	}
@@ -221,7 +228,7 @@ func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit
 			facts.Other = r.Session.Other // of before this dialogue: see talks.other
 		}
 	}
-	record := assess.HostRecord{Session: facts, Organisation: v.organisation, NotBefore: facts.At.Add(sessionKeep)}
+	record := assess.HostRecord{Session: facts.Bounded(), Organisation: v.organisation, NotBefore: facts.At.Add(sessionKeep)}
 	if facts.Outcome == assess.TLSUnknown {
 		record.Failures = 1 + failures(before, facts)
 		record.NotBefore = facts.At.Add(retryAfter[min(record.Failures, len(retryAfter))-1])

@@ -62,6 +62,7 @@ func TestGateIntervals(t *testing.T) {
 	good, alone, silent := answered(both), answered(only), stuck(stageGreeting, problemTimeout)
 	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = stageEHLO, assess.TLSNotOffered }
 	ahead := func(f *assess.SMTPFacts) { good(f); f.At = f.At.AddDate(12, 0, 0) }
+	large := answered(tls.Certificate{Certificate: [][]byte{make([]byte, assess.MaxSession)}})
 	type visit struct {
 		after time.Duration
 		name  string
@@ -86,6 +87,7 @@ func TestGateIntervals(t *testing.T) {
 		{"also in the handshake", []visit{{0, "a", stuck(stageHandshake, problemTimeout), true}, {h, "b", good, false}}},
 		{"a success ends the row", []visit{{0, "a", silent, true}, {6 * h, "a", good, true}, {168 * h, "a", silent, true}, {6 * h, "a", silent, true}}},
 		{"a clock that was ahead", []visit{{0, "a", ahead, true}, {h, "a", good, true}, {h, "a", good, false}}},
+		{"a chain that is not kept is unknown", []visit{{0, "a", large, true}, {h, "a", good, false}, {167 * h, "a", good, true}}},
 		{"a chain past our limits is that name's", []visit{{0, "a", stuck(stageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -336,6 +338,20 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if len(r.records) > maxRecent {
 		t.Errorf("%d addresses", len(r.records))
+	}
+	large := &assess.TLSFacts{Chain: [][]byte{make([]byte, maxChainOctets)}}
+	for i := range 2 * maxRecentOctets / maxChainOctets {
+		addr := netip.AddrFrom4([4]byte{6, byte(i >> 16), byte(i >> 8), byte(i)})
+		for range 2 { // what is replaced counts no more
+			must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: addr, TLS: large}}))
+		}
+	}
+	octets := 0
+	for _, records := range r.records {
+		octets += octetsOf(records)
+	}
+	if octets != r.octets || octets > maxRecentOctets {
+		t.Errorf("%d octets, counted %d", octets, r.octets)
 	}
 	for i := range 2 * maxNamesPerAddress {
 		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: somewhere, ServerName: string(rune('a' + i))}}))

@@ -82,10 +82,14 @@ type recent struct {
 	Memory
 	mu      sync.Mutex
 	records map[netip.Addr][]assess.HostRecord
+	octets  int // of all records
 }
 
-// maxRecent bounds the layer, in addresses; about 25 MB. Past it the layer begins anew.
-const maxRecent = 4096
+// What bounds the layer. Past either the layer begins anew.
+const (
+	maxRecent       = 4096     // addresses
+	maxRecentOctets = 32 << 20 // of their records, about
+)
 
 func newRecent(memory Memory) *recent {
 	return &recent{Memory: memory, records: make(map[netip.Addr][]assess.HostRecord)}
@@ -115,8 +119,27 @@ func (r *recent) SaveHostRecord(ctx context.Context, record assess.HostRecord) e
 func (r *recent) keep(addr netip.Addr, records []assess.HostRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.records) >= maxRecent {
+	r.octets += octetsOf(records) - octetsOf(r.records[addr])
+	if len(r.records) >= maxRecent || r.octets > maxRecentOctets {
 		clear(r.records)
+		r.octets = octetsOf(records)
 	}
 	r.records[addr] = records
+}
+
+// octetsOf is about what records take in memory: their certificates and lines, and the rest.
+func octetsOf(records []assess.HostRecord) (octets int) {
+	const rest = 1 << 10
+	for _, r := range records {
+		octets += rest
+		for _, line := range slices.Concat(r.Session.EHLO, r.Session.TLSEHLO) {
+			octets += len(line)
+		}
+		if r.Session.TLS != nil {
+			for _, der := range r.Session.TLS.Chain {
+				octets += len(der)
+			}
+		}
+	}
+	return octets
 }

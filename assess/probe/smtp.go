@@ -285,7 +285,7 @@ func outcomeOf(stage string, err error) (assess.StartTLSOutcome, string) {
 
 // What is kept of a reply.
 const (
-	keptLines  = 64
+	keptLines  = assess.KeptLines
 	keptOctets = 256 // of a line
 )
 
