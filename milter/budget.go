@@ -28,6 +28,14 @@ type budget struct {
 	limit time.Duration
 	cpu   atomic.Int64 // ns
 	size  atomic.Int64 // octets of the message so far
+
+	arithmetic int // of the keys so far; for the goroutine of the session only
+}
+
+// admits reports whether a key may be computed with after those before it.
+func (b *budget) admits(k key) bool {
+	b.arithmetic += k.work
+	return b.arithmetic <= maxArithmetic
 }
 
 // spent is the CPU time of all goroutines, but for what a running stopwatch has not told yet.
@@ -148,7 +156,8 @@ const (
 	tooLate           = "no answer in time"
 	tooDear           = "too much CPU time"
 	tooManyBlankLines = "too many blank lines"
-	tooManyFolds      = "too many folds in signed fields"
+	tooManyFolds      = "too many folds or words in signed fields"
+	tooMuchArithmetic = "keys of too much arithmetic"
 	bodyTooLarge      = "body too large for so many signatures"
 )
 

@@ -131,6 +131,21 @@ func (c *canonicaliser) end() {
 	}
 }
 
+// words is how many words white space makes of a value.
+func (f field) words() (n int) {
+	blank := true
+	for i := range len(f.value) {
+		was := blank
+		if blank = isBlank(f.value[i]); was && !blank {
+			n++
+		}
+	}
+	return n
+}
+
+// isBlank reports whether an octet is white space of a header field.
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
 // relaxedField is a field whose value is in the relaxed form of RFC 6376, section 3.4.2, as
 // go-msgauth reads it: a CR is white space there.
 func (f field) relaxedField() string {
@@ -138,7 +153,7 @@ func (f field) relaxedField() string {
 	b.Grow(len(f.name) + len(f.value) + 3)
 	b.WriteString(f.name + ":")
 	for i, start := 0, 0; i <= len(f.value); i++ {
-		if i < len(f.value) && strings.IndexByte(" \t\r\n", f.value[i]) < 0 {
+		if i < len(f.value) && !isBlank(f.value[i]) {
 			continue
 		}
 		if start < i {

@@ -16,9 +16,14 @@ import (
 
 // Limits on what go-msgauth is given of one message (security.md, "cost of a message").
 const (
-	// maxFolding bounds what simple header canonicalisation costs: octets of each signed field
-	// times its folds, of all signatures. go-msgauth copies a field anew for each of its lines.
-	maxFolding = 16 << 20
+	// maxFolding bounds what the header costs: octets of each signed field times its folds, of
+	// all signatures, since go-msgauth copies a field anew for each of its lines. The relaxed form
+	// has no folds; there it makes a list of the words. In the signature itself it searches each
+	// octet for b=. Words and octets cost as much as that many that are copied.
+	maxFolding    = 16 << 20
+	perWord       = 2048
+	perOwnOctet   = 512
+	maxArithmetic = 5 * 4096 * 4096 * (17 + 2) // of key.work: five of the longest keys, of the usual exponent
 	// maxSharedBody is up to where all signatures have the body hashed, each for itself. In a
 	// longer one only the first signaturesOfLarge do.
 	maxSharedBody     = 4 << 20
@@ -88,14 +93,15 @@ func (h *header) signed(s *signature) []field {
 	return list
 }
 
-// folding is what the folds of the fields cost, in the measure of maxFolding. The relaxed form
-// has none.
+// folding is what the form of the fields costs, in the measure of maxFolding.
 func (v *verification) folding() (cost int) {
-	if v.relaxedHeader {
-		return 0
-	}
+	cost = perOwnOctet * len(v.fields[0].value)
 	for _, f := range v.fields {
-		cost += len(f.value) * strings.Count(f.value, "\n")
+		if v.relaxedHeader {
+			cost += perWord * f.words()
+		} else {
+			cost += len(f.value) * strings.Count(f.value, "\n")
+		}
 	}
 	return cost
 }
@@ -207,6 +213,9 @@ func (v *verification) begin() {
 	if !v.begun {
 		v.begun = true
 		v.watch.wait(v.looked)
+		if v.finding == (finding{}) && !v.watch.budget.admits(v.key) {
+			v.finding = notEvaluated(tooMuchArithmetic)
+		}
 		v.goOn()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -27,6 +28,7 @@ type key struct {
 	record   string // without white space, which go-msgauth does not take inside p=
 	testing  bool   // t=y: the owner says that nothing may be concluded
 	strictly bool   // t=s: i= must be of d= itself
+	work     int    // of RSA: the multiplications that the exponent takes, times the square of the length in bits
 }
 
 // fetchKey looks a key up and checks it; the finding is not zero when there is none to use.
@@ -67,13 +69,14 @@ func checkKey(txts []string) (key, finding) {
 	flags := strings.Split(t["t"], ":")
 	k.testing, k.strictly = slices.Contains(flags, "y"), slices.Contains(flags, "s")
 	if kind := t["k"]; kind == "" || kind == "rsa" {
-		return k, checkRSA(t["p"])
+		f := k.checkRSA(t["p"])
+		return k, f
 	}
 	return k, finding{}
 }
 
 // checkRSA reads size and exponent of a key, and computes nothing.
-func checkRSA(p string) finding {
+func (k *key) checkRSA(p string) finding {
 	der, err := base64.StdEncoding.DecodeString(p)
 	if err != nil || len(der) == 0 {
 		return invalid("permerror", "key revoked or not base64")
@@ -87,6 +90,8 @@ func checkRSA(p string) finding {
 	case n.BitLen() > maxRSABits || e.BitLen() > maxExponentBits:
 		return notEvaluated("key too large")
 	}
+	exponent := e.Uint64()
+	k.work = n.BitLen() * n.BitLen() * (bits.Len64(exponent) + bits.OnesCount64(exponent))
 	return finding{}
 }
 

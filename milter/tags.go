@@ -57,5 +57,9 @@ func withoutSpace(s string) string {
 	if !strings.ContainsFunc(s, unicode.IsSpace) {
 		return s
 	}
-	return strings.Join(strings.Fields(s), "")
+	var b strings.Builder
+	for word := range strings.FieldsSeq(s) {
+		b.WriteString(word)
+	}
+	return b.String()
 }

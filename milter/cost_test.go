@@ -1,0 +1,210 @@
+package milter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"peerscore/milter/miltertest"
+)
+
+// cost is what one message cost the milter.
+type cost struct {
+	cpu       time.Duration
+	allocated uint64
+	held      int    // octets at the end of the body
+	problem   string // as the log has it
+}
+
+// tape is the MTA's end of a session, played from memory, so that this process does nothing
+// beside the milter.
+type tape struct {
+	net.Conn
+	packets []byte
+	end     int    // where the end of the message begins
+	before  func() // called there
+	closed  chan struct{}
+}
+
+func (t *tape) Read(p []byte) (int, error) {
+	if len(t.packets) == 0 {
+		return 0, io.EOF
+	}
+	n := len(t.packets)
+	if t.end > 0 {
+		n = t.end
+	} else if t.before != nil {
+		t.before()
+		t.before = nil
+	}
+	n = copy(p, t.packets[:n])
+	t.packets, t.end = t.packets[n:], max(0, t.end-n)
+	return n, nil
+}
+
+func (t *tape) Write(p []byte) (int, error)      { return len(p), nil }
+func (t *tape) Close() error                     { close(t.closed); return nil }
+func (t *tape) SetReadDeadline(time.Time) error  { return nil }
+func (t *tape) SetWriteDeadline(time.Time) error { return nil }
+func (t *tape) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (t *tape) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+
+// taped is down what an MTA sends for a message.
+func taped(p miltertest.Peer, m miltertest.Message) *tape {
+	client, server := net.Pipe()
+	recorded := make(chan []byte)
+	go func() { all, _ := io.ReadAll(server); recorded <- all }()
+	c := miltertest.NewClient(client)
+	c.Steps = miltertest.AllSteps &^ 0x37f // all of them, without replies
+	offer := []byte{0, 0, 0, miltertest.Version}
+	offer = binary.BigEndian.AppendUint32(offer, miltertest.AllActions)
+	_ = c.Write('O', binary.BigEndian.AppendUint32(offer, miltertest.AllSteps)) // the pipe takes everything
+	_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
+	_, _, _, _ = c.Connect(p), c.Envelope(p, m), c.Header(p, m), c.Body([]byte(body))
+	_ = c.Write('E', nil)
+	_ = c.Quit()
+	packets := <-recorded
+	return &tape{packets: packets, end: len(packets) - len("\x00\x00\x00\x01E\x00\x00\x00\x01Q"), closed: make(chan struct{})}
+}
+
+// cassette is a listener with one connection.
+type cassette struct {
+	net.Listener
+	conn chan net.Conn
+}
+
+func (c cassette) Accept() (net.Conn, error) {
+	if conn := <-c.conn; conn != nil {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+func (c cassette) Close() error { return nil }
+
+// play has the milter take a message once. What is held at its end takes a collection of
+// garbage, and so a session of its own.
+func (c *cost) play(t testing.TB, z zone, text string, collect bool, changes []func(*Config)) {
+	l := newLab(t, z, changes...)
+	l.ledger.standings["example.org"] = standing(5, 5, 5)
+	conn := taped(outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})
+	if collect {
+		empty := heap()
+		conn.before = func() { c.held = heap() - empty }
+	}
+	ln := cassette{conn: make(chan net.Conn, 2)}
+	ln.conn <- conn
+	allocated, cpu := totalAlloc(), cpuTime(t)
+	go func() { _ = l.server.Serve(ln) }() // net.ErrClosed, in the end
+	<-conn.closed
+	if !collect { // the least, since others use this processor too
+		c.cpu, c.allocated = min(c.cpu, cpuTime(t)-cpu), min(c.allocated, totalAlloc()-allocated)
+	}
+	close(ln.conn)
+	_, c.problem, _ = strings.Cut(l.logged.String(), " problem=")
+}
+
+const lorem = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod.\r\n"
+
+// ordinary is a message of about that many octets with valid signatures, as it comes every day.
+func ordinary(t testing.TB, size, signatures int, selector string) string {
+	t.Helper()
+	text := letter("Anna <anna@example.org>")
+	text += strings.Repeat(lorem, max(0, size-len(text)-700*signatures)/len(lorem))
+	own := fieldOf(signed(t, text, "example.org", selector, relaxed))
+	return strings.Repeat(own, signatures) + text
+}
+
+const (
+	maxCostRatio = 2       // of CPU time, to that of an ordinary message
+	maxHeld      = 4 << 20 // octets
+	costRounds   = 15      // before a message counts as too dear
+)
+
+// hostileMessage is one that is made to cost much.
+type hostileMessage struct {
+	name, text string
+	signatures int    // of the ordinary message that it is compared with
+	key        string // RSA; that of the signatures when empty
+	changes    []func(*Config)
+}
+
+// hostileMessages are the known ways to cost a verifier much; contrib/cost looks for others.
+func hostileMessages(t testing.TB) []hostileMessage {
+	base := letter("a@example.org")
+	own := fieldOf(signed(t, base, "example.org", "rsa"))
+	soft := fieldOf(signed(t, base, "example.org", "rsa", relaxed))
+	signing := func(sig, name string) string { return edit(sig, "h=From", "h="+name+":From") }
+	five := func(sig, more string) string { return strings.Repeat(sig, 5) + more + base }
+	field := func(unit string) string { return "X: " + strings.Repeat(unit, 240<<10/len(unit)) + "x\r\n" }
+	long := regexp.MustCompile(`\bb=[^;]*\r\n`).ReplaceAllString(own, "b="+strings.Repeat("QUJD", 170)+"QUI=\r\n")
+	trust := func(c *Config) {
+		c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.earlier.example"}
+	}
+	list := []hostileMessage{
+		{"a key of 380,000 bits", own + base, 1, rsaRecord(380_000, 65537), nil},
+		{"an exponent of 100,000 digits", own + base, 1, hugeExponent(), nil},
+		{"the largest key and exponent five times", five(long, ""), 5, rsaRecord(4096, 1<<31-1), nil},
+		{"20,000 names in h=", five(signing(own, strings.Repeat("x:", 20_000)+"y"), ""), 5, "", nil},
+		{"5,000 signatures", strings.Repeat(own, 5_000) + base, 5, "", nil},
+		{"900 signatures", strings.Repeat(own[:200]+"\r\n", 900) + base, 5, "", nil},
+		{"100,000 header fields", strings.Repeat("X: y\r\n", 100_000) + own + base, 5, "", nil},
+		{"1,000 fields and 100 names", five(signing(own, strings.Repeat("x:", 90)+"x"), strings.Repeat("X: y\r\n", 980)), 5, "", nil},
+		{"60,000 tags", edit(own, " d=", strings.Repeat("a=;", 60_000)+" d=") + base, 1, "", nil},
+		{"b= thousands of times", five(edit(own, " d=", " z="+strings.Repeat("b ", 7_000)+"; d="), ""), 5, "", nil},
+		{"words in h=", five(signing(soft, strings.Repeat("b ", 7_000)), ""), 5, "", nil},
+		{"folds, simple", five(signing(own, "X"), field("\r\n x")), 5, "", nil},
+		{"folds, relaxed", five(signing(soft, "X"), field("\r\n x")), 5, "", nil},
+		{"folds of nothing, relaxed", five(signing(soft, "X"), field("\r\n ")), 5, "", nil},
+		{"words, relaxed", five(signing(soft, "X"), field("x ")), 5, "", nil},
+		{"results of an earlier milter", strings.Repeat("Authentication-Results: mx.earlier.example; "+strings.Repeat("dkim=pass (x) ", 12)+"\r\n", 900) + five(own, ""), 5, "", []func(*Config){trust}},
+		{"comments in From", five(own, "From: "+strings.Repeat("(", 7<<10)+strings.Repeat(")", 7<<10)+"\r\n"), 5, "", nil},
+	}
+	for _, unit := range []string{" \r\n", "\r\n", "x\r\n", "\n", "x\n", "\r", "x\r", " ", "\t \t", "a b\t c  d ", "x \r\n\r\n", strings.Repeat("\r\n", 30<<10) + "x", "\x00", " \r", "\xff\x01 \t"} {
+		for form, sig := range map[string]string{"simple": own, "relaxed": soft} {
+			body := strings.Repeat(unit, 2<<20/len(unit))
+			list = append(list, hostileMessage{fmt.Sprintf("a body of %.12q, %s", unit, form), five(sig, "") + body + "x", 5, "", nil})
+		}
+	}
+	return list
+}
+
+// TestCosts holds what no message may exceed, whatever its shape: twice the CPU time of an
+// ordinary one of its size with as many signatures, and 4 MiB of memory. Both are played in turn,
+// as often as it takes to see that the one is cheap enough.
+func TestCosts(t *testing.T) {
+	plain := func(c *Config) { c.Policy.AuthenticationResults = false }
+	for _, h := range hostileMessages(t) {
+		t.Run(h.name, func(t *testing.T) {
+			z, selector := zone{"TXT rsa._domainkey.example.org": world["TXT rsa._domainkey.example.org"], "TXT example.org": world["TXT example.org"]}, "rsa"
+			if h.key != "" {
+				z["TXT rsa._domainkey.example.org"] = []string{h.key}
+			}
+			usual := ordinary(t, len(h.text), h.signatures, selector)
+			hostile, reference := newCost(), newCost()
+			hostile.play(t, z, h.text, true, append(h.changes, plain))
+			if hostile.held > maxHeld {
+				t.Errorf("%d KiB are held", hostile.held>>10)
+			}
+			rounds := 0
+			for ; rounds < costRounds && (rounds < 2 || hostile.cpu > maxCostRatio*reference.cpu); rounds++ {
+				hostile.play(t, z, h.text, false, append(h.changes, plain))
+				reference.play(t, world, usual, false, []func(*Config){plain})
+			}
+			t.Logf("%d octets: %v, %d KiB allocated, %d KiB held; an ordinary message %v, %d KiB: %.2f after %d rounds; problem=%.60s", len(h.text),
+				hostile.cpu, hostile.allocated>>10, hostile.held>>10, reference.cpu, reference.allocated>>10, float64(hostile.cpu)/float64(reference.cpu), rounds, hostile.problem)
+			if hostile.cpu > maxCostRatio*reference.cpu {
+				t.Errorf("%v of CPU time, %v of an ordinary message", hostile.cpu, reference.cpu)
+			}
+			if limit := 2*reference.allocated + maxHeld; hostile.allocated > limit {
+				t.Errorf("%d KiB are allocated, more than %d", hostile.allocated>>10, limit>>10)
+			}
+		})
+	}
+}
+
+func newCost() *cost { return &cost{cpu: time.Hour, allocated: 1 << 62} }
