@@ -105,7 +105,7 @@ func NewRunner(env Env) (*Runner, error) {
 		budget: newBudget(env.Limits), memory: newRecent(env.Memory), now: env.Now, log: env.Log,
 		shares: shares{memory: env.Memory, limits: env.Limits, now: env.Now, log: env.Log},
 	}
-	r.web = &web{dialer: env.Dialer, roots: env.Roots, now: env.Now}
+	r.web = &web{dialer: env.Dialer, roots: env.Roots, shares: &r.gate.shares, now: env.Now}
 	r.crls = &crlCache{web: r.web, now: env.Now}
 	r.queries = newQueryLimit(env.Limits.QueriesPerSecond)
 	return r, nil

@@ -31,12 +31,18 @@ const (
 	repeatedShare     = 0.25 // which is for all that have had theirs
 )
 
+// webShare is how many connections to its web servers a network has on a day, for each of
+// Limits.NetworkPerDay: some hosts have the policies of hundreds of domains, and whoever points
+// any number of names at a web server that is not theirs is to burden it no more than those do.
+const webShare = 5
+
 // Whose part of a network's dialogues a share is; that of an organisation bears its name.
 const (
 	ofAll      = ""
 	ofUnproven = "unproven"
 	ofAddress  = "address"
 	ofRepeated = "repeated"
+	ofWeb      = "web"
 )
 
 // shares hold the dialogues of a day against what the networks and organisations may have.
@@ -117,6 +123,26 @@ func (s *shares) take(ctx context.Context, v visit, c class) (problem string) {
 			return s.problem(drawn[full])
 		}
 	}
+}
+
+// takeWeb counts a connection to a web server. The error says that there have been enough.
+func (s *shares) takeWeb(ctx context.Context, addr netip.Addr) error {
+	share := assess.Share{Network: networkOf(addr), Of: ofWeb, Limit: webShare * s.limits.NetworkPerDay}
+	if !s.limits.Foreign {
+		return nil
+	}
+	full, err := 0, error(nil)
+	if !s.isFull(share) {
+		full, err = s.memory.TakeDialogue(ctx, s.now().UTC().Format(time.DateOnly), []assess.Share{share})
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("connections to the web servers of %s cannot be counted: %w", share.Network, err)
+	case full < 0:
+		return nil
+	}
+	s.close(share)
+	return fmt.Errorf("%d connections to the web servers of %s in a day; next at %s", share.Limit, share.Network, date(s.tomorrow()))
 }
 
 // close notes that a share is used up for the day.

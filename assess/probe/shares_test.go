@@ -106,3 +106,26 @@ func TestSharesOfNetwork(t *testing.T) {
 		})
 	}
 }
+
+// Whoever points the policy hosts of any number of domains at a web server that is not theirs
+// makes so many connections to its network on a day and no more, restarts or not.
+func TestSharesOfWebServers(t *testing.T) {
+	dns := zoneServer(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newStill(t, dns)
+		defer s.talking.Wait()
+		s.env.Memory, s.env.Limits.Foreign, s.env.Limits.NetworkPerDay = NewMemory(), true, 2
+		for i := range 15 {
+			domain := fmt.Sprintf("w%d.example", i)
+			s.zone(domain, "@ MX 0 .\n_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A 5.6.7.43")
+			facts, _ := s.probe(s.runner(), domain)
+			fetched := facts.MTASTS.Fetched
+			if late := strings.Contains(fetched.Detail, "10 connections to the web servers of 5.6.7.0/24 in a day; next at "); late != (i >= 10) || fetched.Result != assess.Unknown {
+				t.Errorf("domain %d: %+v", i, fetched)
+			}
+		}
+		if calls := s.calls("5.6.7.43:443"); calls != 10 {
+			t.Errorf("%d connections", calls)
+		}
+	})
+}

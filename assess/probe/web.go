@@ -34,6 +34,7 @@ const (
 type web struct {
 	dialer *Dialer
 	roots  *x509.CertPool // for https
+	shares *shares
 	now    func() time.Time
 }
 
@@ -164,7 +165,10 @@ func (w *web) dial(ctx context.Context, dns *resolver.Resolver, address string) 
 	}
 	var problems []error
 	for _, addr := range addrs[:min(len(addrs), maxWebAddrs)] {
-		conn, err := w.dialer.DialAddress(ctx, addr, uint16(port))
+		var conn net.Conn
+		if err = w.shares.takeWeb(ctx, addr); err == nil {
+			conn, err = w.dialer.DialAddress(ctx, addr, uint16(port))
+		}
 		if err == nil {
 			return conn, nil
 		}
