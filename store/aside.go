@@ -33,6 +33,9 @@ func (s *Store) openOrSetAside(ctx context.Context, limit time.Duration) (f *fil
 		var finding error
 		if err == nil {
 			if checked, finding = s.checkFirst(ctx, f, limit); finding == nil {
+				if err := f.anchor(ctx); err != nil { // it cannot be written at present
+					s.log.Debug("the epochs are not anchored", "file", s.path, "error", err.Error())
+				}
 				return f, checked, nil
 			}
 			f.close()
@@ -203,6 +206,7 @@ func (w *writer) examine(cause error) {
 		_ = w.file.close() // what has another name now is not written any more
 		return
 	}
+	_ = f.anchor(w.ctx) // if not, a copy over it is noticed less surely
 	w.change(f)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"syscall"
 	"time"
@@ -20,8 +21,8 @@ import (
 // shows in the first page: SQLite writes that to the file only by copying it out of the log,
 // where it still is, unless another process of ours was there since. That one counted up the epoch, a
 // number in the header (application_id) that each process raises with its first transaction and
-// then at most once in markEvery. A copy from before has an older one, and what the log holds
-// does not fit it.
+// then at most once in markEvery. The daemon begins it anywhere when it opens a file, so that
+// no copy has one that is near.
 
 const (
 	markEvery  = time.Second      // between two epochs
@@ -166,7 +167,7 @@ func (f *file) changed() error {
 		return damage{error: fmt.Errorf("it was cut from %d to %d octets", f.known.size, now.size), inPlace: true}
 	case err != nil:
 		return nil
-	case !f.explains(now) && !f.agreesWithLog():
+	case !f.explains(now) && !f.agreesWithLog(now):
 		return damage{error: errors.New("it was overwritten, as with a copy"), inPlace: true}
 	}
 	f.known.face = now
@@ -185,17 +186,40 @@ func (f *file) explains(now face) bool {
 	return found || empty && now.epoch() == f.known.epoch
 }
 
-// agreesWithLog says whether what the log holds still fits the file: two processes may have written in
-// an order that explains does not know.
-func (f *file) agreesWithLog() bool {
-	log, err := os.Stat(f.path + "-wal")
-	return err == nil && log.Size() > 0 && checkAfresh(context.Background(), f.path) == nil
+// anchor begins the epoch anywhere, and puts it into the file itself.
+func (f *file) anchor(ctx context.Context) error {
+	t := &tx{conn: f.conn}
+	if err := t.begin(); err != nil {
+		return err
+	}
+	_, err := t.exec(fmt.Sprintf("PRAGMA application_id = %d", int32(rand.Uint32())))
+	if err = t.finish(err); err != nil {
+		return err
+	}
+	if _, err := t.exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return err
+	}
+	f.anchored = true
+	return f.identify(ctx)
+}
+
+// agreesWithLog says whether what the log holds still fits the file: two processes may have
+// written in an order that explains does not know. The epoch must be one that the file had
+// since the last look, or then, as far as epochs are anchored: a command may outlive the daemon that
+// anchored them.
+func (f *file) agreesWithLog(now face) bool {
+	since, latest := now.epoch()-f.known.face.epoch(), f.known.epoch-f.known.face.epoch() // modulo 2^32
+	if f.anchored && since > latest {
+		return false
+	}
+	_, size, err := inodeOf(f.path + "-wal")
+	return err == nil && size > 0 && checkAfresh(context.Background(), f.path) == nil
 }
 
 // ahead says whether another process counted the epoch up: one of a foreign database is
 // hardly so near.
 func (f *file) ahead(now face) bool {
-	const near = 1 << 20
+	const near = 1 << 16             // there is one a second at most
 	n := now.epoch() - f.known.epoch // modulo 2^32
 	return n > 0 && n < near
 }

@@ -91,6 +91,36 @@ func foreign(t *testing.T, path, statement string) {
 	check(t, errors.Join(err, db.Close()))
 }
 
+// A file that was begun anew is younger than the backup that is copied over it, in epochs too.
+func TestBackupOverAYoungerFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{SetAside: true, Now: stepping()})
+	addSessions(t, s, "a.example", 30)
+	check(t, s.EmptyLog(t.Context()))
+	backup := path + ".backup"
+	check(t, overwrite(backup, path))
+	check(t, os.Remove(path))
+	addSessions(t, s, "b.example", 1)
+	check(t, overwrite(path, backup))
+	addSessions(t, s, "b.example", 1)
+	if a, b := credited(t, s, "a.example"), credited(t, s, "b.example"); a != 30 || b != 1 {
+		t.Errorf("%d sessions from the backup, %d since, want 30 and 1", a, b)
+	}
+	addSessions(t, s, "a.example", 5)
+	check(t, s.EmptyLog(t.Context()))
+	check(t, overwrite(backup+"-newer", path))
+	for _, c := range []struct {
+		copy string
+		want int
+	}{{backup, 30}, {backup + "-newer", 35}} { // the newer one after the older
+		check(t, overwrite(path, c.copy))
+		addSessions(t, s, "c.example", 1)
+		if a := credited(t, s, "a.example"); a != c.want {
+			t.Errorf("%d sessions, want %d", a, c.want)
+		}
+	}
+}
+
 func addSessions(t *testing.T, s *Store, d assess.Domain, n int) {
 	t.Helper()
 	for range n {

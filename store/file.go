@@ -30,7 +30,8 @@ type file struct {
 	conn  *sql.Conn // the only connection of write
 	known identity
 
-	logSize int64 // octets of the -wal file, at the last look
+	anchored bool  // the epochs of known began when this process opened the file
+	logSize  int64 // octets of the -wal file, at the last look
 }
 
 // openFile opens or creates the file and brings it to the present schema.
