@@ -134,3 +134,34 @@ func TestSetAsideIsBounded(t *testing.T) {
 	s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
 	check(t, errors.Join(err, s.Close()))
 }
+
+// A file that takes long to check is open at once, and found corrupt all the same.
+func TestCheckGoesOnBesideTheDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{})
+	for i := range 200 {
+		addAll(t, s, observe(crashDomain(i), "192.0.2.1"))
+	}
+	check(t, s.Close())
+	content, err := os.ReadFile(path)
+	check(t, err)
+	const half = 20 * pageSize // the schema is before, and stays
+	check(t, os.WriteFile(path, append(content[:half:half], bytes.Repeat([]byte{0xa5}, len(content)-half)...), 0o600))
+
+	s, err = newStore(path, Options{SetAside: true})
+	check(t, err)
+	f, checked, err := s.openOrSetAside(t.Context(), 0) // no time at all
+	if check(t, err); checked {
+		t.Fatal("it was checked first")
+	}
+	s.read.Store(f.read)
+	s.writer = newWriter(s, f)
+	go s.writer.run(checked)
+	defer s.Close()
+	for deadline := time.Now().Add(30 * time.Second); s.Counters().SetAside == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it was not found corrupt")
+		}
+	}
+	addAll(t, s, observe("a.example", "192.0.2.1"))
+}

@@ -19,10 +19,10 @@ import (
 //
 // Renaming and deleting show in the inode. Overwriting in place, as `cp` does with a backup,
 // shows in the first page: SQLite writes that to the file only by copying it out of the log,
-// where it still is, unless another process of ours was there since. That one counted up the epoch, a
-// number in the header (application_id) that each process raises with its first transaction and
-// then at most once in markEvery. The daemon begins it anywhere when it opens a file, so that
-// no copy has one that is near.
+// where it still is, unless another process of ours was there since. That one counted up the
+// epoch, a number in the header (application_id) that each process raises with its first
+// transaction and then at most once in markEvery. The daemon begins it anywhere when it opens
+// a file, so that no copy has one that is near.
 
 const (
 	markEvery  = time.Second      // between two epochs
@@ -147,8 +147,8 @@ func (f *file) displaced() error {
 	return nil
 }
 
-// changed says how the open file was overwritten. Copying the log into it, be it by another process,
-// is no such thing.
+// changed says how the open file was overwritten. Copying the log into it, be it by another
+// process, is no such thing.
 func (f *file) changed() error {
 	info, err := f.raw.Stat()
 	if err != nil || info.Size() == f.known.size && info.ModTime().Equal(f.known.time) {
@@ -205,8 +205,8 @@ func (f *file) anchor(ctx context.Context) error {
 
 // agreesWithLog says whether what the log holds still fits the file: two processes may have
 // written in an order that explains does not know. The epoch must be one that the file had
-// since the last look, or then, as far as epochs are anchored: a command may outlive the daemon that
-// anchored them.
+// since the last look, or then, as far as epochs are anchored: a command may outlive the daemon
+// that anchored them.
 func (f *file) agreesWithLog(now face) bool {
 	since, latest := now.epoch()-f.known.face.epoch(), f.known.epoch-f.known.face.epoch() // modulo 2^32
 	if f.anchored && since > latest {
