@@ -31,6 +31,7 @@ const (
 
 	maxQueries  = 8  // of one evaluation: the author's walk, and those of its identifiers
 	maxFindings = 20 // errors, and as many warnings, kept of one record
+	maxURIs     = 20 // destinations read of a rua or a ruf; two are what a receiver must serve (RFC 7489, section 6.2)
 	maxQuoted   = 80 // bytes of foreign text in one finding
 )
 

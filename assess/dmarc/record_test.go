@@ -3,6 +3,7 @@ package dmarc
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -373,5 +374,23 @@ func FuzzParse(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		Parse("v=DMARC1; p=reject; sp=quarantine; adkim=s; aspf=s; rua=mailto:dmarc@example.org,mailto:x@reports.example; fo=1")
+	}
+}
+
+// TestManyDestinations holds what a list of destinations may cost: thousands of them fit into a
+// record, and each has a finding.
+func TestManyDestinations(t *testing.T) {
+	for _, list := range []string{strings.Repeat(",", 3400), strings.Repeat("a,", 1700), strings.Repeat("mailto:a@b.example,", 200)} {
+		txt := "v=DMARC1; p=none; rua=" + list
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r, err := Parse(txt)
+		runtime.ReadMemStats(&after)
+		if err != nil || len(r.RUA) > maxURIs || !slices.Contains(r.Warnings, "rua: only the first 20 destinations are read") {
+			t.Errorf("%.40s: %d destinations, %q, %v", txt, len(r.RUA), r.Warnings, err)
+		}
+		if octets := after.TotalAlloc - before.TotalAlloc; octets > 64<<10 {
+			t.Errorf("%.40s: %d octets allocated", txt, octets)
+		}
 	}
 }

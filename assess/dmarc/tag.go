@@ -149,7 +149,12 @@ func (r *Record) setFO(tag Tag, value string) {
 // readURIs reads a list of destinations and keeps the valid ones.
 func (r *Record) readURIs(tag Tag) []ReportURI {
 	var uris []ReportURI
+	n := 0
 	for element := range strings.SplitSeq(tag.Value, ",") {
+		if n++; n > maxURIs {
+			r.warn("%s: only the first %d destinations are read", tag.Name, maxURIs)
+			break
+		}
 		uri, err := parseReportURI(strings.Trim(element, wsp))
 		if err != nil {
 			r.fault("%s: %v", tag.Name, err)
