@@ -83,16 +83,18 @@ func newAnswerBench() (bench, error) {
 	return b, nil
 }
 
+func (*answerBench) meter() meter { return repeated }
+
 func (b *answerBench) Close() error {
 	b.udp.Close()
 	return b.tcp.Close()
 }
 
 // run asks one question. One at a time is asked: the servers read what is set here.
-func (b *answerBench) run(in input) (use, int, error) {
+func (b *answerBench) run(in input, m meter) (use, int, error) {
 	b.in, b.asked = in, 0
 	asked := 0
-	u, err := repeated(func() error {
+	u, err := m(func() error {
 		b.names++
 		asked++
 		b.resolver.Query(context.Background(), fmt.Sprintf("n%d.victim.example", b.names), resolver.Type(questionTypes[in.knobs[knobType]]))

@@ -164,6 +164,8 @@ func newMilterBench() (bench, error) {
 	return b, b.makeKeys()
 }
 
+func (*milterBench) meter() meter { return measured }
+
 func (b *milterBench) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -202,7 +204,7 @@ func rsaRecord(key *rsa.PublicKey) (string, error) {
 }
 
 // run sends one message.
-func (b *milterBench) run(in input) (use, int, error) {
+func (b *milterBench) run(in input, m meter) (use, int, error) {
 	data := b.message(in)
 	peer := miltertest.Peer{Addr: netip.MustParseAddr("192.0.2.1"), HELO: "mail.sender.example", TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384"}
 	if in.knobs[knobClient] == 1 {
@@ -211,20 +213,20 @@ func (b *milterBench) run(in input) (use, int, error) {
 	if in.knobs[knobMacros] == 1 {
 		peer.Macros = map[string]string{"{cert_subject}": strings.Repeat("x", 20<<10), "{cipher}": strings.Repeat("(", 20<<10)}
 	}
-	m := miltertest.Message{QueueID: "4T5", From: paths[in.knobs[knobPath]], Data: data}
+	letter := miltertest.Message{QueueID: "4T5", From: paths[in.knobs[knobPath]], Data: data}
 	for i := range recipientCounts[in.knobs[knobRecipients]] {
-		m.To = append(m.To, fmt.Sprintf("b@d%d.receiver.example", i))
+		letter.To = append(letter.To, fmt.Sprintf("b@d%d.receiver.example", i))
 	}
 	client, err := b.client(in.knobs[knobTrust])
 	if err != nil {
 		return use{}, 0, err
 	}
 	b.dns.set(in, b.keys[algorithms[in.knobs[knobAlgorithm]]])
-	u, err := measured(func() error {
+	u, err := m(func() error {
 		if err := client.Connect(peer); err != nil {
 			return err
 		}
-		_, err := client.Send(peer, m)
+		_, err := client.Send(peer, letter)
 		return err
 	})
 	if err != nil { // a packet that the milter answers by closing the session

@@ -34,14 +34,18 @@ func (l limits) share(a attempt) float64 {
 	return max(share, float64(a.use.held)/float64(l.held), float64(a.use.queries)/float64(max(l.queries, 1)))
 }
 
-// measured runs do and says what it cost the process.
+// meter runs do and says what it cost the process.
+type meter func(do func() error) (use, error)
+
+// measured is the meter of CPU time and of what is allocated.
 func measured(do func() error) (use, error) {
 	before, allocated := cpuTime(), allocatedOctets()
 	err := do()
 	return use{cpu: cpuTime() - before, allocated: allocatedOctets() - allocated}, err
 }
 
-// repeated measures something too short for the clock: it is done until enough time has passed.
+// repeated is the meter of something too short for the clock: it is done until
+// enough time has passed.
 func repeated(do func() error) (use, error) {
 	const enough = 300 * time.Microsecond
 	for times := 1; ; times *= 4 {
@@ -78,9 +82,9 @@ func heapMetric(name string) uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// heldBy is how much the heap grows at the most while do runs, garbage left out: it is
-// collected all the time.
-func heldBy(do func() error) (octets int64, err error) {
+// held is the meter of how much the heap grows at the most, garbage left out: it is collected all
+// the time.
+func held(do func() error) (u use, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(5))
 	runtime.GC()
 	base := heapMetric("/gc/heap/live:bytes")
@@ -100,5 +104,6 @@ func heldBy(do func() error) (octets int64, err error) {
 	err = do()
 	close(done)
 	looking.Wait()
-	return int64(most) - int64(base), err
+	u.held = int64(most) - int64(base)
+	return u, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -22,6 +23,7 @@ type parser struct {
 	atoms  []string
 	read   func(string)
 	known  []string
+	ratio  float64 // parserRatio when 0
 }
 
 // A parser's limits. Honest text is no measure: most of it is refused, or read, at a glance. An
@@ -29,6 +31,7 @@ type parser struct {
 // text: a few tenths of a microsecond. What grows with the square of the length is above that.
 const (
 	parserRatio = 64
+	spfRatio    = 4 * parserRatio // the text is read up to eleven times, and a name made of each term
 	parserHeld  = 4 << 20
 )
 
@@ -41,22 +44,22 @@ func parsers() []*surface {
 	list := []parser{
 		{"From field", 256 << 10, "Some One <someone@sender.example>, ",
 			[]string{"(", ")", "\"", "\\", "<", ">", ",", ":", ";", "@", ".", "[", "]", " ", "\t", "\n ", "a", "=?utf-8?q?a?=", "=?utf-8?b?", "?=", "\x00", "\xff", "a@b.example", "@a,", "xn--", "é", "..", strings.Repeat("a", 64), strings.Repeat("a.", 60)},
-			func(text string) { _, _ = dmarc.AuthorDomain([]string{text}) }, nil},
+			func(text string) { _, _ = dmarc.AuthorDomain([]string{text}) }, nil, 0},
 		{"domain", 64 << 10, "a.sender.example",
 			[]string{".", "-", "a", "xn--", "xn--a-.", "é", "ß", "\u200d", "\u3002", "ب", "א", "_", "\xff", strings.Repeat("a", 63), strings.Repeat("é", 30), "\u0300"},
-			func(text string) { _, _ = assess.ParseDomain(text) }, nil},
+			func(text string) { _, _ = assess.ParseDomain(text) }, nil, 0},
 		{"DMARC record", 4 << 10, "v=DMARC1; p=reject; rua=mailto:dmarc@sender.example; ", append([]string{"v=DMARC1;"}, tagAtoms...),
-			func(text string) { dmarc.Select([]string{"v=DMARC1; " + text}) }, nil},
+			func(text string) { dmarc.Select([]string{"v=DMARC1; " + text}) }, nil, 0},
 		{"TLS-RPT record", 4 << 10, "v=TLSRPTv1; rua=mailto:tls@sender.example; ", append([]string{"v=TLSRPTv1;"}, tagAtoms...),
-			func(text string) { _, _ = tlsrpt.ParseRecord("v=TLSRPTv1;" + text) }, nil},
+			func(text string) { _, _ = tlsrpt.ParseRecord("v=TLSRPTv1;" + text) }, nil, 0},
 		{"MTA-STS record", 4 << 10, "v=STSv1; id=20261120; ", append([]string{"v=STSv1;", "id="}, tagAtoms...),
-			func(text string) { _, _ = mtasts.ParseRecord("v=STSv1;" + text) }, nil},
+			func(text string) { _, _ = mtasts.ParseRecord("v=STSv1;" + text) }, nil, 0},
 		{"MTA-STS policy", 64 << 10, "version: STSv1\r\nmode: enforce\r\nmx: *.sender.example\r\nmax_age: 86400\r\n",
 			[]string{"\r\n", "\n", "\r", ":", "mx:", "mx: *.a.example\n", "mx: *", "mode: enforce\n", "max_age: ", "9", " ", "\t", "a", ".", "\x00", "\xff", "é", "xn--a.", strings.Repeat("a", 63)},
 			func(text string) {
 				policy, _ := mtasts.ParsePolicy("version: STSv1\nmode: enforce\nmax_age: 86400\n" + text)
 				policy.Match("mx1.mail.sender.example")
-			}, nil},
+			}, nil, 0},
 		{"SPF record", 64 << 10, "v=spf1 ip4:192.0.2.0/24 a:mail.sender.example include:_spf.sender.example -all ",
 			[]string{"ip4:1.2.3.4 ", "ip6:::/0 ", "a ", "mx ", "ptr ", "include:", "exists:", "redirect=", "exp=", "%{", "}", "%{d99r.-+,/_=}", "%{i}", "%%", "%_", "%-", "/", "//", "-all ", " ", "a", ".", "=", ":", "\xff", strings.Repeat("a", 63)},
 			func(text string) {
@@ -64,7 +67,7 @@ func parsers() []*surface {
 				if err == nil {
 					record.Warnings()
 				}
-			}, nil},
+			}, nil, 0},
 		{"SPF macros", 4 << 10, "exists:%{i}._spf.%{d2}.sender.example ",
 			[]string{"%{d99r.-+,/_=}", "%{l}", "%{i}", "%{ir}", "%{h}", "%{s}", "%{L1r-}", "%{o128}", "%{d1r", "}", "exists:", "a:", " ", ".", "include:sender.example ", "redirect=sender.example ", "%%", "a"},
 			func(text string) {
@@ -72,9 +75,9 @@ func parsers() []*surface {
 					IP: netip.MustParseAddr("2001:db8::1"), HELO: strings.Repeat("a-b.", 60) + "example",
 					MailFrom: strings.Repeat("l-", 30) + "@" + strings.Repeat("d.", 100) + "example",
 				})
-			}, []string{"14.12x1 12.17x35389 | knobs"}},
+			}, []string{"14.12x1 12.17x35389 | knobs"}, spfRatio},
 		{"TLSA record", 4 << 10, "3 1 1 aabbccdd", []string{"3 1 1 ", " ", "a", "ff", "0", "256", "\t", "(", ")"},
-			func(text string) { _, _ = dane.ParseTLSA(text) }, nil},
+			func(text string) { _, _ = dane.ParseTLSA(text) }, nil, 0},
 	}
 	var surfaces []*surface
 	for _, p := range list {
@@ -87,7 +90,7 @@ func (p parser) surface() *surface {
 	return &surface{
 		name: p.name, kin: alone, known: p.known,
 		parts:  []part{{"text", p.atoms, p.octets}},
-		limits: limits{ratio: parserRatio, held: parserHeld},
+		limits: limits{ratio: cmp.Or(p.ratio, parserRatio), held: parserHeld},
 		start:  func() (bench, error) { return p, nil },
 		ordinary: func(_ input, octets int) input {
 			return input{texts: []string{strings.Repeat(p.plain, octets/len(p.plain)+1)[:octets]}, ordinary: true}
@@ -95,15 +98,17 @@ func (p parser) surface() *surface {
 	}
 }
 
-func (p parser) run(in input) (use, int, error) {
+func (p parser) run(in input, m meter) (use, int, error) {
 	text := in.texts[0]
 	read := p.read
 	if in.ordinary {
 		read = readPlainly
 	}
-	u, err := repeated(func() error { read(text); return nil })
+	u, err := m(func() error { read(text); return nil })
 	return u, len(text), err
 }
+
+func (parser) meter() meter { return repeated }
 
 func (p parser) Close() error { return nil }
 

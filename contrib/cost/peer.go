@@ -133,6 +133,8 @@ func newPeerBench() (_ bench, err error) {
 	return b, err
 }
 
+func (*peerBench) meter() meter { return measured }
+
 func (b *peerBench) Close() error {
 	for _, c := range []interface{ Close() error }{b.smtp, b.policy, b.web, b.dns} {
 		if c != nil {
@@ -148,7 +150,7 @@ func (b *peerBench) dial(ctx context.Context, network, address string) (net.Conn
 }
 
 // run probes the domain once, with a prober that knows nothing yet.
-func (b *peerBench) run(in input) (use, int, error) {
+func (b *peerBench) run(in input, m meter) (use, int, error) {
 	octets, err := b.prepare(in)
 	if err != nil {
 		return use{}, 0, err
@@ -165,7 +167,7 @@ func (b *peerBench) run(in input) (use, int, error) {
 		return use{}, 0, err
 	}
 	before := b.queries()
-	u, err := measured(func() error {
+	u, err := m(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_, err := runner.Probe(ctx, peerDomain, nil)

@@ -110,7 +110,7 @@ func (s *search) measure(g genome, times int) (attempt, error) {
 	in := input{texts: g.render(s.surface.parts), knobs: g.knobs}
 	a := attempt{genome: g}
 	for i := range times {
-		u, octets, err := s.bench.run(in)
+		u, octets, err := s.bench.run(in, s.bench.meter())
 		if err != nil {
 			return a, err
 		}
@@ -135,15 +135,13 @@ func (s *search) measure(g genome, times int) (attempt, error) {
 
 // lookAtHeld measures what the input holds above an ordinary one of its size.
 func (s *search) lookAtHeld(a *attempt, in input) error {
-	var held [2]int64
-	for i, in := range []input{in, s.surface.ordinary(in, a.octets)} {
-		var err error
-		if held[i], err = heldBy(func() error { _, _, err := s.bench.run(in); return err }); err != nil {
-			return err
-		}
+	odd, _, err := s.bench.run(in, held)
+	if err != nil {
+		return err
 	}
-	a.use.held = max(0, held[0]-held[1])
-	return nil
+	ordinary, _, err := s.bench.run(s.surface.ordinary(in, a.octets), held)
+	a.use.held = max(0, odd.held-ordinary.held)
+	return err
 }
 
 // sizes at which ordinary inputs are measured; between them the cost grows in proportion.
@@ -157,7 +155,7 @@ func (s *search) ordinaryCPU(in input, octets int) (time.Duration, error) {
 	for len(points) == 0 || points[len(points)-1].octets < octets && len(points) < len(sizes) {
 		p := point{octets: sizes[len(points)]}
 		for i := range 3 {
-			u, _, err := s.bench.run(s.surface.ordinary(in, p.octets))
+			u, _, err := s.bench.run(s.surface.ordinary(in, p.octets), s.bench.meter())
 			if err != nil {
 				return 0, fmt.Errorf("an ordinary input: %w", err)
 			}

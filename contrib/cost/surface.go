@@ -41,9 +41,11 @@ type input struct {
 
 // bench takes inputs and measures.
 type bench interface {
-	// run takes one input and says how many octets its sender had to send. The error is the
-	// bench's own.
-	run(input) (u use, octets int, err error)
+	// run takes one input, has what it costs measured, and says how many octets its sender had to
+	// send. The error is the bench's own.
+	run(in input, m meter) (u use, octets int, err error)
+	// meter is the one for CPU time.
+	meter() meter
 	io.Closer
 }
 
