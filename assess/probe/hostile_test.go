@@ -37,6 +37,7 @@ func (s *still) usualCPU() time.Duration {
 		s.probe(r, domain)
 		least = min(least, cpuTime(s.t)-busy)
 	}
+	s.forgetCalls()
 	return least
 }
 
