@@ -131,20 +131,19 @@ func (c *canonicaliser) end() {
 	}
 }
 
-// words is how many words white space makes of a value.
-func (f field) words() (n int) {
-	blank := true
-	for i := range len(f.value) {
-		was := blank
-		if blank = isBlank(f.value[i]); was && !blank {
-			n++
-		}
-	}
-	return n
-}
-
 // isBlank reports whether an octet is white space of a header field.
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// relaxed is relaxedField of a field of the header, made once for all signatures.
+func (h *header) relaxed(i int) string {
+	if h.relaxedFields == nil {
+		h.relaxedFields = make([]string, len(h.fields))
+	}
+	if h.relaxedFields[i] == "" {
+		h.relaxedFields[i] = h.fields[i].relaxedField()
+	}
+	return h.relaxedFields[i]
+}
 
 // relaxedField is a field whose value is in the relaxed form of RFC 6376, section 3.4.2, as
 // go-msgauth reads it: a CR is white space there.

@@ -16,11 +16,12 @@ import (
 
 // Limits on what go-msgauth is given of one message (security.md, "cost of a message").
 const (
-	// maxFolding bounds what the header costs: octets of each signed field times its folds, of
-	// all signatures, since go-msgauth copies a field anew for each of its lines. The relaxed form
-	// has no folds; there it makes a list of the words. In the signature itself it searches each
-	// octet for b=. Words and octets cost as much as that many that are copied.
+	// maxFolding bounds what the header costs, of all signatures. go-msgauth copies a field anew
+	// for each of its lines; of the relaxed form, which has no folds, it makes a list of the
+	// words; in the signature itself it searches each octet for b=. The weights are as measured.
 	maxFolding    = 16 << 20
+	perFold       = 6 // for each octet of the field
+	perOctet      = 32
 	perWord       = 2048
 	perOwnOctet   = 512
 	maxArithmetic = 5 * 4096 * 4096 * (17 + 2) // of key.work: five of the longest keys, of the usual exponent
@@ -36,7 +37,8 @@ const (
 // body is kept or changes hands.
 type verification struct {
 	signature signature
-	fields    []field // what go-msgauth reads before the body, the signature first
+	header    *header
+	fields    []int // what go-msgauth reads of the header, the signature first
 	judge     func(key) finding
 
 	relaxedHeader, relaxedBody bool // the canonicalisation that the signature asks for
@@ -59,7 +61,8 @@ type verification struct {
 // size does not matter. A signature may sign another: those follow it.
 func (e *evaluation) newVerification(s signature) *verification {
 	v := &verification{signature: s, finding: s.finding, looked: nothingToLookUp, watch: &e.message.watch}
-	v.fields = e.message.header.signed(&s)
+	v.header = &e.message.header
+	v.fields = v.header.signed(&s)
 	header, body, _ := strings.Cut(s.tags.compact("c"), "/") // RFC 6376, section 3.5
 	v.relaxedHeader, v.relaxedBody = header == "relaxed", body == "relaxed"
 	if e.folding += v.folding(); e.folding > maxFolding && v.finding == (finding{}) {
@@ -75,32 +78,34 @@ func (e *evaluation) newVerification(s signature) *verification {
 
 // signed are the fields that go-msgauth needs for a signature: its own, and of each name in h=
 // as many as h= has of it, counted from the bottom (RFC 6376, section 5.4.2).
-func (h *header) signed(s *signature) []field {
+func (h *header) signed(s *signature) []int {
 	wanted := map[string]int{}
 	for _, name := range s.signedNames() {
 		wanted[name]++
 	}
-	var list []field
+	var list []int
 	for i := len(h.fields) - 1; i >= 0; i-- {
 		name := strings.ToLower(strings.TrimSpace(h.fields[i].name))
 		if i != s.index && wanted[name] > 0 {
 			wanted[name]--
-			list = append(list, h.fields[i])
+			list = append(list, i)
 		}
 	}
-	list = append(list, h.fields[s.index])
+	list = append(list, s.index)
 	slices.Reverse(list)
 	return list
 }
 
 // folding is what the form of the fields costs, in the measure of maxFolding.
 func (v *verification) folding() (cost int) {
-	cost = perOwnOctet * len(v.fields[0].value)
-	for _, f := range v.fields {
+	cost = perOwnOctet * len(v.header.fields[v.signature.index].value)
+	for _, i := range v.fields {
+		value := v.header.fields[i].value
+		cost += perOctet * len(value)
 		if v.relaxedHeader {
-			cost += perWord * f.words()
+			cost += perWord * (1 + strings.Count(v.header.relaxed(i), " "))
 		} else {
-			cost += len(f.value) * strings.Count(f.value, "\n")
+			cost += perFold * len(value) * strings.Count(value, "\n")
 		}
 	}
 	return cost
@@ -109,11 +114,11 @@ func (v *verification) folding() (cost int) {
 // head is what go-msgauth reads before the body.
 func (v *verification) head() []byte {
 	var b bytes.Buffer
-	for _, f := range v.fields {
+	for _, i := range v.fields {
 		if v.relaxedHeader {
-			b.WriteString(f.relaxedField())
+			b.WriteString(v.header.relaxed(i))
 		} else {
-			b.WriteString(f.raw())
+			b.WriteString(v.header.fields[i].raw())
 		}
 	}
 	b.WriteString("\r\n")

@@ -66,6 +66,8 @@ type header struct {
 	lines  int    // as an MTA stores them, folds included
 	flaw   string // why the fields cannot be evaluated; "" when they can
 
+	relaxedFields []string // see relaxed
+
 	// Counted however many there are, since each has to go.
 	copies [len(ownFields)]int // fields that claim to be ours, by name
 	// results are the Authentication-Results, as long as the header keeps the limits.
