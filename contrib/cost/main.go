@@ -82,18 +82,17 @@ func searchAll(w io.Writer, only *regexp.Regexp, rng *rand.Rand, duration time.D
 		return 0, fmt.Errorf("no surface matches %q", only)
 	}
 	end := time.Now().Add(duration)
-	for i := 0; time.Now().Before(end); i++ {
+	for i := 0; i < len(searches) || time.Now().Before(end); i++ { // each has one turn at least
 		select {
 		case <-stop:
-			end = time.Now()
-			continue
+			return summarise(w, searches[:min(i, len(searches))])
 		default:
 		}
 		s, length := searches[i%len(searches)], turn
 		if s.surface.slow {
 			length = longTurn
 		}
-		if err := s.run(min(length, time.Until(end))); err != nil {
+		if err := s.run(length); err != nil {
 			return 0, fmt.Errorf("%s: %w", s.surface.name, err)
 		}
 	}
