@@ -31,7 +31,7 @@ type parser struct {
 // text: a few tenths of a microsecond. What grows with the square of the length is above that.
 const (
 	parserRatio = 64
-	spfRatio    = 4 * parserRatio // the text is read up to eleven times, and a name made of each term
+	spfRatio    = 4 * parserRatio // a term is two octets; and macros are read up to eleven times, and a name made of each
 	parserHeld  = 4 << 20
 )
 
@@ -67,7 +67,7 @@ func parsers() []*surface {
 				if err == nil {
 					record.Warnings()
 				}
-			}, nil, 0},
+			}, nil, spfRatio},
 		{"SPF macros", 4 << 10, "exists:%{i}._spf.%{d2}.sender.example ",
 			[]string{"%{d99r.-+,/_=}", "%{l}", "%{i}", "%{ir}", "%{h}", "%{s}", "%{L1r-}", "%{o128}", "%{d1r", "}", "exists:", "a:", " ", ".", "include:sender.example ", "redirect=sender.example ", "%%", "a"},
 			func(text string) {

@@ -51,7 +51,9 @@ const (
 // and policy.
 func peerSurface() *surface {
 	return &surface{
-		name: "peer", kin: alone,
+		name: "peer",
+		// A list of that size is its authority's, and is fetched once for all who point to it.
+		kin:  func(in input) string { return fmt.Sprint(in.knobs[knobRevoked]) },
 		slow: true,
 		parts: []part{
 			peerEHLO:   {"EHLO reply", []string{"250-A\r\n", "250 A\r\n", "250-", "\r\n", "\n", "\r", " ", "a", "\x00", "\xff", "250-STARTTLS\r\n", "250-SIZE ", "220 a\r\n", strings.Repeat("a", 500)}, 128 << 10},
@@ -64,10 +66,10 @@ func peerSurface() *surface {
 		// A run asks 60 questions at the most (security.md); what it may cost is spread over minutes.
 		limits: limits{ratio: 8, held: 32 << 20, queries: 60},
 		start:  newPeerBench,
-		ordinary: func(_ input, octets int) input {
+		ordinary: func(in input, octets int) input {
 			lines := "mx: mx.sender.example\r\n"
 			return input{
-				texts: []string{"", strings.Repeat(lines, min(octets, 60<<10)/len(lines))}, knobs: []int{0, 0, 0, 0, 1}, ordinary: true,
+				texts: []string{"", strings.Repeat(lines, min(octets, 60<<10)/len(lines))}, knobs: []int{0, 0, 0, in.knobs[knobRevoked], 1}, ordinary: true,
 			}
 		},
 	}
