@@ -61,10 +61,11 @@ func (f field) raw() string {
 
 // header collects the fields of a message in their order.
 type header struct {
-	fields []field
-	size   int    // bytes of names and values
-	lines  int    // as an MTA stores them, folds included
-	flaw   string // why the fields cannot be evaluated; "" when they can
+	fields   []field
+	size     int    // bytes of names and values
+	lines    int    // as an MTA stores them, folds included
+	complete bool   // an evaluation reads the fields: they stay as they are
+	flaw     string // why the fields cannot be evaluated; "" when they can
 
 	relaxedFields []string // see relaxed
 
@@ -92,6 +93,8 @@ func (h *header) add(name, value string) {
 	h.lines += 1 + strings.Count(value, "\n")
 	switch {
 	case h.flaw != "":
+	case h.complete: // from no MTA
+		h.flaw = "header field after the end of the header"
 	case h.size > maxHeader || len(h.fields) >= maxFields:
 		h.flaw = "header too large"
 		h.fields, h.results = nil, nil

@@ -101,7 +101,7 @@ func (m *message) begin() {
 	if m.begun || m.internal {
 		return
 	}
-	m.begun = true
+	m.begun, m.header.complete = true, true
 	m.budget.size.Add(int64(m.header.size))
 	if m.header.flaw != "" {
 		return
@@ -132,7 +132,7 @@ func (m *message) end() []change {
 
 	var a authentication
 	evaluated := m.header.flaw == ""
-	if m.evaluation != nil {
+	if evaluated && m.evaluation != nil {
 		a, evaluated = m.evaluation.finish(ctx)
 	}
 	standing := assess.Standing{}

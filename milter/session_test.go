@@ -46,6 +46,35 @@ func with(p miltertest.Peer, pairs ...string) miltertest.Peer {
 	return p
 }
 
+// An MTA sends no field behind the end of the header. Where one comes nevertheless, the message is
+// not evaluated, whatever the evaluation under way has read by then.
+func TestLateFields(t *testing.T) {
+	for name, field := range map[string]string{
+		"harmless": "X-Late: x", "another author": "From: b@victim.example", "no fold": "X-Late: a\n\nb",
+		"past the limits": "X-Late: " + strings.Repeat("x", maxHeader+1), "ours": "Peer-Score: forged",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, world)
+			c, m := l.dial(t), fromExample(t)
+			late := miltertest.Message{Data: []byte(field + "\r\n\r\n")}
+			err := errors.Join(c.Connect(outbound), c.Envelope(outbound, m), c.Header(outbound, m), c.Header(outbound, late), c.Body([]byte("Here they are.\r\n")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := c.End(outbound, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := answer.Inserted(); len(got) != 1 || !strings.Contains(got[0], "status=unknown") {
+				t.Errorf("%q", got)
+			}
+			if stats := l.server.Stats(); stats.Panics > 0 || len(l.ledger.observations) > 0 {
+				t.Errorf("%d panics, observations %v", stats.Panics, l.ledger.observations)
+			}
+		})
+	}
+}
+
 // What the macros of the MTA say ends up in the observation.
 func TestClient(t *testing.T) {
 	plain := outbound
