@@ -119,17 +119,17 @@ func TestBegin(t *testing.T) {
 }
 
 func TestHostRecords(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now, Limits: Limits{ServerNames: 3}})
 	var want []assess.HostRecord
 	for i := range 5 {
-		now.Time = noon.Add(time.Duration(i) * time.Minute)
-		r := assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], Organisation: "a.example", Failures: i, NotBefore: noon.Add(time.Duration(i) * time.Hour)}
+		now.set(noon.Add(time.Duration(i) * time.Minute))
+		r := assess.HostRecord{Session: facts("a.example", now.now()).Hosts.Hosts[0].Sessions[0], Organisation: "a.example", Failures: i, NotBefore: noon.Add(time.Duration(i) * time.Hour)}
 		r.Session.ServerName = fmt.Sprintf("mx%d.a.example", i)
 		check(t, s.SaveHostRecord(t.Context(), r))
 		want = append([]assess.HostRecord{r}, want...)
 	}
-	now.Time = noon.Add(time.Hour)
+	now.set(noon.Add(time.Hour))
 	want[2].Failures, want[2].NotBefore = 0, time.Time{} // the oldest of the three that stay comes first again
 	check(t, s.SaveHostRecord(t.Context(), want[2]))
 	want = []assess.HostRecord{want[2], want[0], want[1]}

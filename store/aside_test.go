@@ -91,13 +91,13 @@ func corruptInUse(t *testing.T, s *Store) {
 // TestNoNewFileCanBeBegun keeps a new file from being made: what is acknowledged all the same must not go into a
 // file that no restart reads.
 func TestNoNewFileCanBeBegun(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{SetAside: true, Now: now.now})
 	corruptInUse(t, s)
 	check(t, os.MkdirAll(filepath.Join(s.path+".new", "in the way"), 0o700))
 	acknowledged := 0
 	for i := range 50 {
-		now.Time = now.Add(time.Second / 10)
+		now.set(now.now().Add(time.Second / 10))
 		if err := s.AddObservation(t.Context(), observe(crashDomain(i), "192.0.2.2")); err == nil {
 			acknowledged++
 		}
@@ -107,7 +107,7 @@ func TestNoNewFileCanBeBegun(t *testing.T) {
 		t.Errorf("%d acknowledged, %d files set aside", acknowledged, len(aside))
 	}
 	check(t, os.RemoveAll(s.path+".new"))
-	now.Time = now.Add(examineEvery)
+	now.set(now.now().Add(examineEvery))
 	_ = s.AddObservation(t.Context(), observe("new.example", "192.0.2.1"))
 	addAll(t, s, observe("new.example", "192.0.2.1"))
 	if aside, _ := filepath.Glob(s.path + ".corrupt-*Z"); len(aside) != 1 || s.Counters().SetAside != 1 {
@@ -118,9 +118,9 @@ func TestNoNewFileCanBeBegun(t *testing.T) {
 // A machine that corrupts each file that it writes fills no disk with them.
 func TestSetAsideIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
-	now := &clock{noon}
+	now := newClock(noon)
 	for n := range maxSetAside + 2 {
-		now.Time = now.Add(time.Hour)
+		now.set(now.now().Add(time.Hour))
 		check(t, os.WriteFile(path, bytes.Repeat([]byte("not a database "), 1000), 0o600))
 		s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
 		if (err == nil) != (n < maxSetAside) {
@@ -130,7 +130,7 @@ func TestSetAsideIsBounded(t *testing.T) {
 			check(t, s.Close())
 		}
 	}
-	now.Time = now.Add(setAsideSpan)
+	now.set(now.now().Add(setAsideSpan))
 	s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
 	check(t, errors.Join(err, s.Close()))
 }

@@ -23,7 +23,7 @@ func crashDomain(writer int) assess.Domain {
 // writeUntilKilled adds observations from several goroutines, and says after each which
 // writer's it was.
 func writeUntilKilled(args []string) error {
-	s, err := Open(context.Background(), args[0], Options{Now: (&clock{noon}).now})
+	s, err := Open(context.Background(), args[0], Options{Now: newClock(noon).now})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 
 // stepping is a clock that goes on a second each time that it is read.
 func stepping() func() time.Time {
-	c := &clock{noon}
-	return func() time.Time { c.Time = c.Add(time.Second); return c.Time }
+	var reads atomic.Int64
+	return func() time.Time { return noon.Add(time.Duration(reads.Add(1)) * time.Second) }
 }
 
 // TestDisplacedFile does to the file under an open store what people do: what is acknowledged

@@ -227,7 +227,7 @@ func resumeAsChild(args []string) error {
 	if os.Geteuid() == 0 {
 		return errors.New("root can write everywhere")
 	}
-	path, now, ctx := args[0], &clock{noon}, context.Background()
+	path, now, ctx := args[0], newClock(noon), context.Background()
 	allow := func(mode os.FileMode) error {
 		var errs []error
 		for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -255,7 +255,7 @@ func resumeAsChild(args []string) error {
 		if err := allow(attempt.mode); err != nil {
 			return err
 		}
-		now.Time = now.Add(reopenEvery)
+		now.set(now.now().Add(reopenEvery))
 		err := attempt.write()
 		e, readError := s.Evidence(ctx, "a.example", noon, assess.DefaultWindow)
 		fmt.Println(e.Tally.Credited(), readError, err)

@@ -19,7 +19,7 @@ import (
 func TestObservationsAddUp(t *testing.T) {
 	s := open(t, Options{})
 	later := noon.Add(26 * time.Hour)
-	s.now = (&clock{later}).now
+	s.now = newClock(later).now
 	addAll(t, s,
 		observe("a.example", "192.0.2.1"), observe("a.example", "192.0.2.1", failing), observe("a.example", "192.0.2.1", at(later)),
 		observe("a.example", "2001:db8::1", func(o *assess.Observation) {
@@ -180,7 +180,7 @@ func TestOrderOfObservationsDoesNotMatter(t *testing.T) {
 		all = append(all, o)
 	}
 	tallies := func() (out []assess.Tally) {
-		s := open(t, Options{Now: (&clock{noon.Add(6 * day)}).now})
+		s := open(t, Options{Now: (newClock(noon.Add(6 * day))).now})
 		addAll(t, s, all...)
 		for i := range 5 {
 			out = append(out, tally(t, s, assess.Domain(fmt.Sprintf("d%d.example", i))))

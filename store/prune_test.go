@@ -13,7 +13,7 @@ import (
 )
 
 func TestPrune(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now, Window: 60 * day, Keep: 100 * day})
 	st := passive(s)
 	addAll(t, s,
@@ -22,8 +22,8 @@ func TestPrune(t *testing.T) {
 	)
 	s.CountUnauthenticated("a.example")
 	rejudge(t, st, 1)
-	now.Time = noon.Add(10 * day)
-	addAll(t, s, observe("a.example", "192.0.2.1", at(now.Time)))
+	now.set(noon.Add(10 * day))
+	addAll(t, s, observe("a.example", "192.0.2.1", at(now.now())))
 	for _, c := range []struct {
 		after              int // days
 		subjects           []string
@@ -37,8 +37,8 @@ func TestPrune(t *testing.T) {
 		{61, []string{"192.0.2.0/24"}, 1, 0},
 		{71, nil, 0, 0},
 	} {
-		now.Time = noon.Add(time.Duration(c.after) * day)
-		check(t, s.Prune(t.Context(), now.Time))
+		now.set(noon.Add(time.Duration(c.after) * day))
+		check(t, s.Prune(t.Context(), now.now()))
 		got := tally(t, s, "a.example")
 		var subjects []string
 		for _, h := range got.Hosts {
@@ -74,15 +74,15 @@ func TestPrune(t *testing.T) {
 }
 
 func TestCoarseHostsAddUp(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now, Window: 60 * day})
 	for i := range 5 {
 		addAll(t, s, observe("a.example", fmt.Sprintf("192.0.2.%d", i)), observe("a.example", "192.0.3.1", failing))
 	}
 	before := tally(t, s, "a.example")
-	now.Time = noon.Add(35 * day)
+	now.set(noon.Add(35 * day))
 	for range 2 { // the second finds nothing to do
-		check(t, s.Prune(t.Context(), now.Time))
+		check(t, s.Prune(t.Context(), now.now()))
 	}
 	got := tally(t, s, "a.example")
 	if len(got.Hosts) != 2 || got.Hosts[0].DKIM != (assess.Count{Passed: 5}) || got.Hosts[1].SPF != (assess.Count{Failed: 5}) ||
@@ -126,13 +126,13 @@ func TestPruneForgetsBudgets(t *testing.T) {
 }
 
 func TestPruneDaily(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now})
 	for _, c := range []struct {
 		after   time.Duration
 		commits int64
 	}{{0, 2}, {time.Hour, 2}, {11 * time.Hour, 2}, {13 * time.Hour, 4}} {
-		now.Time = noon.Add(c.after)
+		now.set(noon.Add(c.after))
 		check(t, s.pruneDaily(t.Context()))
 		if got := s.Counters().Commits; got != c.commits {
 			t.Errorf("after %s: %d commits, want %d", c.after, got, c.commits)
@@ -144,32 +144,32 @@ func TestPruneDaily(t *testing.T) {
 // acknowledged, and puts no probe off.
 func TestClockLeaps(t *testing.T) {
 	var log bytes.Buffer
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	addAll(t, s, observe("a.example", "192.0.2.1"), observe("a.example", "", relayed("one")))
 	check(t, s.pruneDaily(t.Context()))
 
 	leap := noon.AddDate(12, 0, 0)
 	for _, after := range []time.Duration{0, time.Hour, 11 * time.Hour} {
-		now.Time = leap.Add(after)
+		now.set(leap.Add(after))
 		check(t, s.pruneDaily(t.Context()))
-		addAll(t, s, observe("a.example", "192.0.2.2", at(now.Time)))
-		check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.Time)))
-		check(t, s.Postpone(t.Context(), "a.example", now.Add(7*day)))
+		addAll(t, s, observe("a.example", "192.0.2.2", at(now.now())))
+		check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.now())))
+		check(t, s.Postpone(t.Context(), "a.example", now.now().Add(7*day)))
 	}
 	if text := log.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "nothing was pruned for long") {
 		t.Errorf("log:\n%s", text)
 	}
-	now.Time = noon.Add(12 * time.Hour)
+	now.set(noon.Add(12 * time.Hour))
 	check(t, s.pruneDaily(t.Context()))
 	if got := tally(t, s, "a.example").Credited(); got != 5 {
 		t.Errorf("%d sessions", got)
 	}
-	if got := due(t, s, now.Time, 10); len(got) != 1 {
+	if got := due(t, s, now.now(), 10); len(got) != 1 {
 		t.Errorf("due: %v", got)
 	}
 
-	now.Time = noon.AddDate(1, 0, 0) // the daemon was off for a year
+	now.set(noon.AddDate(1, 0, 0)) // the daemon was off for a year
 	for _, want := range []int{5, 0} {
 		check(t, s.pruneDaily(t.Context()))
 		var sessions int
@@ -177,7 +177,7 @@ func TestClockLeaps(t *testing.T) {
 		if sessions != want {
 			t.Errorf("%d sessions are stored, want %d", sessions, want)
 		}
-		now.Time = now.Add(day)
+		now.set(now.now().Add(day))
 	}
 }
 
@@ -187,32 +187,32 @@ func TestTheFutureIsPruned(t *testing.T) {
 	for _, leap := range []time.Duration{3 * day, 40 * day, 3650 * day} {
 		t.Run(leap.String(), func(t *testing.T) {
 			live := func(leap time.Duration) (*Store, *clock) {
-				now := &clock{noon}
+				now := newClock(noon)
 				s := open(t, Options{Now: now.now})
 				check(t, s.pruneDaily(t.Context()))
 				addAll(t, s, observe("a.example", "192.0.2.1"))
-				now.Time = noon.Add(leap)
-				addAll(t, s, observe("a.example", "192.0.2.1", failing, at(now.Time)), observe("b.example", "192.0.2.2", at(now.Time)),
-					observe("a.example", "", relayed("one"), at(now.Time), func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: "a.example", Name: "s1"}} }))
+				now.set(noon.Add(leap))
+				addAll(t, s, observe("a.example", "192.0.2.1", failing, at(now.now())), observe("b.example", "192.0.2.2", at(now.now())),
+					observe("a.example", "", relayed("one"), at(now.now()), func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: "a.example", Name: "s1"}} }))
 				s.CountUnauthenticated("a.example")
-				check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.Time)))
-				check(t, s.Postpone(t.Context(), "a.example", now.Add(7*day)))
-				check(t, s.Postpone(t.Context(), "b.example", now.Add(6*time.Hour)))
-				_, err := s.Begin(t.Context(), "a.example", now.Time, day)
+				check(t, s.SaveAssessment(t.Context(), assessed("a.example", now.now())))
+				check(t, s.Postpone(t.Context(), "a.example", now.now().Add(7*day)))
+				check(t, s.Postpone(t.Context(), "b.example", now.now().Add(6*time.Hour)))
+				_, err := s.Begin(t.Context(), "a.example", now.now(), day)
 				check(t, err)
-				check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts("a.example", now.Time).Hosts.Hosts[0].Sessions[0], NotBefore: now.Add(7 * day)}))
-				_, err = s.TakeDialogue(t.Context(), now.Format(time.DateOnly), []assess.Share{{Network: coarse(observe("a.example", "192.0.2.1").Host), Limit: 40}})
+				check(t, s.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts("a.example", now.now()).Hosts.Hosts[0].Sessions[0], NotBefore: now.now().Add(7 * day)}))
+				_, err = s.TakeDialogue(t.Context(), now.now().Format(time.DateOnly), []assess.Share{{Network: coarse(observe("a.example", "192.0.2.1").Host), Limit: 40}})
 				check(t, err)
 				check(t, s.pruneDaily(t.Context()))
-				now.Time = noon.Add(8 * time.Second)
+				now.set(noon.Add(8 * time.Second))
 				check(t, s.pruneDaily(t.Context()))
-				now.Time = noon.Add(day)
+				now.set(noon.Add(day))
 				check(t, s.pruneDaily(t.Context()))
 				return s, now
 			}
 			s, now := live(leap)
 			never, _ := live(0)
-			latest := now.Add(clockSkew)
+			latest := now.now().Add(clockSkew)
 			for _, c := range []struct {
 				column string
 				most   any
@@ -228,7 +228,7 @@ func TestTheFutureIsPruned(t *testing.T) {
 					t.Errorf("%s is later than %v", c.column, latest)
 				}
 			}
-			if got := due(t, s, now.Add(8*day), 10); len(got) != 2 {
+			if got := due(t, s, now.now().Add(8*day), 10); len(got) != 2 {
 				t.Errorf("due within the week: %v", got)
 			}
 			for _, d := range []assess.Domain{"a.example", "b.example"} {
@@ -236,10 +236,10 @@ func TestTheFutureIsPruned(t *testing.T) {
 					t.Errorf("%s: %d sessions, without the leap %d", d, got, want)
 				}
 			}
-			now.Time = noon.Add(32 * day) // but for a day, the window is over; nothing was pruned for long
+			now.set(noon.Add(32 * day)) // but for a day, the window is over; nothing was pruned for long
 			for range 2 {
 				check(t, s.pruneDaily(t.Context()))
-				now.Time = now.Add(day)
+				now.set(now.now().Add(day))
 			}
 			for _, table := range []string{"tally", "signature", "selector", "unauthenticated", "run", "share"} {
 				if n := count(t, s, table); n > 0 {
@@ -261,17 +261,17 @@ func (v *sqlBool) Scan(value any) error {
 
 // A clock that is behind for a while makes nothing older than it is.
 func TestAClockSetBackMovesNothing(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now})
 	addAll(t, s, observe("a.example", "192.0.2.1"))
 	check(t, s.pruneDaily(t.Context()))
 	before := dump(t, s, "memo")
-	now.Time = noon.AddDate(-10, 0, 0)
+	now.set(noon.AddDate(-10, 0, 0))
 	for range 20 {
 		check(t, s.pruneDaily(t.Context()))
-		now.Time = now.Add(time.Hour / 2)
+		now.set(now.now().Add(time.Hour / 2))
 	}
-	now.Time = noon
+	now.set(noon)
 	check(t, s.pruneDaily(t.Context()))
 	if after := dump(t, s, "memo"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)

@@ -160,16 +160,16 @@ func TestObservationsChangeScores(t *testing.T) {
 }
 
 func TestRejudgedAtMostOnceInAWhile(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now})
 	st := passive(s)
 	judged := 0
 	for range 60 { // seconds, with a look and sessions in each
 		addAll(t, s, observe("a.example", "192.0.2.1"), observe("a.example", "192.0.2.1"))
-		n, err := st.rejudge(t.Context(), now.Add(-rejudgeEvery), rejudgeBatch)
+		n, err := st.rejudge(t.Context(), now.now().Add(-rejudgeEvery), rejudgeBatch)
 		check(t, err)
 		judged += n
-		now.Time = now.Add(time.Second)
+		now.set(now.now().Add(time.Second))
 	}
 	if want := 60 / int(rejudgeEvery/time.Second); judged != want {
 		t.Errorf("judged %d times in a minute, want %d", judged, want)
@@ -177,15 +177,15 @@ func TestRejudgedAtMostOnceInAWhile(t *testing.T) {
 }
 
 func TestLongestUnjudgedFirst(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now})
 	st := passive(s)
 	for round := range 6 {
 		for i := range 6 {
 			addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
 		}
-		now.Time = now.Add(time.Minute)
-		if n, err := st.rejudge(t.Context(), now.Time, 2); n != 2 || err != nil {
+		now.set(now.now().Add(time.Minute))
+		if n, err := st.rejudge(t.Context(), now.now(), 2); n != 2 || err != nil {
 			t.Fatalf("round %d: %d judged (%v)", round, n, err)
 		}
 	}
@@ -227,7 +227,7 @@ func TestOneBadRowHoldsUpNobody(t *testing.T) {
 }
 
 func TestCacheIsBoundedAndAges(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	path := t.TempDir() + "/peerscore.db"
 	s := openPath(t, path, Options{Now: now.now, Limits: Limits{StandingsInCache: 10}})
 	st := passive(s)
@@ -246,7 +246,7 @@ func TestCacheIsBoundedAndAges(t *testing.T) {
 	if !st.Standing(t.Context(), "d3.example").Known {
 		t.Error("not cached")
 	}
-	now.Time = now.Add(cacheFor)
+	now.set(now.now().Add(cacheFor))
 	if st.Standing(t.Context(), "d3.example").Known {
 		t.Error("a domain that another process erased stays in the cache")
 	}
@@ -284,13 +284,13 @@ func TestOvertakenReadIsNotCached(t *testing.T) {
 }
 
 func TestUnreadableDatabaseKeepsTheLastStanding(t *testing.T) {
-	now := &clock{noon}
+	now := newClock(noon)
 	s := open(t, Options{Now: now.now})
 	st := passive(s)
 	check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon)))
 	want := st.Standing(t.Context(), "a.example")
 	check(t, s.Close())
-	now.Time = now.Add(time.Hour)
+	now.set(now.now().Add(time.Hour))
 	if got := st.Standing(t.Context(), "a.example"); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

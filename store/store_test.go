@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,9 +36,16 @@ var children = map[string]func(args []string) error{"write": writeUntilKilled, "
 var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // clock is a time that tests move.
-type clock struct{ time.Time }
+type clock struct{ at atomic.Pointer[time.Time] }
 
-func (c *clock) now() time.Time { return c.Time }
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.set(at)
+	return c
+}
+
+func (c *clock) now() time.Time   { return *c.at.Load() }
+func (c *clock) set(at time.Time) { c.at.Store(&at) }
 
 // open opens a database in a new folder, at noon unless the options say otherwise.
 func open(t *testing.T, o Options) *Store {
@@ -48,7 +56,7 @@ func open(t *testing.T, o Options) *Store {
 func openPath(t *testing.T, path string, o Options) *Store {
 	t.Helper()
 	if o.Now == nil {
-		o.Now = (&clock{noon}).now
+		o.Now = newClock(noon).now
 	}
 	s, err := Open(t.Context(), path, o)
 	if err != nil {
@@ -257,7 +265,7 @@ func TestSetAsideOverwritesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	for range 3 {
 		check(t, os.WriteFile(path, bytes.Repeat([]byte("not a database "), 1000), 0o600))
-		s, err := Open(t.Context(), path, Options{SetAside: true, Now: (&clock{noon}).now})
+		s, err := Open(t.Context(), path, Options{SetAside: true, Now: newClock(noon).now})
 		check(t, err)
 		check(t, s.Close())
 	}
