@@ -57,22 +57,30 @@ func (t *tape) SetWriteDeadline(time.Time) error { return nil }
 func (t *tape) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
 func (t *tape) LocalAddr() net.Addr              { return &net.UnixAddr{} }
 
-// taped is down what an MTA sends for a message.
-func taped(p miltertest.Peer, m miltertest.Message) *tape {
+// recorded is what an MTA sends in a session, from the first packet to the last.
+func recorded(send func(*miltertest.Client)) *tape {
 	client, server := net.Pipe()
-	recorded := make(chan []byte)
-	go func() { all, _ := io.ReadAll(server); recorded <- all }()
+	packets := make(chan []byte)
+	go func() { all, _ := io.ReadAll(server); packets <- all }()
 	c := miltertest.NewClient(client)
 	c.Steps = miltertest.AllSteps &^ 0x37f // all of them, without replies
 	offer := []byte{0, 0, 0, miltertest.Version}
 	offer = binary.BigEndian.AppendUint32(offer, miltertest.AllActions)
 	_ = c.Write('O', binary.BigEndian.AppendUint32(offer, miltertest.AllSteps)) // the pipe takes everything
-	_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
-	_, _, _, _ = c.Connect(p), c.Envelope(p, m), c.Header(p, m), c.Body([]byte(body))
-	_ = c.Write('E', nil)
+	send(c)
 	_ = c.Quit()
-	packets := <-recorded
-	return &tape{packets: packets, end: len(packets) - len("\x00\x00\x00\x01E\x00\x00\x00\x01Q"), closed: make(chan struct{})}
+	return &tape{packets: <-packets, closed: make(chan struct{})}
+}
+
+// taped is a session of one message.
+func taped(p miltertest.Peer, m miltertest.Message) *tape {
+	t := recorded(func(c *miltertest.Client) {
+		_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
+		_, _, _, _ = c.Connect(p), c.Envelope(p, m), c.Header(p, m), c.Body([]byte(body))
+		_ = c.Write('E', nil)
+	})
+	t.end = len(t.packets) - len("\x00\x00\x00\x01E\x00\x00\x00\x01Q")
+	return t
 }
 
 // cassette is a listener with one connection.
@@ -92,9 +100,12 @@ func (c cassette) Close() error { return nil }
 // play has the milter take a message once. What is held at its end takes a collection of
 // garbage, and so a session of its own.
 func (c *cost) play(t testing.TB, z zone, text string, collect bool, changes []func(*Config)) {
+	c.playTape(t, z, taped(outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)}), collect, changes)
+}
+
+func (c *cost) playTape(t testing.TB, z zone, conn *tape, collect bool, changes []func(*Config)) {
 	l := newLab(t, z, changes...)
 	l.ledger.standings["example.org"] = standing(5, 5, 5)
-	conn := taped(outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})
 	if collect {
 		empty := heap()
 		conn.before = func() { c.held = heap() - empty }
@@ -228,3 +239,82 @@ func TestCosts(t *testing.T) {
 }
 
 func newCost() *cost { return &cost{cpu: time.Hour, allocated: 1 << 62} }
+
+// TestFloods holds what a packet may cost that is cheap to cause: no more than a packet of ordinary
+// mail, however many there are in a session, and nothing of them is held.
+func TestFloods(t *testing.T) {
+	const packets = 20_000
+	login := stranger
+	login.Login = "anna@own.example" // whose recipients are learned
+	mail := "<a@example.org>\x00"
+	tests := []struct {
+		name string
+		peer miltertest.Peer
+		send func(c *miltertest.Client, n int)
+	}{
+		{"MAIL and RSET", outbound, func(c *miltertest.Client, _ int) { _, _ = c.Write('M', []byte(mail)), c.Abort() }},
+		{"MAIL", outbound, func(c *miltertest.Client, _ int) { _ = c.Write('M', []byte(mail)) }},
+		{"RCPT", outbound, func(c *miltertest.Client, n int) { _ = c.Write('R', fmt.Appendf(nil, "<b@d%d.example>\x00", n)) }},
+		{"RCPT of our own", login, func(c *miltertest.Client, n int) { _ = c.Write('R', fmt.Appendf(nil, "<b@d%d.example>\x00", n)) }},
+		{"EHLO", outbound, func(c *miltertest.Client, _ int) { _ = c.Write('H', []byte("out.example.org\x00")) }},
+		{"RSET", outbound, func(c *miltertest.Client, _ int) { _ = c.Abort() }},
+		{"macros", outbound, func(c *miltertest.Client, n int) { _ = c.Write('D', fmt.Appendf(nil, "Mi\x00%d\x00", n)) }},
+		{"fields of one octet", outbound, func(c *miltertest.Client, _ int) { _ = c.Write('L', []byte("x\x00\x00")) }},
+		{"forged fields", outbound, func(c *miltertest.Client, _ int) { _ = c.Write('L', []byte("Peer-Score\x00\x00")) }},
+		{"a body octet by octet", outbound, func(c *miltertest.Client, n int) {
+			if n == 0 {
+				_ = c.Header(outbound, fromExample(t))
+			}
+			_ = c.Write('B', []byte("x"))
+		}},
+	}
+	const messages = 500
+	m := miltertest.Message{From: "a@example.org", To: []string{"info@own.example"}, Data: []byte(ordinary(t, 2<<10, 1, 0, "rsa"))}
+	usual := func() *tape {
+		return recorded(func(c *miltertest.Client) {
+			_, body, _ := strings.Cut(string(m.Data), "\r\n\r\n")
+			_ = c.Connect(outbound)
+			for range messages {
+				_, _, _, _ = c.Envelope(outbound, m), c.Header(outbound, m), c.Body([]byte(body)), c.Write('E', nil)
+			}
+		})
+	}
+	ordinaryPackets := usual().count()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			flood := func() *tape {
+				flood := recorded(func(c *miltertest.Client) {
+					_, _ = c.Connect(tt.peer), c.Write('M', []byte(mail))
+					for n := range packets {
+						tt.send(c, n)
+					}
+				})
+				flood.end = len(flood.packets) - len("\x00\x00\x00\x01Q")
+				return flood
+			}
+			count := flood().count()
+			hostile, reference := newCost(), newCost()
+			hostile.playTape(t, world, flood(), true, nil)
+			if hostile.held > maxHeld {
+				t.Errorf("%d KiB are held", hostile.held>>10)
+			}
+			each := func(c *cost, packets int) float64 { return float64(c.cpu) / float64(packets) }
+			for rounds := 0; rounds < costRounds && (rounds < 2 || each(hostile, count) > each(reference, ordinaryPackets)); rounds++ {
+				hostile.playTape(t, world, flood(), false, nil)
+				reference.playTape(t, world, usual(), false, nil)
+			}
+			t.Logf("%.0f ns a packet, one of ordinary mail %.0f ns; %d KiB held, %d KiB allocated", each(hostile, count), each(reference, ordinaryPackets), hostile.held>>10, hostile.allocated>>10)
+			if each(hostile, count) > each(reference, ordinaryPackets) {
+				t.Errorf("%.0f ns of CPU time a packet, %.0f of ordinary mail", each(hostile, count), each(reference, ordinaryPackets))
+			}
+		})
+	}
+}
+
+// count is how many packets there are.
+func (t *tape) count() (n int) {
+	for rest := t.packets; len(rest) > 0; n++ {
+		rest = rest[4+binary.BigEndian.Uint32(rest):]
+	}
+	return n
+}
