@@ -16,6 +16,7 @@ type evaluation struct {
 	identity     Identity
 	local        string
 	senderDomain string
+	sender       string // both
 	helo         string
 	receiver     string
 	now          time.Time
@@ -26,6 +27,8 @@ type evaluation struct {
 	names          []pointer // the client's PTR names, MaxNames at most
 	namesKnown     bool
 	namesErr       error
+	validFor       string // the domain that validatedName was last asked for
+	validName      string // its answer
 }
 
 func newEvaluation(ctx context.Context, resolver Resolver, q Query) *evaluation {
@@ -38,6 +41,7 @@ func newEvaluation(ctx context.Context, resolver Resolver, q Query) *evaluation 
 	}
 	e.identity, e.local, e.senderDomain = splitSender(q)
 	e.senderDomain = strings.TrimSuffix(e.senderDomain, ".")
+	e.sender = e.local + "@" + e.senderDomain
 	e.own = organisation(e.senderDomain)
 	if e.receiver == "" {
 		e.receiver = "unknown"

@@ -184,7 +184,7 @@ func (e *evaluation) expand(s, domain string) string {
 func (e *evaluation) value(letter byte, domain string) string {
 	switch letter {
 	case 's':
-		return e.local + "@" + e.senderDomain
+		return e.sender
 	case 'l':
 		return e.local
 	case 'o':
@@ -230,11 +230,13 @@ func (m macro) append(out []byte, value string) []byte {
 	return out
 }
 
+// transform costs no more than what it returns is long, however long the value is.
 func (m macro) transform(value string) string {
 	delims := m.delims
 	if delims == "" {
 		delims = "."
 	}
+	value = m.keep(value, delims)
 	parts := make([]string, 0, 34) // the nibbles of an IPv6 address, and two
 	start := 0
 	for i := range len(value) {
@@ -247,10 +249,33 @@ func (m macro) transform(value string) string {
 	if m.reverse {
 		slices.Reverse(parts)
 	}
-	if m.parts > 0 && m.parts < len(parts) {
-		parts = parts[len(parts)-m.parts:]
-	}
 	return strings.Join(parts, ".")
+}
+
+// keep cuts off what is not of the parts to keep: the last ones, which are the first ones where
+// the order is to be reversed.
+func (m macro) keep(value, delims string) string {
+	if m.parts == 0 {
+		return value
+	}
+	left := m.parts
+	for n := range len(value) {
+		i := len(value) - 1 - n
+		if m.reverse {
+			i = n
+		}
+		if strings.IndexByte(delims, value[i]) < 0 {
+			continue
+		}
+		if left--; left > 0 {
+			continue
+		}
+		if m.reverse {
+			return value[:i]
+		}
+		return value[i+1:]
+	}
+	return value
 }
 
 // dotted is the value of the macro i: IPv4 as usual, IPv6 as 32 nibbles.

@@ -2,6 +2,7 @@ package spf
 
 import (
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,27 @@ func TestExpansionLimit(t *testing.T) {
 	}
 	if got := e.expand(strings.Repeat("%{l}", 9), ""); got != "" {
 		t.Errorf("9,000 octets became %d", len(got))
+	}
+}
+
+// TestMacroCost has a record of nothing but macros that keep next to nothing of what the client
+// may make as long as its MTA lets it: HELO name, local part, and the names of its address.
+func TestMacroCost(t *testing.T) {
+	for _, macro := range []string{"%{h1}", "%{h1r}", "%{l1}", "%{s1r}", "%{h1r.-+,/_=}", "%{p1}"} {
+		z := zone{
+			"example.com":            {"TXT v=spf1 exists:" + strings.Repeat(macro, (MaxRecordLength-100)/len(macro)) + ".example.com -all"},
+			"1.2.0.192.in-addr.arpa": many(10, "PTR no%d.example.net"),
+			"no9.example.net":        {"A 192.0.2.1"},
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		Check(t.Context(), z, Query{
+			IP: netip.MustParseAddr("192.0.2.1"), HELO: strings.Repeat(".", 2000), MailFrom: strings.Repeat(".", 2000) + "@example.com",
+		})
+		runtime.ReadMemStats(&after)
+		if octets := after.TotalAlloc - before.TotalAlloc; octets > 1<<20 {
+			t.Errorf("%s: %d KiB allocated", macro, octets>>10)
+		}
 	}
 }
 

@@ -57,8 +57,15 @@ func (e *evaluation) matchPTR(target string) (bool, *failure) {
 }
 
 // validatedName is the value of the macro p: preferably the domain itself, else a name below it,
-// else any (RFC 7208 §7.3).
+// else any (RFC 7208 §7.3). A record may ask for it thousands of times.
 func (e *evaluation) validatedName(domain string) string {
+	if e.validName == "" || e.validFor != domain {
+		e.validFor, e.validName = domain, e.findValidatedName(domain)
+	}
+	return e.validName
+}
+
+func (e *evaluation) findValidatedName(domain string) string {
 	names, _ := e.pointerNames()
 	for _, preferred := range []func(name string) bool{
 		func(name string) bool { return strings.EqualFold(name, domain) },
