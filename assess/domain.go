@@ -30,7 +30,7 @@ var lookupProfile = idna.New(
 // ParseDomain normalises a domain in either spelling, U-label or A-label. It refuses IP
 // addresses and literals, single labels, and everything that is not letters-digits-hyphen.
 func ParseDomain(s string) (Domain, error) {
-	if len(s) > 4*MaxDomainLength { // four octets a rune at most
+	if len(s) > MaxDomainLength+1 || longLabel(s) { // in U-labels too: idna takes time that grows with the square
 		return "", fmt.Errorf("%w: longer than %d octets", errNotDomain, MaxDomainLength)
 	}
 	if !utf8.ValidString(s) { // idna would encode the replacement character
@@ -63,6 +63,21 @@ func ParseDomain(s string) (Domain, error) {
 		return "", fmt.Errorf("%w: %q ends in a number", errNotDomain, s)
 	}
 	return Domain(ascii), nil
+}
+
+// longLabel reports whether a label has more than 63 characters. No A-label has fewer octets than
+// its U-label has characters.
+func longLabel(name string) bool {
+	n := 0
+	for _, r := range name {
+		if n++; strings.ContainsRune(".。．｡", r) {
+			n = 0
+		}
+		if n > 63 {
+			return true
+		}
+	}
+	return false
 }
 
 func validLabel(label string) bool {

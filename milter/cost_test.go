@@ -159,6 +159,10 @@ func hostileMessages(t testing.TB) []hostileMessage {
 	five := func(sig, more string) string { return strings.Repeat(sig, 5) + more + base }
 	field := func(unit string) string { return "X: " + strings.Repeat(unit, 240<<10/len(unit)) + "x\r\n" }
 	long := regexp.MustCompile(`\bb=[^;]*\r\n`).ReplaceAllString(own, "b="+strings.Repeat("QUJD", 170)+"QUI=\r\n")
+	chinese := ""
+	for i := range 320 {
+		chinese += string(rune('一' + 37*i))
+	}
 	trust := func(c *Config) {
 		c.Policy.Authentication, c.Policy.TrustedAuthservIDs = Trust, []string{"mx.earlier.example"}
 	}
@@ -169,6 +173,14 @@ func hostileMessages(t testing.TB) []hostileMessage {
 		{"20,000 names in h=", five(signing(own, strings.Repeat("x:", 20_000)+"y"), ""), 5, "", 0, nil},
 		{"5,000 signatures", strings.Repeat(own, 5_000) + base, 5, "", 0, nil},
 		{"900 signatures", strings.Repeat(own[:200]+"\r\n", 900) + base, 5, "", 0, nil},
+		{"900 signatures of names with many labels", strings.Repeat("DKIM-Signature: d="+strings.Repeat("a.", 120)+"a\r\n", 900) + base, 5, "", 0, nil},
+		{"250 signatures of names in Unicode", strings.Repeat("DKIM-Signature: d="+chinese+".a\r\n", 250) + base, 5, "", 0, nil},
+		{"250 signatures of the author in Unicode", strings.Repeat("DKIM-Signature: d="+chinese+".example.org\r\n", 250) + base, 5, "", 0, nil},
+		{"900 signatures of the author in bad Punycode", strings.Repeat("DKIM-Signature: d="+strings.Repeat("xn--99999999999999999999999999999999999999999999999.", 4)+"example.org\r\n", 900) + base, 5, "", 0, nil},
+		{"five signatures of names in Unicode", strings.Repeat("DKIM-Signature: d="+chinese+".a\r\n", 5) + base, 5, "", 0, nil},
+		{"900 signatures of shorter names in Unicode", strings.Repeat("DKIM-Signature: d="+chinese[:180]+".a\r\n", 900) + base, 5, "", 0, nil},
+		{"an author in Unicode", letter("a@" + chinese + ".example"), 0, "", 0, nil},
+		{"an author of 60 characters in Unicode", letter("a@" + chinese[:180] + ".example"), 0, "", 0, nil},
 		{"100,000 header fields", strings.Repeat("X: y\r\n", 100_000) + own + base, 5, "", 0, nil},
 		{"1,000 fields and 100 names", five(signing(own, strings.Repeat("x:", 90)+"x"), strings.Repeat("X: y\r\n", 980)), 5, "", 0, nil},
 		{"60,000 tags", edit(own, " d=", strings.Repeat("a=;", 60_000)+" d=") + base, 1, "", 0, nil},

@@ -206,6 +206,7 @@ func TestWhichSignatures(t *testing.T) {
 	other := strings.ReplaceAll(own, "d=example.org", "d=else.example")
 	sub := strings.ReplaceAll(own, "d=example.org", "d=news.example.org")
 	broken := strings.ReplaceAll(own, "bh=", "bh=AAAA")
+	unicode := strings.ReplaceAll(broken, "d=example.org", "d=bücher.example.org")
 	tests := []struct {
 		name, fields string
 		want         string
@@ -215,6 +216,8 @@ func TestWhichSignatures(t *testing.T) {
 		{"the author's own comes first", other + sub + own, "example.org news.example.org", assess.Pass},
 		{"five at most", strings.Repeat(sub, 9) + own, "example.org news.example.org news.example.org news.example.org news.example.org", assess.Pass},
 		{"what is left out is not a failure", strings.Repeat(broken, 6), "example.org example.org example.org example.org example.org", assess.Unknown},
+		{"nor what is left out in Unicode", strings.Repeat(unicode, 6), strings.TrimSpace(strings.Repeat("xn--bcher-kva.example.org ", 5)), assess.Unknown},
+		{"all broken in Unicode", strings.Repeat(unicode, 5), strings.TrimSpace(strings.Repeat("xn--bcher-kva.example.org ", 5)), assess.Fail},
 		{"all broken", strings.Repeat(broken, 5), "example.org example.org example.org example.org example.org", assess.Fail},
 	}
 	for _, tt := range tests {

@@ -15,6 +15,7 @@ func TestLimits(t *testing.T) {
 		"fields":                       {maxFields, 1000},
 		"signatures":                   {maxSignatures, 5},
 		"names in h=":                  {maxSignedNames, 100},
+		"d= in U-labels":               {maxUnicodeNames, 5},
 		"deletions asked of the MTA":   {maxRemovals, 100},
 		"octets of a key record":       {maxKeyRecord, 4096},
 		"bits of an RSA key, at least": {minRSABits, 1024},

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"peerscore/assess"
 )
@@ -17,6 +18,7 @@ const (
 	maxSignatures      = 5        // evaluated in one message
 	maxSignatureLength = 16 << 10 // bytes of a DKIM-Signature field
 	maxSignedNames     = 100      // names in h=
+	maxUnicodeNames    = 5        // d= in U-labels that are brought into the form of others
 )
 
 // signature is one DKIM-Signature field (RFC 6376 section 3.5), as far as its own text goes.
@@ -49,6 +51,7 @@ func tempError(reason string) finding      { return finding{assess.Unknown, "tem
 // then those that could be aligned with it, then, where all are wanted, others. It also tells
 // how many that could be aligned were left out.
 func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chosen []signature, omitted int) {
+	unicode := 0
 	for i, f := range h.fields {
 		if !f.is("DKIM-Signature") {
 			continue
@@ -60,7 +63,14 @@ func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chos
 		} else if err != nil {
 			s.finding = invalid("permerror", err.Error())
 		}
-		if s.domain, err = assess.ParseDomain(t.compact("d")); err != nil || s.domain.CheckPeer() != nil {
+		d := t.compact("d")
+		if strings.ContainsFunc(d, notASCII) {
+			if unicode++; unicode > maxUnicodeNames {
+				omitted++ // whether it could be aligned is not known
+				continue
+			}
+		}
+		if s.domain, err = assess.ParseDomain(d); err != nil || s.domain.CheckPeer() != nil {
 			continue // of no domain that could be aligned or looked up
 		}
 		if all || couldAlign(s.domain, author) {
@@ -81,6 +91,8 @@ func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chos
 	}
 	return chosen, omitted
 }
+
+func notASCII(r rune) bool { return r >= utf8.RuneSelf }
 
 // couldAlign tells whether two domains share two labels; with less they have no organisational
 // domain in common (RFC 9989 section 4.10.2), which is known without a look-up.

@@ -91,9 +91,6 @@ func unfold(value string) string {
 
 // providerDomain normalises the domain of a mailbox and refuses what cannot be a mail provider.
 func providerDomain(raw string) (string, error) {
-	if len(raw) > maxRawName {
-		return "", NotDomain
-	}
 	domain, err := toASCII(strings.TrimSuffix(raw, "."))
 	if err != nil {
 		return "", NotDomain

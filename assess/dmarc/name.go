@@ -12,7 +12,7 @@ const (
 	maxName  = 253 // octets of a domain name, RFC 1035 section 2.3.4
 	maxLabel = 63
 
-	// maxRawName bounds a name in U-labels, before it is mapped: four octets a rune.
+	// maxRawName bounds a name in either spelling before it is looked at.
 	maxRawName = 4 * maxName
 )
 
@@ -39,15 +39,36 @@ func canonical(name string) string {
 	return name
 }
 
-var errUTF8 = errors.New("invalid UTF-8")
+var (
+	errUTF8    = errors.New("invalid UTF-8")
+	errTooLong = errors.New("name too long")
+)
 
 // toASCII is the A-label spelling of a name. The profile by itself encodes bytes that are no
-// UTF-8 as if they were U+FFFD.
+// UTF-8 as if they were U+FFFD, and takes time that grows with the square of a label.
 func toASCII(name string) (string, error) {
-	if !utf8.ValidString(name) {
+	switch {
+	case !utf8.ValidString(name):
 		return "", errUTF8
+	case len(name) > maxName+1, longLabel(name):
+		return "", errTooLong
 	}
 	return lookupProfile.ToASCII(name)
+}
+
+// longLabel reports whether a label has more than 63 characters. No A-label has fewer octets than
+// its U-label has characters.
+func longLabel(name string) bool {
+	n := 0
+	for _, r := range name {
+		if n++; strings.ContainsRune(".。．｡", r) {
+			n = 0
+		}
+		if n > maxLabel {
+			return true
+		}
+	}
+	return false
 }
 
 // lower is s in lower case where it is ASCII. Elsewhere other letters would turn into ASCII
