@@ -29,6 +29,7 @@ import (
 const (
 	MaxRecord = 4 << 10 // bytes of a TXT record, its strings joined; longer ones are never applied
 
+	maxTags     = 64 // of a record, of which RFC 9989 knows 11; one with more is never applied
 	maxQueries  = 8  // of one evaluation: the author's walk, and those of its identifiers
 	maxFindings = 20 // errors, and as many warnings, kept of one record
 	maxURIs     = 20 // destinations read of a rua or a ruf; two are what a receiver must serve (RFC 7489, section 6.2)

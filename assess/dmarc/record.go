@@ -86,21 +86,21 @@ func (r Record) Err7489() error {
 // records there. It is nil unless there is exactly one: section 4.10, steps 2 and 6, has
 // several of them discarded, and records of another kind do not count.
 func Select(txts []string) (*Record, int) {
-	var found *Record
-	n := 0
+	only, n := "", 0
 	for _, txt := range txts {
-		record, err := Parse(txt)
-		if errors.Is(err, ErrNotRecord) {
-			continue
-		}
-		if n++; err == nil {
-			found = &record
+		if _, ok := cutVersion(txt); ok {
+			only = txt
+			n++
 		}
 	}
 	if n != 1 {
 		return nil, n
 	}
-	return found, n
+	record, err := Parse(only)
+	if err != nil {
+		return nil, n
+	}
+	return &record, n
 }
 
 // Parse reads one TXT record, its strings joined. The error is ErrNotRecord where the record
@@ -113,6 +113,8 @@ func Parse(txt string) (Record, error) {
 		return Record{}, fmt.Errorf("%w: it does not begin with v=DMARC1", ErrNotRecord)
 	case len(txt) > MaxRecord:
 		return Record{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(txt), MaxRecord)
+	case strings.Count(rest, ";") >= maxTags:
+		return Record{}, fmt.Errorf("%w: more than %d tags", ErrTooLarge, maxTags)
 	}
 	r := Record{
 		Text: txt, Tags: []Tag{{"v", "DMARC1"}}, Standing: Applied,

@@ -171,12 +171,15 @@ func TestParseLimits(t *testing.T) {
 		t.Errorf("%d bytes: %v", len(full)+1, err)
 	}
 	var b strings.Builder
-	for i := range 200 {
+	for i := range maxTags / 2 {
 		fmt.Fprintf(&b, "; !%d; x%d=", i, i)
 	}
 	r, err := Parse("v=DMARC1" + b.String())
 	if err != nil || len(r.Errors) != maxFindings || len(r.Warnings) != maxFindings {
 		t.Errorf("%d errors, %d warnings, %v", len(r.Errors), len(r.Warnings), err)
+	}
+	if _, err := Parse("v=DMARC1; x=" + b.String()); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%d tags: %v", maxTags+1, err)
 	}
 	r, _ = Parse("v=DMARC1; p=" + strings.Repeat("x", 3000) + "; rua=" + strings.Repeat("y", 1000) + "; " + strings.Repeat("z", 50) + "!")
 	if text := r.Err().Error(); len(text) > 4*maxQuoted {
@@ -374,6 +377,28 @@ func FuzzParse(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		Parse("v=DMARC1; p=reject; sp=quarantine; adkim=s; aspf=s; rua=mailto:dmarc@example.org,mailto:x@reports.example; fo=1")
+	}
+}
+
+// TestSelectCost holds what the records of one name may cost, of which a message may need eight.
+func TestSelectCost(t *testing.T) {
+	var tags strings.Builder
+	for i := 0; tags.Len() < MaxRecord-100; i++ {
+		fmt.Fprintf(&tags, ";x%d=", i)
+	}
+	for name, txts := range map[string][]string{
+		"many tags":             {"v=DMARC1;p=none" + tags.String()},
+		"many tags, many times": slices.Repeat([]string{"v=DMARC1;p=none" + tags.String()}, 15),
+		"many semicolons":       {"v=DMARC1" + strings.Repeat(";!", MaxRecord/2-10)},
+		"many records":          slices.Repeat([]string{"v=DMARC1;p=none;rua=" + strings.Repeat("mailto:a@b.example,", 20)}, 100),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		Select(txts)
+		runtime.ReadMemStats(&after)
+		if octets := after.TotalAlloc - before.TotalAlloc; octets > 64<<10 {
+			t.Errorf("%s: %d octets allocated", name, octets)
+		}
 	}
 }
 
