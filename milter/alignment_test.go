@@ -56,11 +56,14 @@ func TestAlignmentForProofs(t *testing.T) {
 		{"the mode does not matter", "flaky.example", "x@else.example", "flaky.example", "temperror; dkim"},
 		{"psd=n parts the organisation", "dept.uni.example", "x@uni.example", "uni.example", "fail; status=unauthenticated"},
 		{"an IDN", "xn--bcher-kva.example", "x@XN--Bcher-KVA.EXAMPLE", "", "none; spf"},
+		{"an IDN, in Unicode", "bücher.example", "x@bücher.example", "", "none; spf"},
+		{"an IDN, in upper case", "bücher.example", "ü@BÜCHER。example", "", "none; spf"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLab(t, tenants())
-			l.ledger.standings[assess.Domain(tt.author)] = fiveStars
+			author, _ := assess.ParseDomain(tt.author)
+			l.ledger.standings[author] = fiveStars
 			text := letter("a@" + tt.author)
 			if tt.signer != "" {
 				text = signed(t, text, tt.signer, "ed")

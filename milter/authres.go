@@ -182,7 +182,7 @@ func (t trusted) spf(domain string) string {
 		if mailFrom == "" && m.properties["smtp.helo"] != "" {
 			continue
 		}
-		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(strings.TrimSuffix(mailFrom, "."), domain)) {
+		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(asciiDomain(strings.TrimSuffix(mailFrom, ".")), domain)) {
 			return m.result
 		}
 	}

@@ -133,6 +133,16 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// An earlier milter names the domain of MAIL FROM in either spelling.
+func TestTrustedSPF(t *testing.T) {
+	for _, name := range []string{"bücher.example", "xn--bcher-kva.example", "XN--BCHER-KVA.EXAMPLE."} {
+		told := trusted{{method: "spf", result: "fail", properties: map[string]string{"smtp.mailfrom": "ü@" + name}}}
+		if got := told.spf("xn--bcher-kva.example"); got != "fail" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // An earlier milter does the arithmetic; whether the key may be used at all is for us to see.
 func TestTrustedKeys(t *testing.T) {
 	record := keyRecord(keys["ed"])

@@ -23,7 +23,7 @@ type message struct {
 	policy *Policy
 	client client // as it was at MAIL
 
-	from       string // reverse-path without angle brackets; "" for the null one
+	from       string // reverse-path without angle brackets, the domain as A-labels; "" for the null one
 	recipients []assess.Domain
 	queueID    string
 	mta        string // the MTA's own name, its macro j
@@ -44,10 +44,24 @@ type message struct {
 
 func (s *Server) newMessage(c client, from string) *message {
 	m := &message{server: s, policy: s.policy.Load(), client: c, from: strings.Clone(from)}
+	if local, domain, found := cutLast(from, "@"); found {
+		m.from = local + "@" + asciiDomain(domain)
+	}
 	m.internal = c.internal(m.policy.InternalHosts)
 	m.budget.limit = s.cpuBudget
 	m.watch.budget = &m.budget
 	return m
+}
+
+// asciiDomain is a domain of the envelope with A-labels for U-labels, in which SPF does not read
+// it (RFC 8616, section 4). What is no domain stays as it is.
+func asciiDomain(domain string) string {
+	if strings.ContainsFunc(domain, notASCII) {
+		if d, err := assess.ParseDomain(domain); err == nil {
+			return string(d)
+		}
+	}
+	return domain
 }
 
 // wake begins, and rest ends, a time in which the session's goroutine does not wait for the MTA.
