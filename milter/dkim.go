@@ -170,9 +170,9 @@ func (v *verification) verify(k key) finding {
 
 // accept judges a signature that is mathematically right by what its key says.
 func (s *signature) accept(k key) finding {
-	_, host, _ := cutLast(s.tags.compact("i"), "@")
+	host := s.identityHost()
 	switch {
-	case k.strictly && host != "" && !strings.EqualFold(host, string(s.domain)):
+	case k.strictly && host != "" && host != string(s.domain):
 		return invalid("permerror", "t=s and i= below d=")
 	case k.testing:
 		return finding{assess.Unknown, "policy", "the key is in test mode"}

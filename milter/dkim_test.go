@@ -86,6 +86,7 @@ func TestDKIM(t *testing.T) {
 	key := "TXT ed._domainkey.example.org"
 	record := keyRecord(keys["ed"])
 	short := newRSA(1024)
+	idn := zone{"TXT ed._domainkey.xn--bcher-kva.example": {record}, "TXT xn--schlssel-95a._domainkey.xn--bcher-kva.example": {record}}
 	unasked := zone{key: {"NEVER"}, "TXT rsa._domainkey.example.org": {"NEVER"}, "TXT e[d]._domainkey.example.org": {"NEVER"}}
 	names := func(n, length int) func(*dkim.SignOptions) {
 		return func(o *dkim.SignOptions) {
@@ -103,6 +104,12 @@ func TestDKIM(t *testing.T) {
 		{"oversigned", signed(t, base, "example.org", "rsa", oversigned), nil, "pass pass"},
 		{"with q=", signed(t, base, "example.org", "ed", withQuery), nil, "pass pass"},
 		{"i= below d=", signed(t, base, "example.org", "ed", identity("@news.example.org")), nil, "pass pass"},
+		{"an IDN", signed(t, letter("a@bücher.example"), "xn--bcher-kva.example", "ed"), idn, "pass pass"},
+		{"an IDN, in Unicode", signed(t, letter("a@bücher.example"), "bücher.example", "ed", identity("ü@bücher.example")), idn, "pass pass"},
+		{"an IDN, i= below d= in Unicode", signed(t, letter("a@bücher.example"), "bücher.example", "ed", identity("@ü.bücher.example")), idn, "pass pass"},
+		{"an IDN, and t=s", signed(t, letter("a@bücher.example"), "bücher.example", "ed", identity("ü@bücher.example")), zone{"TXT ed._domainkey.xn--bcher-kva.example": {record + "; t=s"}}, "pass pass"},
+		{"an IDN, s= in Unicode", signed(t, letter("a@bücher.example"), "bücher.example", "ed", func(o *dkim.SignOptions) { o.Selector = "Schlüssel" }), idn, "pass pass"},
+		{"an IDN, i= in the other spelling", edit(signed(t, letter("a@bücher.example"), "bücher.example", "ed"), "d=bücher", "i=@xn--bcher-kva.example; d=bücher"), idn, "unknown neutral"},
 		{"i= of somebody else", edit(ed, " d=example.org", " i=@example.net; d=example.org"), unasked, "fail permerror"},
 		{"i= without at sign", edit(ed, " d=example.org", " i=example.org; d=example.org"), unasked, "fail permerror"},
 		{"i= in another case", edit(ed, " d=example.org", " i=@Example.org; d=example.org"), nil, "unknown neutral"},

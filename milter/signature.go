@@ -116,6 +116,9 @@ func (s *signature) check(now time.Time) {
 	if s.finding != (finding{}) {
 		return
 	}
+	if name := s.selector + "." + string(s.domain); strings.ContainsFunc(name, notASCII) {
+		s.selector = strings.TrimSuffix(asciiDomain(name), "."+string(s.domain))
+	}
 	names := strings.Count(s.tags["h"], ":") + 1
 	algorithm := s.tags.compact("a")
 	expires, expiryErr := strconv.ParseInt(s.tags.compact("x"), 10, 64)
@@ -149,13 +152,18 @@ func (s *signature) signedNames() []string {
 	return strings.Split(strings.ToLower(s.tags.compact("h")), ":")
 }
 
-// ownsIdentity tells whether i= lies within the domain, in whatever case it is written.
+// identityHost is the domain of i=, in lower case and as A-labels; "" for none, as without an at sign.
+func (s *signature) identityHost() string {
+	_, host, _ := cutLast(s.tags.compact("i"), "@")
+	return asciiDomain(strings.ToLower(host))
+}
+
+// ownsIdentity reports whether i= lies within the domain, in whatever case it is written.
 func (s *signature) ownsIdentity(domain string) bool {
 	if _, given := s.tags["i"]; !given {
 		return true
 	}
-	_, host, _ := cutLast(s.tags.compact("i"), "@") // without an at sign it is no identity
-	host = strings.ToLower(host)
+	host := s.identityHost()
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
