@@ -63,7 +63,7 @@ func (f *failure) Error() string {
 	if f.where == "" {
 		return f.problem
 	}
-	return f.where + ": " + f.problem
+	return clip(f.where) + ": " + f.problem
 }
 
 func temporary(err error) *failure { return &failure{result: TempError, problem: reason(err)} }

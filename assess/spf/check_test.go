@@ -483,6 +483,22 @@ func TestTextLimit(t *testing.T) {
 	}
 }
 
+// TestProblemLength has what is wrong with a record be as long as the record; the log line of each
+// message repeats it.
+func TestProblemLength(t *testing.T) {
+	long := strings.Repeat("x", 15_000)
+	for _, record := range []string{
+		"v=spf1 " + long, "v=spf1 " + strings.Repeat("(", 15_000), "v=spf1 include:" + long + ".example.com", "v=spf1 redirect=%{l}" + long + ".example.com",
+		"v=spf1 a:%{l}." + strings.Repeat("x.", 7_000) + "fail.example.com", "v=spf1 include:%{l1}" + strings.Repeat("%{l1}", 2_000) + ".wrong.example.com",
+	} {
+		z := hosts.with("example.com", "TXT "+record)
+		out := Check(t.Context(), z, Query{IP: netip.MustParseAddr("192.0.2.1"), MailFrom: ".@example.com"})
+		if out.Problem == "" && out.Result != Neutral || len(out.Problem) > 1000 {
+			t.Errorf("%.40s: %s, a problem of %d octets: %.80s", record, out.Result, len(out.Problem), out.Problem)
+		}
+	}
+}
+
 // A record can have 20 questions asked for names of one organisation that is not its own, however
 // it goes about it, and as many of the next.
 func TestForeignQueryLimit(t *testing.T) {

@@ -73,7 +73,18 @@ func (e *SyntaxError) Error() string {
 	if e.Term == "" {
 		return e.Reason
 	}
-	return fmt.Sprintf("%s in %s (octet %d)", e.Reason, strconv.QuoteToASCII(e.Term), e.Offset)
+	return fmt.Sprintf("%s in %s (octet %d)", e.Reason, strconv.QuoteToASCII(clip(e.Term)), e.Offset)
+}
+
+// maxQuoted is how many octets of a record are repeated where something is wrong with it: the log
+// has that for each message.
+const maxQuoted = 200
+
+func clip(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
 }
 
 const version = "v=spf1"
