@@ -75,6 +75,14 @@ func (m *message) rest() {
 	m.took += time.Since(m.woke)
 }
 
+// worked is how long the MTA has waited for this message, or could have.
+func (m *message) worked() time.Duration {
+	if m.woke.IsZero() {
+		return m.took
+	}
+	return m.took + time.Since(m.woke)
+}
+
 // readMacros keeps the queue id, which Postfix has not yet at MAIL, and the MTA's name.
 func (m *message) readMacros(values macros) {
 	if id := values.get("i"); id != "" {
@@ -140,7 +148,7 @@ func (m *message) body(chunk []byte) {
 
 // end decides about the message, has it recorded, and returns what to change in its header.
 func (m *message) end() []change {
-	ctx, cancel := context.WithTimeout(context.Background(), endBudget)
+	ctx, cancel := context.WithTimeout(context.Background(), endBudget-m.worked())
 	defer cancel()
 	m.begin()
 
@@ -296,15 +304,11 @@ func (m *message) countLimits(a authentication) {
 // handler. The message took that long here, in all its stages and with what was waited for; the
 // CPU time is that of all goroutines.
 func (m *message) log(d decision, a authentication) {
-	took := m.took
-	if !m.woke.IsZero() {
-		took += time.Since(m.woke)
-	}
 	m.server.config.Logger.Info("message",
 		"queue", m.queueID, "row", d.row, "domain", m.author, "proof", d.proof.String(),
 		"client", m.client.addr, "tls", m.client.tlsVersion,
 		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarcResult,
-		"problem", m.problem(a), "took", took, "cpu", m.budget.spent())
+		"problem", m.problem(a), "took", m.worked(), "cpu", m.budget.spent())
 }
 
 // problem says in a few words why something could not be told; "" when all could.

@@ -12,12 +12,13 @@ import (
 	"peerscore/assess/spf"
 )
 
-// Time limits of a message (security.md): 5 s for lookups, 8 s from its end to our answer, so
-// that the observation has time to be committed. A single question to the DNS is bounded by
+// Time limits of a message (security.md): 5 s for lookups, 8 s that the MTA waits in all, so
+// that the observation has time to be committed. What the MTA takes itself to send the message
+// does not count. A single question to the DNS is bounded by
 // the resolver; see Config.Resolver.
 const (
 	dnsBudget = 5 * time.Second // all look-ups, from the end of the header
-	endBudget = 8 * time.Second
+	endBudget = 8 * time.Second // all that is done for the message
 )
 
 // authentication is what SPF, DKIM and DMARC say of one message.
@@ -58,7 +59,7 @@ type evaluation struct {
 	gaveUp        string // why there is no result; "" when there is
 }
 
-// evaluate begins; the goroutines that it starts end when the body does or ctx, whichever is later.
+// evaluate begins; the goroutines that it starts end with their look-ups, which close cuts short.
 func (m *message) evaluate() *evaluation {
 	s := m.server
 	e := &evaluation{message: m, resolver: newNotes(s.config.Resolver(maxQueries))}

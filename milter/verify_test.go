@@ -163,6 +163,34 @@ func TestTimeLimits(t *testing.T) {
 	}
 }
 
+// What a long body waited for does not come on top: the limit is for all of a message.
+func TestTimeLimitOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, ln := serveInMemory(t, func(c *Config) {
+			z := maps.Clone(world)
+			z["TXT ed._domainkey.example.org"] = []string{"HANG"}
+			c.Resolver, c.Recorder = always(z), hung{}
+		})
+		c := miltertest.NewClient(ln.dial())
+		if err := c.Negotiate(miltertest.AllActions, miltertest.AllSteps); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Connect(outbound); err != nil {
+			t.Fatal(err)
+		}
+		m := fromExample(t)
+		m.Data = append(m.Data, strings.Repeat(lorem, 2*pieceSize/len(lorem))...)
+		began := time.Now()
+		if _, err := c.Send(outbound, m); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != endBudget {
+			t.Errorf("answered after %v, want %v", took, endBudget)
+		}
+		c.Quit()
+	})
+}
+
 // faulty is a resolver with a bug.
 type faulty struct {
 	zone
