@@ -34,7 +34,7 @@ type testimony struct {
 	isMX        bool // the client is an MX host of the author domain, and its confirmed name is of the author's organisation
 	isOwnHost   bool // the client's confirmed name, which it also greets with, is of the author's organisation, which publishes no SPF
 	handedOn    bool // List-*, ARC or Resent-* fields: the signature may have been broken on the way
-	incomplete  bool // some look-up ended in temperror, or something was not evaluated
+	incomplete  bool // some lookup ended in temperror, or something was not evaluated
 }
 
 // status is the word of the Peer-Score field for a message without stars.

@@ -13,7 +13,7 @@ const (
 	maxMethodResults = 100      // in one field
 )
 
-// methodResult is what one method said in an Authentication-Results field (RFC 8601 section
+// methodResult is what one method said in an Authentication-Results field (RFC 8601, section
 // 2.2). Names, and the result, are in lower case.
 type methodResult struct {
 	method, result string
@@ -218,7 +218,7 @@ func (t trusted) dkim(s *signature, k key) finding {
 	return found
 }
 
-// matches tells whether the properties of a result name this signature: its domain, and as
+// matches reports whether the properties of a result name this signature: its domain, and as
 // far as they are given its selector and the beginning of b= (RFC 6008).
 func (s *signature) matches(properties map[string]string) bool {
 	_, identity, _ := cutLast(properties["header.i"], "@")

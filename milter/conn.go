@@ -253,7 +253,7 @@ func midPacket(err error) error {
 	return err
 }
 
-// mayWait tells whether another packet is wanted: not when the server stops and no message is
+// mayWait reports whether another packet is wanted: not when the server stops and no message is
 // at hand. A message is over once the reply to its end is out.
 func (c *conn) mayWait() bool {
 	c.mu.Lock()

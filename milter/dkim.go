@@ -180,7 +180,7 @@ func (s *signature) accept(k key) finding {
 	return finding{assess.Pass, "pass", ""}
 }
 
-// misread tells whether go-msgauth may refuse the signature although it is valid: it cuts
+// misread reports whether go-msgauth may refuse the signature although it is valid: it cuts
 // every "b=", also inside another value, and compares i= with regard to case.
 func (s *signature) misread() bool {
 	cuts := 0

@@ -27,7 +27,7 @@ import (
 //	quadratic time over blank lines and folds   TestBlankLines, TestFolds
 //	white space is kept until text follows      TestBlankLines, TestCosts
 //	goroutines leak when the reader fails       TestPieceReader, TestAbortLeavesNoGoroutine
-//	names are not checked before the look-up    TestDKIM, TestSigningDomains
+//	names are not checked before the lookup    TestDKIM, TestSigningDomains
 //	no limit on keys, names, fields, length     TestDKIM, TestCosts, TestWhichSignatures, TestHeaderLimits
 //	t=y, l=, temporary errors are not told      TestDKIM
 //	"b=" in another tag, i= in another case     TestDKIM

@@ -69,7 +69,7 @@ func (d *drift) settle(o *assess.Observation, s assess.Standing) {
 	}
 }
 
-// met tells whether sessions of the domain were seen and it met one of the standards.
+// met reports whether sessions of the domain were seen and it met one of the standards.
 func met(s assess.Standing, standards []assess.Standard) bool {
 	if s.Basis != assess.BasisSessions && s.Basis != assess.BasisProbeSessions {
 		return false

@@ -109,7 +109,7 @@ func (h *header) add(name, value string) {
 	}
 }
 
-// validFolds tells whether each line break is followed by white space. No MTA sends others; a
+// validFolds reports whether each line break is followed by white space. No MTA sends others; a
 // value with one would be several fields to the DKIM verifier, or the end of the header.
 func validFolds(value string) bool {
 	for i := range len(value) {
@@ -131,7 +131,7 @@ func (h *header) from() []string {
 	return values
 }
 
-// changedOnTheWay tells whether the message shows that somebody handed it on, who may have
+// changedOnTheWay reports whether the message shows that somebody handed it on, who may have
 // broken the author's signature: a list, a forwarder that keeps an ARC chain, a re-sender.
 func (h *header) changedOnTheWay() bool {
 	for _, f := range h.fields {

@@ -49,7 +49,7 @@ func (g *gate) enter(raw net.Conn) *conn {
 	return c
 }
 
-// leave forgets a connection; it tells whether this was the first time.
+// leave forgets a connection; it reports whether this was the first time.
 func (g *gate) leave(c *conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,7 +19,7 @@ var ownFields = [...]string{"Peer-Score", "Peer-Score-Confidentiality", "Peer-Sc
 // barFields is the category that each of ownFields shows as a bar.
 var barFields = [...]assess.Category{1: assess.Confidentiality, 2: assess.Identity, 3: assess.Integrity}
 
-// lineLength is where fields are folded (RFC 5322 section 2.1.1).
+// lineLength is where fields are folded (RFC 5322, section 2.1.1).
 const lineLength = 78
 
 // change is one change of a header: a field to insert at the top, or, with an index, the
@@ -101,7 +101,7 @@ func (m *message) undressed(copies int) {
 	m.server.log.log(slog.LevelWarn, "forged score fields left in place: too many", "queue", m.queueID, "client", m.client.addr, "copies", copies)
 }
 
-// forgedResults are the Authentication-Results that must go (RFC 8601 section 5), last first:
+// forgedResults are the Authentication-Results that must go (RFC 8601, section 5), last first:
 // they bear a name that is believed here, and are not the one that was read. Where we neither
 // read nor write any, they are not ours to judge.
 func (m *message) forgedResults() []int {

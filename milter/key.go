@@ -23,7 +23,7 @@ const (
 	maxExponentBits = 31
 )
 
-// key is a key record (RFC 6376 section 3.6.1) that may be used.
+// key is a key record (RFC 6376, section 3.6.1) that may be used.
 type key struct {
 	record   string // without white space, which go-msgauth does not take inside p=
 	testing  bool   // t=y: the owner says that nothing may be concluded

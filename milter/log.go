@@ -36,7 +36,7 @@ func (t *throttle) log(level slog.Level, message string, args ...any) {
 	}
 }
 
-// admit tells whether a line may be written; a new period reports what the last one left out.
+// admit reports whether a line may be written; a new period reports what the last one left out.
 func (t *throttle) admit(now time.Time) (suppressed int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

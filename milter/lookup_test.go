@@ -40,7 +40,7 @@ func (f forgetful) LookupAddr(ctx context.Context, addr string) ([]string, error
 	return f.zone.LookupAddr(ctx, addr)
 }
 
-// A look-up is made once where memory has all of it, else once more with the resolver.
+// A lookup is made once where memory has all of it, else once more with the resolver.
 func TestLookUp(t *testing.T) {
 	ask := func(r spf.Resolver) {
 		_, _ = r.LookupTXT(t.Context(), "example.org")
@@ -117,7 +117,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// SPF passes over a "ptr" that it cannot look up (RFC 7208 section 5.5): what is not in memory
+// SPF passes over a "ptr" that it cannot look up (RFC 7208, section 5.5): what is not in memory
 // must not be taken for that.
 func TestLookUpNeverDecidesOnAGap(t *testing.T) {
 	z := zone{

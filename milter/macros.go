@@ -114,7 +114,7 @@ func (c *client) readMail(m macros) {
 	}
 }
 
-// internal tells whether the mail of this client is our own (attribution.md row 10).
+// internal reports whether the mail of this client is our own (attribution.md row 10).
 func (c *client) internal(networks []netip.Prefix) bool {
 	if c.submitted || c.local || c.addr.IsLoopback() {
 		return true
@@ -127,6 +127,6 @@ func (c *client) internal(networks []netip.Prefix) bool {
 	return false
 }
 
-// reentry tells whether the client is a program of this host that gives mail back to the MTA:
+// reentry reports whether the client is a program of this host that gives mail back to the MTA:
 // a content filter. What it brings has been here before.
 func (c *client) reentry() bool { return c.addr.IsLoopback() }

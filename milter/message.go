@@ -93,7 +93,7 @@ func (m *message) readMacros(values macros) {
 	}
 }
 
-// servID is the name under which our header fields speak (RFC 8601 section 2.5).
+// servID is the name under which our header fields speak (RFC 8601, section 2.5).
 func (m *message) servID() string {
 	for _, name := range []string{m.policy.AuthservID, m.mta} {
 		if name != "" && len(name) <= assess.MaxDomainLength && !strings.ContainsFunc(name, notInHostName) {

@@ -100,7 +100,7 @@ type Policy struct {
 	LearnRecipients       bool // from the mail of our own users
 }
 
-// owns tells whether a domain is one of ours, or lies below one.
+// owns reports whether a domain is one of ours, or lies below one.
 func (p *Policy) owns(d assess.Domain) bool {
 	return slices.ContainsFunc(p.OwnDomains, d.Within)
 }

@@ -21,13 +21,13 @@ const (
 )
 
 // maxCommand is the length of what comes with HELO, MAIL and RCPT. SMTP knows 512 bytes
-// (RFC 5321 section 4.5.3.1), Postfix takes 2,048.
+// (RFC 5321, section 4.5.3.1), Postfix takes 2,048.
 const maxCommand = 8 << 10
 
 // maxMacros is how many strings one macro packet may hold: names and values. MTAs send a dozen.
 const maxMacros = 512
 
-// checkPacket tells whether a packet has the form that the protocol gives it. Packets of other
+// checkPacket reports whether a packet has the form that the protocol gives it. Packets of other
 // codes are malformed too, since the steps above leave no others.
 func checkPacket(code gomilter.Code, data []byte) error {
 	ok := false

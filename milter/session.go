@@ -93,7 +93,7 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 	return nil, nil
 }
 
-// Headers is the end of the header: the look-ups begin, while the body arrives.
+// Headers is the end of the header: the lookups begin, while the body arrives.
 func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilter.Response, error) {
 	if s.message != nil {
 		s.message.readMacros(m.Macros)

@@ -13,7 +13,7 @@ import (
 	"peerscore/assess"
 )
 
-// Limits on DKIM, all checked before any arithmetic or look-up (security.md).
+// Limits on DKIM, all checked before any arithmetic or lookup (security.md).
 const (
 	maxSignatures      = 5        // evaluated in one message
 	maxSignatureLength = 16 << 10 // bytes of a DKIM-Signature field
@@ -21,7 +21,7 @@ const (
 	maxUnicodeNames    = 5        // d= in U-labels that are brought into the form of others
 )
 
-// signature is one DKIM-Signature field (RFC 6376 section 3.5), as far as its own text goes.
+// signature is one DKIM-Signature field (RFC 6376, section 3.5), as far as its own text goes.
 type signature struct {
 	index    int           // of the field in the header
 	domain   assess.Domain // d=
@@ -30,7 +30,7 @@ type signature struct {
 	finding  finding // what the text alone decides; zero when it decides nothing
 }
 
-// finding is the answer for one signature, with its token of RFC 8601 section 2.7.1. Unknown
+// finding is the answer for one signature, with its token of RFC 8601, section 2.7.1. Unknown
 // with a token means: it could not be told, and is not to be held against anybody.
 type finding struct {
 	result assess.Result
@@ -94,8 +94,8 @@ func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chos
 
 func notASCII(r rune) bool { return r >= utf8.RuneSelf }
 
-// couldAlign tells whether two domains share two labels; with less they have no organisational
-// domain in common (RFC 9989 section 4.10.2), which is known without a look-up.
+// couldAlign reports whether two domains share two labels; with less they have no organisational
+// domain in common (RFC 9989, section 4.10.2), which is known without a lookup.
 func couldAlign(a, b assess.Domain) bool {
 	labels := strings.Split(string(a), ".")
 	return b != "" && b.Within(assess.Domain(strings.Join(labels[len(labels)-2:], ".")))
@@ -111,7 +111,7 @@ func rank(d, author assess.Domain) int {
 	return 2
 }
 
-// check decides what the tags alone decide (RFC 6376 section 6.1.1, RFC 8301).
+// check decides what the tags alone decide (RFC 6376, section 6.1.1, RFC 8301).
 func (s *signature) check(now time.Time) {
 	if s.finding != (finding{}) {
 		return

@@ -9,7 +9,7 @@ import (
 // maxTags is how many tags a list may have. RFC 6376 knows 14.
 const maxTags = 64
 
-// tags is a tag list of DKIM, "name=value; name=value" (RFC 6376 section 3.2), of a signature
+// tags is a tag list of DKIM, "name=value; name=value" (RFC 6376, section 3.2), of a signature
 // or of a key record. Values have no white space at their ends.
 type tags map[string]string
 

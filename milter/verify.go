@@ -17,7 +17,7 @@ import (
 // does not count. A single question to the DNS is bounded by
 // the resolver; see Config.Resolver.
 const (
-	dnsBudget = 5 * time.Second // all look-ups, from the end of the header
+	dnsBudget = 5 * time.Second // all lookups, from the end of the header
 	endBudget = 8 * time.Second // all that is done for the message
 )
 
@@ -34,7 +34,7 @@ type authentication struct {
 	dmarc       assess.Result
 	dmarcResult string // as it was found, or told by an earlier milter
 	exhausted   bool   // there were more DNS lookups to make than one message may cause
-	incomplete  bool   // some look-up failed for the time being, or something was not evaluated
+	incomplete  bool   // some lookup failed for the time being, or something was not evaluated
 }
 
 // evaluation is the authentication of one message under way. SPF, the key of each signature
@@ -46,7 +46,7 @@ type evaluation struct {
 	trusted  trusted // of an earlier milter; nil: everything is verified here
 	trusting bool
 
-	ctx           context.Context // of the look-ups
+	ctx           context.Context // of the lookups
 	cancel        context.CancelFunc
 	spf           spf.Outcome
 	spfLooked     <-chan struct{}
@@ -59,7 +59,7 @@ type evaluation struct {
 	gaveUp        string // why there is no result; "" when there is
 }
 
-// evaluate begins; the goroutines that it starts end with their look-ups, which close cuts short.
+// evaluate begins; the goroutines that it starts end with their lookups, which close cuts short.
 func (m *message) evaluate() *evaluation {
 	s := m.server
 	e := &evaluation{message: m, resolver: newNotes(s.config.Resolver(maxQueries))}
@@ -137,7 +137,7 @@ func (e *evaluation) prefetch(r spf.Resolver) {
 	}
 }
 
-// finish waits for everything, as long as ctx and the budget allow; it tells whether there is a
+// finish waits for everything, as long as ctx and the budget allow; it reports whether there is a
 // result. When not, gaveUp has the reason.
 func (e *evaluation) finish(ctx context.Context) (a authentication, complete bool) {
 	if e.gaveUp != "" {
@@ -162,7 +162,7 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 	return a, e.gaveUp == ""
 }
 
-// await waits for a look-up, as long as ctx allows.
+// await waits for a lookup, as long as ctx allows.
 func (e *evaluation) await(ctx context.Context, looked <-chan struct{}) bool {
 	select {
 	case <-looked: // as for most mail

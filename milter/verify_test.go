@@ -35,7 +35,7 @@ func (s slow) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	}
 }
 
-// deepSPF is world with an SPF record that takes ten look-ups, each after the other.
+// deepSPF is world with an SPF record that takes ten lookups, each after the other.
 func deepSPF() zone {
 	z := maps.Clone(world)
 	z["TXT example.org"] = []string{"v=spf1 include:1.example.org -all"}
@@ -257,7 +257,7 @@ func (w waiting) LookupTXT(ctx context.Context, _ string) ([]string, error) {
 	return nil, ctx.Err()
 }
 
-// A message that is given up takes its look-ups along, at once.
+// A message that is given up takes its lookups along, at once.
 func TestAbortEndsLookups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := waiting{world, &atomic.Int64{}, &atomic.Int64{}}

@@ -31,7 +31,7 @@ func readCases(t *testing.T, file string, into any) {
 // disagreement is a case in which a peer says otherwise, on purpose.
 type disagreement struct{ input, why string }
 
-// listed tells whether a case is one of the disagreements, and says so.
+// listed reports whether a case is one of the disagreements, and says so.
 func listed(t *testing.T, list []disagreement, input string) bool {
 	i := slices.IndexFunc(list, func(d disagreement) bool { return d.input == input })
 	if i >= 0 {

@@ -16,7 +16,7 @@
 // and reported as obsolete, and Record.Err7489 says what a receiver of that age makes of a record.
 //
 // Left out: SPF and DKIM themselves, sending and reading reports, and any handling of mail.
-// All look-ups go through the Resolver of the caller, who also owns deadlines and caching.
+// All lookups go through the Resolver of the caller, who also owns deadlines and caching.
 package dmarc
 
 import (
@@ -24,7 +24,7 @@ import (
 	"errors"
 )
 
-// Limits on what a peer may cost. A walk makes 8 queries at most (RFC 9989 section 4.10), and
+// Limits on what a peer may cost. A walk makes 8 queries at most (RFC 9989, section 4.10), and
 // those of one evaluation share them: mostly they meet after one or two.
 const (
 	MaxRecord = 4 << 10 // bytes of a TXT record, its strings joined; longer ones are never applied
@@ -63,7 +63,7 @@ const (
 	Strict  Mode = "s" // the same domain
 )
 
-// PSD tells whether a record stands at a public suffix domain.
+// PSD reports whether a record stands at a public suffix domain.
 type PSD string
 
 // The values of the psd tag, section 4.7.

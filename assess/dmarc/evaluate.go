@@ -9,7 +9,7 @@ import (
 type Identifier struct {
 	Domain    string // the MAIL FROM domain for SPF, d= for DKIM
 	Pass      bool
-	TempError bool // the mechanism could not tell, because a look-up failed
+	TempError bool // the mechanism could not tell, because a lookup failed
 }
 
 // Message is what DMARC needs to know of a message.
@@ -18,14 +18,14 @@ type Message struct {
 	SPF    Identifier
 	DKIM   []Identifier // one for each signature
 
-	// Exists tells whether a domain exists, that is, whether a query for it, of any type,
+	// Exists reports whether a domain exists, that is, whether a query for it, of any type,
 	// ends otherwise than in NXDOMAIN (section 3.2.13; LookupTXT cannot tell). It is asked
 	// only where the policy depends on it, which is rare. Nil means that the author domain exists.
 	Exists func(ctx context.Context, domain string) (bool, error)
 }
 
 // Alignment is how one identifier stands to the author domain. Both answers are unknown when
-// a look-up failed, and when the identifier neither passed nor might have.
+// a lookup failed, and when the identifier neither passed nor might have.
 type Alignment struct {
 	Identifier
 	Relaxed Answer // of the same organisational domain, whatever the record asks for
@@ -110,7 +110,7 @@ func answer(yes bool) Answer {
 }
 
 // judge is section 5.3.5: one aligned identifier that passed is enough. Where none is, and one
-// might have been had a look-up not failed, the message can neither pass nor fail (5.3.6).
+// might have been had a lookup not failed, the message can neither pass nor fail (5.3.6).
 func (e *Evaluation) judge() Result {
 	result := ResultFail
 	for _, a := range append([]Alignment{e.SPF}, e.DKIM...) {
@@ -142,7 +142,7 @@ func (e *Evaluation) findPolicy(ctx context.Context, m Message) {
 	e.Policy = d.Policy(exists)
 }
 
-// Aligned tells whether two domains are aligned in a mode; stray dots around them do not
+// Aligned reports whether two domains are aligned in a mode; stray dots around them do not
 // matter. An error is a temporary failure.
 func Aligned(ctx context.Context, r Resolver, a, b string, mode Mode) (bool, error) {
 	b = canonical(strings.Trim(b, "."))
@@ -153,7 +153,7 @@ func Aligned(ctx context.Context, r Resolver, a, b string, mode Mode) (bool, err
 	return w.sharesOrganisation(ctx, b)
 }
 
-// sharesOrganisation tells whether the start of the walk and another canonical domain have the
+// sharesOrganisation reports whether the start of the walk and another canonical domain have the
 // same organisational domain. It walks no further than it must:
 //   - what cannot be a domain is aligned with nothing;
 //   - equal domains are aligned;
@@ -180,7 +180,7 @@ func (w *walk) sharesOrganisation(ctx context.Context, domain string) (bool, err
 	return err == nil && other == org, err
 }
 
-// ReceivesReports tells whether a host accepts reports for a domain, RFC 9990 section 4:
+// ReceivesReports reports whether a host accepts reports for a domain, RFC 9990, section 4:
 // within one organisation always, elsewhere when it says so at
 // <domain>._report._dmarc.<host>. The domain is the one at which the policy record stands. An
 // error is a temporary failure.

@@ -36,7 +36,7 @@ func (n NoIdentity) Error() string { return string(n) }
 // "example" are ordinary here: laboratories live under them.
 var reservedTLDs = []string{"localhost", "invalid", "local", "onion", "arpa"}
 
-// IsFromField tells whether a header field counts as From. White space and control characters
+// IsFromField reports whether a header field counts as From. White space and control characters
 // in the name do not hide it: some readers take "From " for From, and others do not.
 func IsFromField(name string) bool {
 	visible := strings.Map(func(r rune) rune {
@@ -73,7 +73,7 @@ func AuthorDomain(from []string) (string, error) {
 	return providerDomain(domain)
 }
 
-// unfold removes the line ends that folding put before white space (RFC 5322 section 2.2.3),
+// unfold removes the line ends that folding put before white space (RFC 5322, section 2.2.3),
 // as CRLF or as the LF that a milter gets for it, and the one that ends the field.
 func unfold(value string) string {
 	if !strings.Contains(value, "\n") {
@@ -118,7 +118,7 @@ func providerDomain(raw string) (string, error) {
 	return domain, nil
 }
 
-// hostName tells whether a canonical name is made of letters, digits and hyphens, with no
+// hostName reports whether a canonical name is made of letters, digits and hyphens, with no
 // hyphen at either end of a label.
 func hostName(name string) bool {
 	return queryable(name) && !strings.Contains(name, "_") &&

@@ -50,7 +50,7 @@ func parseAngle(s *scanner) (string, error) {
 				return "", NotMailbox
 			}
 		case '@':
-			if !a.local { // obs-route = obs-domain-list ":", RFC 5322 section 4.4
+			if !a.local { // obs-route = obs-domain-list ":", RFC 5322, section 4.4
 				return "", RouteSyntax
 			}
 			a.add(token)
@@ -134,7 +134,7 @@ type token struct {
 	text string // of a word or literal
 }
 
-// specials end an atom (RFC 5322 section 3.2.3). Those without a meaning of their own at top
+// specials end an atom (RFC 5322, section 3.2.3). Those without a meaning of their own at top
 // level, such as the backslash of a stray quoted pair, come out as tokens that nobody takes.
 const specials = " \t()<>[]:;@\\,.\""
 

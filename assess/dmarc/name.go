@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxName  = 253 // octets of a domain name, RFC 1035 section 2.3.4
+	maxName  = 253 // octets of a domain name, RFC 1035, section 2.3.4
 	maxLabel = 63
 
 	// maxRawName bounds a name in either spelling before it is looked at.
@@ -89,7 +89,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// queryable tells whether a canonical name can exist: labels of letters, digits, hyphens and
+// queryable reports whether a canonical name can exist: labels of letters, digits, hyphens and
 // underscores, within the lengths of the DNS. Nothing else is ever asked for.
 func queryable(name string) bool {
 	if name == "" || len(name) > maxName {
@@ -114,7 +114,7 @@ func alphanumeric(c byte) bool {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// within tells whether name is domain or lies below it.
+// within reports whether name is domain or lies below it.
 func within(name, domain string) bool {
 	rest, ok := strings.CutSuffix(name, domain)
 	return ok && (rest == "" || strings.HasSuffix(rest, "."))

@@ -14,7 +14,7 @@ type Tag struct {
 	Value string
 }
 
-// Standing is what a receiver does with a record, RFC 9989 section 4.10.1.
+// Standing is what a receiver does with a record, RFC 9989, section 4.10.1.
 type Standing string
 
 // The standings of a record.
@@ -25,7 +25,7 @@ const (
 	Broken  Standing = "broken"  // a tag occurs twice, which makes the whole list invalid (RFC 6376 section 3.2)
 )
 
-// Record is a DMARC policy record, RFC 9989 section 4.7. The fields hold the reading of a
+// Record is a DMARC policy record, RFC 9989, section 4.7. The fields hold the reading of a
 // receiver: invalid and absent tags have their defaults, and under AsNone the policy is none.
 // Of a Broken record only Text, Tags and Errors mean anything.
 type Record struct {
@@ -49,7 +49,7 @@ type Record struct {
 	RF  string // formats of failure reports, colon-separated
 
 	Standing Standing
-	Errors   []string // against the grammar of RFC 9989 section 4.8, in words for the owner
+	Errors   []string // against the grammar of RFC 9989, section 4.8, in words for the owner
 	Warnings []string // valid, and yet obsolete, ignored, or misread by some receivers
 
 	hasP      bool // a valid p is there
@@ -57,7 +57,7 @@ type Record struct {
 	badPolicy bool // p, sp or np is invalid
 }
 
-// Err is nil when the record is valid exactly by RFC 9989 section 4.8. A record that is not
+// Err is nil when the record is valid exactly by RFC 9989, section 4.8. A record that is not
 // may still be applied: see Standing.
 func (r Record) Err() error {
 	if len(r.Errors) == 0 {

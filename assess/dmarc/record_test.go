@@ -79,7 +79,7 @@ func TestParse(t *testing.T) {
 		{"v=DMARC1; p=reject; sp=foo; rua=mailto:d@example.com!10q", Ignored, `sp="foo"`, "sp is invalid"},
 		{"v=DMARC1; p=reject; sp=foo; rua=bogus, https://example.com/dmarc", AsNone, `sp="foo"`, ok},
 		{"v=DMARC1; p=reject; sp=foo; rua=mailto:", AsNone, `sp="foo"`, ok}, // a URI, if of no use
-		// A tag that occurs twice makes the list invalid (RFC 6376 section 3.2).
+		// A tag that occurs twice makes the list invalid (RFC 6376, section 3.2).
 		{"v=DMARC1; p=none; p=none", Broken, "p occurs twice", "p occurs twice"},
 		{"v=DMARC1; p=none; v=DMARC1", Broken, "v occurs twice", "v occurs twice"},
 		{"v=DMARC1; p=none; X=1; x=2; " + ruaOK, Broken, "x occurs twice", "x occurs twice"},
@@ -98,7 +98,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// errorHas tells whether err contains the text; "" stands for no error.
+// errorHas reports whether err contains the text; "" stands for no error.
 func errorHas(err error, text string) bool {
 	if text == "" {
 		return err == nil

@@ -52,7 +52,7 @@ func validTagName(name string) bool {
 }
 
 // set takes over the value of one tag. Values are matched without regard to case, as the
-// strings of ABNF are (RFC 5234 section 2.3).
+// strings of ABNF are (RFC 5234, section 2.3).
 func (r *Record) set(tag Tag) {
 	value := lower(tag.Value)
 	switch tag.Name {
@@ -88,7 +88,7 @@ func (r *Record) set(tag Tag) {
 	}
 }
 
-// printable tells whether a value fits 1*dmarc-value, all that is asked of tags without a
+// printable reports whether a value fits 1*dmarc-value, all that is asked of tags without a
 // grammar of their own.
 func printable(value string) bool {
 	for i := range len(value) {

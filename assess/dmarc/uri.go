@@ -12,7 +12,7 @@ import (
 type ReportURI struct {
 	URI     string // as published, without the size
 	Address string // of a mailto URI, percent-decoded; "" when there is none that mail could reach
-	MaxSize uint64 // bytes, from the obsolete "!10m" (RFC 7489 section 6.4); 0 when absent
+	MaxSize uint64 // bytes, from the obsolete "!10m" (RFC 7489, section 6.4); 0 when absent
 }
 
 // Host is the canonical domain that reports would go to; "" when it is not known.
@@ -70,7 +70,7 @@ func parseSize(s string) (uint64, error) {
 	return n << shift, nil
 }
 
-// validURI tells whether s has the form of a URI, RFC 3986: a scheme, then only characters of
+// validURI reports whether s has the form of a URI, RFC 3986: a scheme, then only characters of
 // a URI, whole percent-encodings, and one fragment at most. A comma cannot occur, because the
 // list is split at commas, nor an exclamation point, because it begins the size.
 func validURI(s string) bool {

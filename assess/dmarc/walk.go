@@ -50,7 +50,7 @@ func (d Discovery) Policy(exists bool) Policy {
 	return d.Record.policy(d.RecordDomain != d.Domain, exists)
 }
 
-// DependsOnExistence tells whether the record asks one thing for domains that exist and
+// DependsOnExistence reports whether the record asks one thing for domains that exist and
 // another for those that do not.
 func (d Discovery) DependsOnExistence() bool { return d.Policy(true) != d.Policy(false) }
 

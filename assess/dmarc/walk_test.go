@@ -180,7 +180,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// A failed look-up is never an absent record.
+// A failed lookup is never an absent record.
 func TestDiscoverTemporaryFailure(t *testing.T) {
 	const reject = "v=DMARC1; p=reject"
 	tests := []struct {

@@ -10,7 +10,7 @@ import (
 
 // Bounds on what a hostile policy can make of a report.
 const (
-	maxFollowed = 4 * MaxLookups // look-up terms after which no more are followed, only counted
+	maxFollowed = 4 * MaxLookups // lookup terms after which no more are followed, only counted
 	maxFindings = 100            // entries in each list of findings
 )
 
@@ -30,14 +30,14 @@ type Report struct {
 	State      State
 	Records    []string // the domain's own SPF records as published; more than one is an error
 	Errors     []string // what makes the policy invalid
-	Unresolved []string // look-ups that failed temporarily
+	Unresolved []string // lookups that failed temporarily
 	Warnings   []string
 
 	// Visits are the records reached through includes and redirects, the domain's own first, in
 	// the order of evaluation: a tree by Depth.
 	Visits  []Visit
-	Lookups int // terms that cause DNS look-ups, all that were seen: RFC 7208 §4.6.4 allows MaxLookups
-	Voids   int // of them without an answer: RFC 7208 §4.6.4 allows MaxVoidLookups
+	Lookups int // terms that cause DNS lookups, all that were seen: RFC 7208, section 4.6.4 allows MaxLookups
+	Voids   int // of them without an answer: RFC 7208, section 4.6.4 allows MaxVoidLookups
 
 	// Policy is the "all" that ends evaluation, after redirects: "+all", "?all", "~all", "-all",
 	// or "" where there is none. PolicyKnown is false where it could not be found out.
@@ -51,7 +51,7 @@ type Visit struct {
 	Via     string // the term that leads here, such as "include:spf.example.net"; "" at depth 0
 	Domain  string
 	Record  string // as published; "" when there is none
-	Lookups int    // terms of this record alone that cause DNS look-ups
+	Lookups int    // terms of this record alone that cause DNS lookups
 	Problem string // why there is no usable record
 }
 
@@ -69,7 +69,7 @@ func (v Visit) String() string {
 
 // Audit follows every include and redirect of a domain's policy and adds up what its evaluation can
 // cost. Macros are expanded as far as they depend on the domain alone; a term that depends on the
-// sender counts as a look-up and is not made. A failing DNS makes the state unknown, unless what is
+// sender counts as a lookup and is not made. A failing DNS makes the state unknown, unless what is
 // known is enough to call it invalid.
 func Audit(ctx context.Context, resolver Resolver, domain string) Report {
 	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
@@ -164,7 +164,7 @@ func (a *auditor) fetch(v *Visit) (Record, bool) {
 	return Record{}, false
 }
 
-// fault notes an error or a failed look-up about the domain under visit, with the way to it.
+// fault notes an error or a failed lookup about the domain under visit, with the way to it.
 func (a *auditor) fault(list *[]string, text string) {
 	note(list, strings.Join(a.chain, " -> ")+": "+text)
 }
@@ -201,7 +201,7 @@ func (a *auditor) walk(record Record, index int) (policy string, known bool) {
 	return a.visit(via, a.expandStatic(record.Redirect, domain))
 }
 
-// follow makes the look-up of a directive, unless it depends on the sender or the limit is passed
+// follow makes the lookup of a directive, unless it depends on the sender or the limit is passed
 // already: from there on only the records are of interest.
 func (a *auditor) follow(d *Directive, domain string) {
 	switch {
@@ -274,7 +274,7 @@ func (a *auditor) expandStatic(spec DomainSpec, domain string) string {
 	return a.target(spec, place{domain: domain}).domain
 }
 
-// static tells whether the expansion is the same for all senders of a domain.
+// static reports whether the expansion is the same for all senders of a domain.
 func (s DomainSpec) static() bool {
 	return s.uses&^lettersOf("do") == 0
 }

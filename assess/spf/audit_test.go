@@ -25,7 +25,7 @@ func TestAudit(t *testing.T) {
 		lookups int
 		voids   int
 		policy  string // "?" when it is not known
-		finding string // in errors, unresolved look-ups, or warnings when the record is valid
+		finding string // in errors, unresolved lookups, or warnings when the record is valid
 	}{
 		{"v=spf1 -all", Valid, 0, 0, "-all", ""},
 		{"v=spf1 ip4:192.0.2.1", Valid, 0, 0, "", "are neutral"},

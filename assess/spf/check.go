@@ -87,7 +87,7 @@ type place struct {
 	hidden        bool
 }
 
-// start checks the identity itself (RFC 7208 §4.3).
+// start checks the identity itself (RFC 7208, section 4.3).
 func (e *evaluation) start() (hit, *failure) {
 	if !e.ip.IsValid() {
 		return hit{}, &failure{result: TempError, problem: "client address unknown"}
@@ -98,7 +98,7 @@ func (e *evaluation) start() (hit, *failure) {
 	return e.checkHost(place{domain: e.senderDomain, shown: strings.ToLower(e.senderDomain)})
 }
 
-// checkHost is check_host() (RFC 7208 §4) for the domain at p.
+// checkHost is check_host() (RFC 7208, section 4) for the domain at p.
 func (e *evaluation) checkHost(p place) (hit, *failure) {
 	record, fail := e.record(p)
 	if fail != nil {
@@ -121,10 +121,10 @@ func (e *evaluation) checkHost(p place) (hit, *failure) {
 	if record.Redirect.Text != "" {
 		return e.redirect(record.Redirect, p)
 	}
-	return hit{result: Neutral}, nil // RFC 7208 §4.7
+	return hit{result: Neutral}, nil // RFC 7208, section 4.7
 }
 
-// record fetches, selects and parses (RFC 7208 §4.4 to §4.6).
+// record fetches, selects and parses (RFC 7208, sections 4.4 to 4.6).
 func (e *evaluation) record(p place) (Record, *failure) {
 	texts, err := e.records(p.domain)
 	switch {
@@ -163,7 +163,7 @@ func (e *evaluation) countText(text string) *failure {
 }
 
 // records are the SPF records among the TXT records of a domain. A name that is no domain name of
-// two labels or more has none (RFC 7208 §4.3).
+// two labels or more has none (RFC 7208, section 4.3).
 func (e *evaluation) records(domain string) ([]string, error) {
 	if !queryable(domain) || strings.IndexByte(domain, '.') < 0 {
 		return nil, nil
@@ -182,7 +182,7 @@ func (e *evaluation) records(domain string) ([]string, error) {
 	return texts, err
 }
 
-// redirect hands over to another domain's record (RFC 7208 §6.1). An "all" would have matched.
+// redirect hands over to another domain's record (RFC 7208, section 6.1). An "all" would have matched.
 func (e *evaluation) redirect(spec DomainSpec, p place) (hit, *failure) {
 	if fail := e.countLookup(); fail != nil {
 		fail.where = p.shown + ": redirect=" + spec.Text
@@ -204,7 +204,7 @@ func (e *evaluation) hop(spec DomainSpec, p place) (hit, *failure) {
 	return h, nil
 }
 
-// evaluate tells whether a directive matches the client (RFC 7208 §5).
+// evaluate reports whether a directive matches the client (RFC 7208, section 5).
 func (e *evaluation) evaluate(d *Directive, p place) (h hit, matched bool, fail *failure) {
 	if d.Lookup() {
 		if fail = e.countLookup(); fail != nil {
@@ -212,7 +212,7 @@ func (e *evaluation) evaluate(d *Directive, p place) (h hit, matched bool, fail 
 		}
 	}
 	if d.Domain.personal() && !isASCII(e.local) {
-		return h, false, nil // RFC 8616 §4
+		return h, false, nil // RFC 8616, section 4
 	}
 	if d.Mechanism == Include {
 		return e.include(d, p)
@@ -243,7 +243,7 @@ func (e *evaluation) evaluate(d *Directive, p place) (h hit, matched bool, fail 
 	return h, true, nil
 }
 
-// target is the target-name of a term (RFC 7208 §4.8).
+// target is the target-name of a term (RFC 7208, section 4.8).
 func (e *evaluation) target(spec DomainSpec, p place) place {
 	if spec.Text == "" {
 		return p
@@ -255,7 +255,7 @@ func (e *evaluation) target(spec DomainSpec, p place) place {
 	return place{name, strings.ToLower(name), false}
 }
 
-// include asks another domain whether it would pass the client (RFC 7208 §5.2). The match within
+// include asks another domain whether it would pass the client (RFC 7208, section 5.2). The match within
 // it is what a reader wants to see.
 func (e *evaluation) include(d *Directive, p place) (hit, bool, *failure) {
 	h, fail := e.hop(d.Domain, p)
@@ -266,7 +266,7 @@ func (e *evaluation) include(d *Directive, p place) (hit, bool, *failure) {
 	return h, true, nil
 }
 
-// countLookup counts a term that causes DNS look-ups (RFC 7208 §4.6.4).
+// countLookup counts a term that causes DNS lookups (RFC 7208, section 4.6.4).
 func (e *evaluation) countLookup() *failure {
 	e.lookups++
 	if e.lookups > MaxLookups {
@@ -275,7 +275,7 @@ func (e *evaluation) countLookup() *failure {
 	return nil
 }
 
-// countVoid counts a term whose own look-up had no answer (RFC 7208 §4.6.4).
+// countVoid counts a term whose own lookup had no answer (RFC 7208, section 4.6.4).
 func (e *evaluation) countVoid() *failure {
 	e.voids++
 	if e.voids > MaxVoidLookups {

@@ -125,7 +125,7 @@ func TestCheck(t *testing.T) {
 		{v4, "v=spf1 redirect=a.example.com..%{d1}", PermError, "no SPF record"},
 		{v4, "v=spf1 redirect=example.com", PermError, "example.com: redirect=example.com: too many DNS look-ups: more than 10"},
 
-		// RFC 7208 §4.6.4: terms count, found or not, and the limit is not passed by ten.
+		// RFC 7208, section 4.6.4: terms count, found or not, and the limit is not passed by ten.
 		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 10) + " -all", Fail, ""},
 		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 11) + " -all", PermError, "too many DNS look-ups"},
 		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 9) + " redirect=list.example.com", Pass, ""},
@@ -328,7 +328,7 @@ func TestExplanation(t *testing.T) {
 	}
 }
 
-// A local part that is not ASCII makes the terms that use it match nothing (RFC 8616 §4).
+// A local part that is not ASCII makes the terms that use it match nothing (RFC 8616, section 4).
 func TestInternationalLocalPart(t *testing.T) {
 	z := zone{
 		"example.com":   {"TXT v=spf1 exists:%{l}.x.example.com include:%{S} ~exists:yes.example.com -all"},

@@ -1,6 +1,6 @@
 package spf
 
-// explanation is what the domain publishes for a fail (RFC 7208 §6.2). Whatever is wrong with it,
+// explanation is what the domain publishes for a fail (RFC 7208, section 6.2). Whatever is wrong with it,
 // there is none then, and the result stays.
 func (e *evaluation) explanation(spec DomainSpec, domain string) string {
 	if spec.Text == "" || spec.personal() && !isASCII(e.local) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// client asks the DNS within the budget of one call. Its look-ups give an empty answer, without an
+// client asks the DNS within the budget of one call. Its lookups give an empty answer, without an
 // error, where there are no such records.
 type client struct {
 	ctx      context.Context
@@ -60,7 +60,7 @@ func organisation(name string) string {
 	return name
 }
 
-// exhausted tells whether a look-up failed for lack of budget rather than in the DNS.
+// exhausted reports whether a lookup failed for lack of budget rather than in the DNS.
 func (c *client) exhausted() error {
 	if c.refused == nil && c.ctx.Err() != nil {
 		c.refused = errTimeLimit
@@ -124,7 +124,7 @@ func settle[T any](answer []T, err error) ([]T, error) {
 	return nil, err
 }
 
-// reason says why a look-up failed. Not with the error's own text: it repeats the name, and the
+// reason says why a lookup failed. Not with the error's own text: it repeats the name, and the
 // name may hold the sender's local part.
 func reason(err error) string {
 	var dnsErr *net.DNSError
@@ -139,8 +139,8 @@ func reason(err error) string {
 	return temporaryDNSFailed
 }
 
-// queryable tells whether a DNS query for the name can be composed: labels of 1 to 63 octets, 253
-// in all, printable ASCII. RFC 7208 §4.8 leaves other names undefined; here they do not exist.
+// queryable reports whether a DNS query for the name can be composed: labels of 1 to 63 octets, 253
+// in all, printable ASCII. RFC 7208, section 4.8 leaves other names undefined; here they do not exist.
 func queryable(name string) bool {
 	if len(name) == 0 || len(name) > 253 {
 		return false
@@ -160,7 +160,7 @@ func queryable(name string) bool {
 	return start < len(name) && len(name)-start <= 63
 }
 
-// wellFormed tells whether the name of an identity is a domain name to check (RFC 7208 §4.3): two
+// wellFormed reports whether the name of an identity is a domain name to check (RFC 7208, section 4.3): two
 // labels or more of letters, digits, hyphens and underscores.
 func wellFormed(name string) bool {
 	for i := range len(name) {
@@ -171,14 +171,14 @@ func wellFormed(name string) bool {
 	return queryable(name) && strings.IndexByte(name, '.') > 0
 }
 
-// within tells whether name is domain or lies below it.
+// within reports whether name is domain or lies below it.
 func within(name, domain string) bool {
 	cut := len(name) - len(domain)
 	return cut >= 0 && strings.EqualFold(name[cut:], domain) && (cut == 0 || name[cut-1] == '.')
 }
 
-// targetName makes a domain name of an expanded domain-spec: without the final dot (RFC 7208 §7.1),
-// shortened from the left to 253 octets (§7.3).
+// targetName makes a domain name of an expanded domain-spec: without the final dot (RFC 7208, section 7.1),
+// shortened from the left to 253 octets (section 7.3).
 func targetName(s string) string {
 	s = strings.TrimSuffix(s, ".")
 	for len(s) > 253 {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// DomainSpec is a domain-spec (RFC 7208 §7.1): a domain name with macros. The zero value is an
+// DomainSpec is a domain-spec (RFC 7208, section 7.1): a domain name with macros. The zero value is an
 // absent one.
 type DomainSpec struct {
 	Text string
@@ -19,7 +19,7 @@ type letters uint32
 
 const allLetters = "slodiphcrtv"
 
-// inExplanation are the letters that only an explanation may use (RFC 7208 §7.2).
+// inExplanation are the letters that only an explanation may use (RFC 7208, section 7.2).
 var inExplanation = lettersOf("crt")
 
 func (l letters) has(letter byte) bool { return l&(1<<(letter-'a')) != 0 }
@@ -32,10 +32,10 @@ func lettersOf(s string) letters {
 	return set
 }
 
-// personal tells whether the expansion holds the sender's local part.
+// personal reports whether the expansion holds the sender's local part.
 func (s DomainSpec) personal() bool { return s.uses.has('s') || s.uses.has('l') }
 
-// macro is one macro-expand (RFC 7208 §7.1).
+// macro is one macro-expand (RFC 7208, section 7.1).
 type macro struct {
 	literal string // what "%%", "%_" or "%-" stands for; "" for a macro with a letter
 	letter  byte   // in lower case
@@ -121,7 +121,7 @@ func parseMacroString(s string, forbidden letters) (uses letters, lastEnd int, r
 }
 
 // parseDomainSpec checks a domain-spec: it ends in a macro, or in a dot and a top-level label that
-// is not all digits (RFC 7208 §7.1).
+// is not all digits (RFC 7208, section 7.1).
 func parseDomainSpec(s string) (DomainSpec, string) {
 	if s == "" {
 		return DomainSpec{}, "empty domain"
@@ -140,7 +140,7 @@ func parseDomainSpec(s string) (DomainSpec, string) {
 	return DomainSpec{Text: s, uses: uses}, ""
 }
 
-// isTopLabel tells whether s is a toplabel: letters, digits and inner hyphens, not digits alone.
+// isTopLabel reports whether s is a toplabel: letters, digits and inner hyphens, not digits alone.
 func isTopLabel(s string) bool {
 	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
@@ -180,7 +180,7 @@ func (e *evaluation) expand(s, domain string) string {
 	return string(append(out, s...))
 }
 
-// value is what a macro letter stands for, before its transformers (RFC 7208 §7.2).
+// value is what a macro letter stands for, before its transformers (RFC 7208, section 7.2).
 func (e *evaluation) value(letter byte, domain string) string {
 	switch letter {
 	case 's':
@@ -211,7 +211,7 @@ func (e *evaluation) value(letter byte, domain string) string {
 	}
 }
 
-// append adds value, split, reversed, cut and joined as the macro says (RFC 7208 §7.3). Consecutive
+// append adds value, split, reversed, cut and joined as the macro says (RFC 7208, section 7.3). Consecutive
 // delimiters get no special treatment, so that parts may be empty.
 func (m macro) append(out []byte, value string) []byte {
 	if m.parts > 0 || m.reverse || m.delims != "" {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// evaluationFor is an evaluation as the examples of RFC 7208 §7.4 describe it.
+// evaluationFor is an evaluation as the examples of RFC 7208, section 7.4 describe it.
 func evaluationFor(t *testing.T, ip, mailFrom string) *evaluation {
 	return newEvaluation(t.Context(), zone{
 		"3.2.0.192.in-addr.arpa": {"PTR mx.example.org"},
@@ -21,7 +21,7 @@ func evaluationFor(t *testing.T, ip, mailFrom string) *evaluation {
 func TestExpand(t *testing.T) {
 	const v4, v6, bad = "192.0.2.3", "2001:db8::cb01", "strong-bad@email.example.com"
 	for _, c := range []struct{ ip, from, text, want string }{
-		// RFC 7208 §7.4
+		// RFC 7208, section 7.4
 		{v4, bad, "%{s}", "strong-bad@email.example.com"},
 		{v4, bad, "%{o}", "email.example.com"},
 		{v4, bad, "%{d}", "email.example.com"},

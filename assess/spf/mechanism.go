@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// matchA looks for the client among the addresses of the target (RFC 7208 §5.3).
+// matchA looks for the client among the addresses of the target (RFC 7208, section 5.3).
 func (e *evaluation) matchA(d *Directive, target string) (netip.Prefix, *failure) {
 	if !queryable(target) {
 		return netip.Prefix{}, nil
@@ -20,8 +20,8 @@ func (e *evaluation) matchA(d *Directive, target string) (netip.Prefix, *failure
 	return d.contains(addrs, e.ip), nil
 }
 
-// matchMX looks for the client among the addresses of the target's MX hosts (RFC 7208 §5.4). There
-// is no implicit MX, and an MX host without addresses is no void look-up: the term's own query
+// matchMX looks for the client among the addresses of the target's MX hosts (RFC 7208, section 5.4). There
+// is no implicit MX, and an MX host without addresses is no void lookup: the term's own query
 // had an answer.
 func (e *evaluation) matchMX(d *Directive, target string) (netip.Prefix, *failure) {
 	if !queryable(target) {
@@ -72,7 +72,7 @@ func (d *Directive) contains(addrs []netip.Addr, ip netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// matchExists tells whether the target has an IPv4 address, whatever the client's (RFC 7208 §5.7).
+// matchExists reports whether the target has an IPv4 address, whatever the client's (RFC 7208, section 5.7).
 func (e *evaluation) matchExists(target string) (bool, *failure) {
 	if !queryable(target) {
 		return false, nil

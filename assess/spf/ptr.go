@@ -8,7 +8,7 @@ type pointer struct {
 	checked, proven bool
 }
 
-// pointerNames are the client's PTR names, the first MaxNames of them (RFC 7208 §4.6.4): the set
+// pointerNames are the client's PTR names, the first MaxNames of them (RFC 7208, section 4.6.4): the set
 // is the client's own, so that a long one is no mistake of the domain.
 func (e *evaluation) pointerNames() ([]pointer, error) {
 	if e.namesKnown {
@@ -23,7 +23,7 @@ func (e *evaluation) pointerNames() ([]pointer, error) {
 	return e.names, err
 }
 
-// validated tells whether the name leads back to the client; a DNS error counts as no (RFC 7208 §5.5).
+// validated reports whether the name leads back to the client; a DNS error counts as no (RFC 7208, section 5.5).
 func (e *evaluation) validated(p *pointer) bool {
 	if p.checked || !queryable(p.name) {
 		return p.proven
@@ -37,8 +37,8 @@ func (e *evaluation) validated(p *pointer) bool {
 	return p.proven
 }
 
-// matchPTR tells whether a validated name of the client is the target or lies below it (RFC 7208
-// §5.5). Names elsewhere need no validation.
+// matchPTR reports whether a validated name of the client is the target or lies below it (RFC 7208,
+// section 5.5). Names elsewhere need no validation.
 func (e *evaluation) matchPTR(target string) (bool, *failure) {
 	names, err := e.pointerNames()
 	if err == nil && len(names) == 0 {
@@ -57,7 +57,7 @@ func (e *evaluation) matchPTR(target string) (bool, *failure) {
 }
 
 // validatedName is the value of the macro p: preferably the domain itself, else a name below it,
-// else any (RFC 7208 §7.3). A record may ask for it thousands of times.
+// else any (RFC 7208, section 7.3). A record may ask for it thousands of times.
 func (e *evaluation) validatedName(domain string) string {
 	if e.validName == "" || e.validFor != domain {
 		e.validFor, e.validName = domain, e.findValidatedName(domain)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Mechanism is the name of a mechanism (RFC 7208 §5), in lower case.
+// Mechanism is the name of a mechanism (RFC 7208, section 5), in lower case.
 type Mechanism string
 
 const (
@@ -57,7 +57,7 @@ func (d *Directive) Result() Result {
 	return Pass
 }
 
-// Lookup tells whether the directive counts as a DNS look-up (RFC 7208 §4.6.4).
+// Lookup reports whether the directive counts as a DNS lookup (RFC 7208, section 4.6.4).
 func (d *Directive) Lookup() bool {
 	return d.Mechanism != All && d.Mechanism != IP4 && d.Mechanism != IP6
 }
@@ -89,20 +89,20 @@ func clip(text string) string {
 
 const version = "v=spf1"
 
-// isRecord tells whether a TXT record is an SPF record: the version, and then a space or the end
-// (RFC 7208 §4.5).
+// isRecord reports whether a TXT record is an SPF record: the version, and then a space or the end
+// (RFC 7208, section 4.5).
 func isRecord(txt string) bool {
 	return len(txt) >= len(version) && strings.EqualFold(txt[:len(version)], version) &&
 		(len(txt) == len(version) || txt[len(version)] == ' ')
 }
 
-// isLookalike tells whether a TXT record that is no SPF record was surely meant to be one.
+// isLookalike reports whether a TXT record that is no SPF record was surely meant to be one.
 func isLookalike(txt string) bool {
 	start := strings.ToLower(strings.TrimLeft(txt[:min(len(txt), 40)], " \t\""))
 	return strings.HasPrefix(strings.ReplaceAll(start, " ", ""), version)
 }
 
-// Parse reads a record in full (RFC 7208 §4.6 and §12). The error is a *SyntaxError about the
+// Parse reads a record in full (RFC 7208, sections 4.6 and 12). The error is a *SyntaxError about the
 // first mistake.
 func Parse(text string) (Record, error) {
 	r := Record{Text: text}
@@ -157,7 +157,7 @@ func (r *Record) addModifier(name, value string) (reason string) {
 	return reason
 }
 
-// setOnce reads the domain-spec of redirect or exp, neither of which may be repeated (RFC 7208 §6).
+// setOnce reads the domain-spec of redirect or exp, neither of which may be repeated (RFC 7208, section 6).
 func setOnce(spec *DomainSpec, value string) (reason string) {
 	if spec.Text != "" {
 		return "repeated modifier"

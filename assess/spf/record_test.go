@@ -25,7 +25,7 @@ func TestParseValid(t *testing.T) {
 		"v=spf1 redirect=_spf.example.com exp=exp.example.com",
 		"v=spf1 EXP=%{d} Redirect=%{o}",
 		"v=spf1 moo.cow-far_out=man:dog/cat moo=%{d}%%%_%- moo= -all MS=83859DAE",
-		"v=spf1 all -all redirect=a.example.com", // RFC 7208 §5.1: what follows is ignored, and still parsed
+		"v=spf1 all -all redirect=a.example.com", // RFC 7208, section 5.1: what follows is ignored, and still parsed
 		"v=spf1 exists:exists:%{i}.spf.example.com ~all",
 	} {
 		if _, err := Parse(text); err != nil {

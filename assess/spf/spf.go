@@ -1,12 +1,12 @@
-// Package spf evaluates and audits Sender Policy Framework records (RFC 7208, and RFC 8616 §4 for
+// Package spf evaluates and audits Sender Policy Framework records (RFC 7208, and RFC 8616, section 4 for
 // local parts that are not ASCII).
 //
-// [Check] answers for one message whether a host may use a domain: check_host() of RFC 7208 §4, with
+// [Check] answers for one message whether a host may use a domain: check_host() of RFC 7208, section 4, with
 // the explanation that a failing domain offers. [Audit] looks at a domain without a message: syntax
-// of every record reached, look-ups spent, policy at the end. [Parse] reads one record.
+// of every record reached, lookups spent, policy at the end. [Parse] reads one record.
 //
 // The resolver is injected and nothing else is read or written. Receiver policy, the Received-SPF
-// field and the conversion of U-labels (RFC 8616 §4 leaves it to the caller) are left out.
+// field and the conversion of U-labels (RFC 8616, section 4, leaves it to the caller) are left out.
 package spf
 
 import (
@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// Limits. The first three are those of RFC 7208 §4.6.4, whose violation is the domain's permanent
+// Limits. The first three are those of RFC 7208, section 4.6.4, whose violation is the domain's permanent
 // error; the others protect the receiver, and exceeding the number of queries or the time is a
 // temporary error: it says nothing about the domain.
 const (
-	MaxLookups     = 10 // terms that cause DNS look-ups: include, a, mx, ptr, exists, redirect
-	MaxVoidLookups = 2  // terms whose own look-up had no answer
+	MaxLookups     = 10 // terms that cause DNS lookups: include, a, mx, ptr, exists, redirect
+	MaxVoidLookups = 2  // terms whose own lookup had no answer
 	MaxNames       = 10 // names of one mx (more is an error) or of the client's PTR set (more is ignored)
 
 	MaxQueries           = 40              // DNS questions of one call, of any kind
@@ -34,7 +34,7 @@ const (
 	maxExpansion         = 8 << 10         // octets at which the expansion of a domain-spec is given up
 )
 
-// What the two limits of RFC 7208 §4.6.4 are called wherever they are exceeded.
+// What the two limits of RFC 7208, section 4.6.4 are called wherever they are exceeded.
 const (
 	TooManyLookups     = "too many DNS look-ups"
 	VoidLimitExceeded  = "void look-up limit exceeded"
@@ -61,7 +61,7 @@ type Resolver interface {
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 
-// Result is the outcome of check_host() (RFC 7208 §2.6), as the token that goes on the wire.
+// Result is the outcome of check_host() (RFC 7208, section 2.6), as the token that goes on the wire.
 type Result string
 
 const (
@@ -74,7 +74,7 @@ const (
 	PermError Result = "permerror" // the published records cannot be interpreted
 )
 
-// Identity says which identity of the session was checked (RFC 7208 §2.3 and §2.4).
+// Identity says which identity of the session was checked (RFC 7208, sections 2.3 and 2.4).
 type Identity string
 
 const (
@@ -103,11 +103,11 @@ type Outcome struct {
 
 	// Problem is one sentence that says why the result is none, temperror or permerror.
 	Problem string
-	// Explanation is what the domain says about a fail (RFC 7208 §6.2): printable ASCII that
+	// Explanation is what the domain says about a fail (RFC 7208, section 6.2): printable ASCII that
 	// the sender of the message may have shaped, or "".
 	Explanation string
 
-	Lookups int // terms that caused DNS look-ups, as RFC 7208 §4.6.4 counts them
+	Lookups int // terms that caused DNS lookups, as RFC 7208, section 4.6.4 counts them
 	Voids   int // those of them without an answer
 	Queries int // DNS questions in all
 
@@ -124,7 +124,7 @@ type Match struct {
 	Wide      bool         // the match says little about who the client is: see Outcome.Narrow
 }
 
-// Narrow tells whether a pass shows that the domain's owner chose this very client: the term that
+// Narrow reports whether a pass shows that the domain's owner chose this very client: the term that
 // matched is not "all", its network is at least NarrowBits4 or NarrowBits6 long, and neither a
 // macro nor an include let the client, or everybody, choose the answer.
 func (o Outcome) Narrow() bool {
@@ -132,7 +132,7 @@ func (o Outcome) Narrow() bool {
 }
 
 // Check evaluates the SPF policy of the reverse-path's domain, or of the HELO name when the
-// reverse-path is null, for a client (RFC 7208 §4).
+// reverse-path is null, for a client (RFC 7208, section 4).
 func Check(ctx context.Context, resolver Resolver, q Query) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
 	defer cancel()
@@ -162,7 +162,7 @@ func Publishes(ctx context.Context, resolver Resolver, domain string) (bool, err
 	return len(texts) > 0, err
 }
 
-// splitSender gives local part and domain of the identity to check (RFC 7208 §4.1 and §4.3): the
+// splitSender gives local part and domain of the identity to check (RFC 7208, sections 4.1 and 4.3): the
 // domain stands after the last "@", since a quoted local part may hold one too.
 func splitSender(q Query) (identity Identity, local, domain string) {
 	if q.MailFrom == "" {

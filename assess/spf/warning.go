@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// advisedLength is the record length in octets that RFC 7208 §3.4 advises to stay below, so that
+// advisedLength is the record length in octets that RFC 7208, section 3.4, advises to stay below, so that
 // the answer fits a DNS message over UDP.
 const advisedLength = 450
 
@@ -49,9 +49,9 @@ func (d *Directive) warning() string {
 	case d.Mechanism == All && pass:
 		return "authorises every host"
 	case d.Mechanism == PTR:
-		return "should not be used: it is slow and unreliable (RFC 7208 §5.5)"
+		return "should not be used: it is slow and unreliable (RFC 7208, section 5.5)"
 	case d.Domain.uses.has('p'):
-		return "uses the macro p, which should not be used (RFC 7208 §7.2)"
+		return "uses the macro p, which should not be used (RFC 7208, section 7.2)"
 	case !pass:
 		return ""
 	case d.Network.IsValid() && wideNetwork(d.Network):

@@ -12,7 +12,7 @@ const (
 	NarrowBits6 = 32
 )
 
-// wide tells whether a match of d says little about the client: everybody matches, or whoever
+// wide reports whether a match of d says little about the client: everybody matches, or whoever
 // wants to. target is d's expanded domain, network what matched.
 func (e *evaluation) wide(d *Directive, target string, network netip.Prefix) bool {
 	switch d.Mechanism {
@@ -40,7 +40,7 @@ func wideBits(bits int, is4 bool) bool {
 	return bits < NarrowBits6
 }
 
-// anchored tells whether the publisher chose the domain that s ends in, at least two labels of it.
+// anchored reports whether the publisher chose the domain that s ends in, at least two labels of it.
 // A HELO name, a local part or a PTR name at the end lets the client point s to a zone of its own.
 func (s DomainSpec) anchored() bool {
 	tail, foreign := s.Text, false
