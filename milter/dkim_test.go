@@ -180,6 +180,26 @@ func TestDKIM(t *testing.T) {
 	}
 }
 
+// TestKeyCost holds what choosing a key among the TXT records of its name may cost, of which a
+// message may need five.
+func TestKeyCost(t *testing.T) {
+	tags := ""
+	for i := range maxTags {
+		tags += fmt.Sprintf("a%d=;", i)
+	}
+	for name, records := range map[string][]string{
+		"tags": slices.Repeat([]string{tags}, 100), "more tags": slices.Repeat([]string{tags + tags}, 70), "keys": slices.Repeat([]string{tags + "p="}, 100),
+	} {
+		before := totalAlloc()
+		if _, f := checkKey(records); f.token != "permerror" {
+			t.Errorf("%s: %+v", name, f)
+		}
+		if octets := totalAlloc() - before; octets > 64<<10 {
+			t.Errorf("%s: %d KiB allocated", name, octets>>10)
+		}
+	}
+}
+
 // rsaRecord is a key record of any size; nobody holds the other half.
 func rsaRecord(bits uint, e int) string {
 	n := new(big.Int).SetBit(big.NewInt(1), int(bits-1), 1) // odd, so that it is computed with

@@ -50,7 +50,7 @@ func checkKey(txts []string) (key, finding) {
 		if len(txt) > maxKeyRecord {
 			return key{}, notEvaluated("key record too long")
 		}
-		if t, _ := parseTags(txt); t.has("p") {
+		if holdsKey(txt) {
 			keys = append(keys, txt)
 		}
 	}
@@ -73,6 +73,20 @@ func checkKey(txts []string) (key, finding) {
 		return k, f
 	}
 	return k, finding{}
+}
+
+// holdsKey reports whether a TXT record is meant to be a key: it has the tag p. Others are not read
+// any further, for there may be a hundred of them.
+func holdsKey(txt string) bool {
+	if strings.Count(txt, ";") > maxTags {
+		return false
+	}
+	for spec := range strings.SplitSeq(txt, ";") {
+		if name, _, found := strings.Cut(spec, "="); found && strings.TrimSpace(name) == "p" {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRSA reads size and exponent of a key, and computes nothing.
