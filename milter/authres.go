@@ -201,7 +201,7 @@ func (t trusted) dmarc(author assess.Domain) string {
 
 // dkim is the finding for one signature.
 func (t trusted) dkim(s *signature, k key) finding {
-	found := notEvaluated("not reported by the earlier milter")
+	found := notEvaluated(notReported)
 	for _, m := range t {
 		if m.method != "dkim" || !s.matches(m.properties) {
 			continue

@@ -161,6 +161,13 @@ const (
 	bodyTooLarge      = "body too large for so many signatures"
 )
 
+// Reasons that are no limit, for which a signature was not evaluated either.
+const (
+	notReported   = "not reported by the earlier milter"
+	misreadForm   = "a form that go-msgauth misreads"
+	internalError = "internal error"
+)
+
 // limit is what a message ran into, as a label of the metrics.
 type limit int
 
@@ -177,17 +184,19 @@ const (
 
 var limitNames = [limits]string{"header", "time", "cpu", "blank_lines", "folds", "body", "signature"}
 
-// limit is which limit a signature that was not evaluated ran into.
-func (f finding) limit() limit {
-	switch f.reason {
-	case tooDear:
-		return limitCPU
-	case tooManyBlankLines:
-		return limitBlank
-	case tooManyFolds:
-		return limitFolds
-	case bodyTooLarge:
-		return limitBody
+// limit is which limit a signature ran into, if it was not evaluated because of one.
+func (f finding) limit() (l limit, met bool) {
+	switch {
+	case f.token != "neutral", f.reason == notReported, f.reason == misreadForm, f.reason == internalError:
+		return 0, false
+	case f.reason == tooDear:
+		return limitCPU, true
+	case f.reason == tooManyBlankLines:
+		return limitBlank, true
+	case f.reason == tooManyFolds:
+		return limitFolds, true
+	case f.reason == bodyTooLarge:
+		return limitBody, true
 	}
-	return limitSignature
+	return limitSignature, true
 }

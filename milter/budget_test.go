@@ -61,6 +61,23 @@ func TestLimitsAreCounted(t *testing.T) {
 	}
 }
 
+// What could not be told for another reason is no limit.
+func TestNoLimits(t *testing.T) {
+	own := string(fromExample(t).Data)
+	trust := func(c *Config) { c.Policy.Authentication = Trust }
+	for text, change := range map[string]func(*Config){
+		own: trust, edit(own, " d=example.org", " i=@Example.org; d=example.org"): func(*Config) {},
+	} {
+		l := newLab(t, world, change)
+		l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})
+		for limit, n := range l.server.Stats().Limits {
+			if n != 0 {
+				t.Errorf("%s counted\n%s", limit, l.logged)
+			}
+		}
+	}
+}
+
 // The log tells the whole cost of a message: what is spent in the header and in the body, not at
 // the end alone. Beside it this process does nothing but feed the milter from memory.
 func TestLoggedCost(t *testing.T) {

@@ -131,7 +131,7 @@ func (v *verification) lookUp(e *evaluation) {
 		return
 	}
 	v.looked = e.lookUp(func(r spf.Resolver) {
-		v.finding = notEvaluated("internal error") // stays after a panic
+		v.finding = notEvaluated(internalError) // stays after a panic
 		v.key, v.finding = fetchKey(e.ctx, r, v.signature.keyName())
 	})
 }
@@ -139,7 +139,7 @@ func (v *verification) lookUp(e *evaluation) {
 // run is the coroutine.
 func (v *verification) run() {
 	if v.finding == (finding{}) {
-		v.finding = notEvaluated("internal error") // stays after a panic
+		v.finding = notEvaluated(internalError) // stays after a panic
 		v.finding = v.judge(v.key)
 	}
 }
@@ -155,7 +155,7 @@ func (v *verification) verify(k key) finding {
 	case len(results) != 1:
 		return notEvaluated(fmt.Sprintf("no result: %v", err))
 	case results[0].Err != nil && v.signature.misread():
-		return notEvaluated("a form that go-msgauth misreads")
+		return notEvaluated(misreadForm)
 	case results[0].Err != nil:
 		token := "fail"
 		if dkim.IsPermFail(results[0].Err) {

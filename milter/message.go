@@ -289,8 +289,8 @@ func (m *message) countLimits(a authentication) {
 		met[limitTime], met[limitCPU] = m.evaluation.gaveUp == tooLate, m.evaluation.gaveUp == tooDear
 	}
 	for _, s := range a.signatures {
-		if s.finding.token == "neutral" {
-			met[s.finding.limit()] = true
+		if l, ok := s.finding.limit(); ok {
+			met[l] = true
 		}
 	}
 	for i := range met {
