@@ -72,7 +72,10 @@ func dmarcCheck(found dmarc.Discovery) assess.Check {
 		return assess.Check{Detail: found.Err.Error()}
 	}
 	for _, step := range found.Walk {
-		if step.Records > 0 {
+		switch {
+		case step.Records == 1 && step.Record == nil: // a limit of ours, not a mistake of the domain
+			return assess.Check{Detail: fmt.Sprintf("past a limit: the record at _dmarc.%s has more octets or tags than are read", step.Domain)}
+		case step.Records > 1:
 			return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%d DMARC records at _dmarc.%s, none of which counts", step.Records, step.Domain)}
 		}
 	}

@@ -26,6 +26,8 @@ func TestDMARC(t *testing.T) {
 	zone("wrongest.example", `_dmarc TXT "v=DMARC1; p=refuse"`)
 	zone("twice.example", `_dmarc TXT "v=DMARC1; p=reject; p=none"`)
 	zone("two.example", `_dmarc TXT "v=DMARC1; p=reject"`, `_dmarc TXT "v=DMARC1; p=none"`)
+	zone("long.example", `_dmarc TXT "v=DMARC1; p=reject`+rua+`"`+strings.Repeat(` "; x=`+strings.Repeat("y", 240)+`"`, 20))
+	zone("tags.example", `_dmarc TXT "v=DMARC1; p=reject`+rua+`"`+strings.Repeat(` "; x=y"`, 70))
 	zone("other.example", `_dmarc TXT "hello"`, `_dmarc TXT "v=DMARC1; p=reject`+rua+`"`)
 	zone("empty.example", "@ A 192.0.2.1")
 	zone("version.example", `_dmarc TXT "v=dmarc1; p=reject"`)
@@ -58,6 +60,8 @@ func TestDMARC(t *testing.T) {
 		{"wrongest.example", no, no, "wrongest.example", "", "wrongest.example", `p="refuse": not none, quarantine or reject`},
 		{"twice.example", no, no, "twice.example", "", "twice.example", "p occurs twice"},
 		{"two.example", no, no, "", "", "two.example", "2 DMARC records at _dmarc.two.example, none of which counts"},
+		{"long.example", unknown, unknown, "", "", "long.example", "past a limit: the record at _dmarc.long.example has more octets or tags than are read"},
+		{"tags.example", unknown, unknown, "", "", "tags.example", "past a limit: "},
 		{"other.example", yes, yes, "other.example", "reject", "other.example", ""},
 		{"empty.example", no, no, "", "", "empty.example", "there is no DMARC record, here or at a parent: publish one"},
 		{"version.example", no, no, "", "", "version.example", `"v=dmarc1; p=reject" at _dmarc.version.example is no DMARC record: one begins with v=DMARC1;`},
