@@ -45,7 +45,11 @@ func (t *Target) findPolicy(ctx context.Context) (found sts) {
 	if err == nil {
 		record, err = mtasts.ParseRecord(txt)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, mtasts.ErrTooLarge): // a limit of ours
+		m.Record.Detail = err.Error()
+		return found
+	case err != nil:
 		m.Record = assess.Check{Result: assess.Fail, Detail: err.Error()}
 		return found
 	}

@@ -59,6 +59,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "other records beside it", records: "_mta-sts TXT x\n_mta-sts TXT \"v=STSv1; id=1\"", support: yes},
 		{name: "two records", records: "_mta-sts TXT \"v=STSv1; id=1\"\n_mta-sts TXT \"v=STSv1; id=2\"", support: no, say: "several MTA-STS records"},
 		{name: "record without id", records: `_mta-sts TXT "v=STSv1;"`, support: no, say: "record: fail: MTA-STS record with an error"},
+		{name: "long record", records: `_mta-sts TXT "v=STSv1; id=1"` + strings.Repeat(` "; x=`+strings.Repeat("y", 240)+`"`, 20), support: unknown, say: "MTA-STS record too large"},
 		{name: "another version", records: `_mta-sts TXT "v=STSv2; id=1"`, support: no, say: `"v=STSv2; id=1" does not begin with "v=STSv1;", so senders ignore it`},
 		{name: "record at an alias", records: "_mta-sts CNAME s\ns TXT \"v=STSv1; id=1\"", support: yes},
 

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"peerscore/assess"
@@ -53,6 +54,7 @@ func TestSPF(t *testing.T) {
 		{`@ TXT "v=spf1 include:deep.list.example include:deep.list.example -all"`, no, yes, 18, "-all", "    include:a.list.example -> v=spf1 a:host", "too many DNS look-ups: 18, and 10 are allowed"},
 		{`@ TXT "v=spf1 a:no1.list.example a:no2.list.example a:no3.list.example -all"`, no, yes, 3, "-all", "", "void look-up limit exceeded: 3, and 2 are allowed"},
 		{`@ TXT "v=spf1 include:lost.list.example -all"`, unknown, yes, 1, "-all", "", "the record could not be checked: "},
+		{"@ TXT \"v=spf1" + strings.Repeat(` ip4:192.0.2.1" "`, 1300) + ` -all"`, unknown, unknown, 0, "", "", "record too long"},
 		{"lost", unknown, unknown, 0, "", "", "the record is not known: SERVFAIL"},
 		{"bogus", unknown, unknown, 0, "", "", "the record is not known: DNSSEC validation failed"},
 	} {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
@@ -19,7 +20,11 @@ func probeTLSRPT(ctx context.Context, t *Target, f *assess.Facts) {
 	if err == nil {
 		record, err = tlsrpt.ParseRecord(txt)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, tlsrpt.ErrTooLarge): // a limit of ours
+		f.TLSRPT.Valid.Detail = err.Error()
+		return
+	case err != nil:
 		f.TLSRPT.Valid = assess.Check{Result: assess.Fail, Detail: err.Error()}
 		return
 	}

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"strings"
 	"testing"
 
 	"peerscore/assess"
@@ -25,6 +26,7 @@ func TestTLSRPT(t *testing.T) {
 		{"two.example", "_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:t@a.example\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:t@b.example\"", assess.SupportNo, "several TLS-RPT records"},
 		{"norua.example", `_smtp._tls TXT "v=TLSRPTv1;"`, assess.SupportNo, "rua"},
 		{"scheme.example", `_smtp._tls TXT "v=TLSRPTv1; rua=ftp://a.example/"`, assess.SupportNo, "ftp"},
+		{"long.example", `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:t@a.example"` + strings.Repeat(` "; x=`+strings.Repeat("y", 240)+`"`, 20), assess.SupportUnknown, "TLS-RPT record too large"},
 		{"lost.example", `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:t@a.example"`, assess.SupportUnknown, "the record is not known: SERVFAIL"},
 		{"bogus.example", "", assess.SupportUnknown, "the record is not known: DNSSEC validation failed"},
 	} {

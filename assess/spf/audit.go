@@ -159,6 +159,9 @@ func (a *auditor) fetch(v *Visit) (Record, bool) {
 			return record, true
 		}
 		v.Problem = err.Error()
+		if len(texts[0]) > MaxRecordLength { // a limit of ours
+			list = &a.report.Unresolved
+		}
 	}
 	a.fault(list, v.Problem)
 	return Record{}, false
