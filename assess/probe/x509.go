@@ -91,6 +91,13 @@ func parseChain(ders [][]byte) ([]*x509.Certificate, error) {
 	if len(certs) == 0 {
 		return nil, errors.New("the server presented no certificate")
 	}
+	for _, date := range []time.Time{certs[0].NotBefore, certs[0].NotAfter} {
+		// crypto/x509 reads offsets from UTC, which RFC 5280, section 4.1.2.5.2, forbids. With one the
+		// year may be -1 or 10000, which JSON does not hold: no run that saw it could be saved.
+		if year := date.UTC().Year(); year < 0 || year > 9999 {
+			return nil, errors.New("the certificate cannot be read: a date outside the years 0 to 9999")
+		}
+	}
 	return certs, nil
 }
 
