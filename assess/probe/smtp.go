@@ -229,8 +229,10 @@ func (d *dialogue) tlsEHLO(context.Context) error {
 		return err
 	case r.temporary():
 		return fmt.Errorf("EHLO inside TLS was put off: %q", r)
-	case r.code/100 != 2:
+	case r.code == 500 || r.code == 502:
 		return broken{assess.TLSFailed, fmt.Sprintf("the server refuses EHLO inside TLS: %q", r)}
+	case r.code/100 != 2:
+		return fmt.Errorf("the server does not want to talk inside TLS: %q", r)
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ func TestStartTLS(t *testing.T) {
 		{"no TLS after the 220", step("STARTTLS", func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && c.Say("500 what?") }), false, no, no, no, "something that is not TLS"},
 		{"injection", step("STARTTLS", probetest.Inject("250 ok")), false, unknown, unknown, unknown, "injection"},
 		{"EHLO refused inside", step("TLS EHLO", say("502 no")), false, no, no, no, "refuses EHLO inside TLS"},
+		{"EHLO refused inside, as a matter of policy", step("TLS EHLO", say("554 blocked")), false, unknown, unknown, unknown, `does not want to talk inside TLS: "554 blocked"`},
 		{"421", step("greeting", say("421 busy")), false, unknown, unknown, unknown, `greeting: the server does not want to talk: "421 busy"`},
 		{"554", step("greeting", say("554 go away")), false, unknown, unknown, unknown, "does not want to talk"},
 		{"hang-up", step("EHLO", probetest.Hangup()), false, unknown, unknown, unknown, "the server closed the connection"},
