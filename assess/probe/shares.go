@@ -25,7 +25,7 @@ const (
 // owns an address and any number of names, or names of any number of owners for it, is to leave
 // some to the addresses beside it. These are fractions of Limits.NetworkPerDay.
 const (
-	unprovenShare     = 0.75 // with servers that have not answered before, under the name
+	unprovenShare     = 0.75 // with servers that have not answered before, under the name; so much of repeatedShare too
 	organisationShare = 0.25 // for the domains of one organisation
 	addressShare      = 0.05 // with one address; after these it draws from
 	repeatedShare     = 0.25 // which is for all that have had theirs
@@ -42,6 +42,7 @@ const (
 	ofUnproven = "unproven"
 	ofAddress  = "address"
 	ofRepeated = "repeated"
+	ofRenamed  = "renamed" // unproven ones of ofRepeated
 	ofWeb      = "web"
 )
 
@@ -91,6 +92,9 @@ func (s *shares) of(v visit, c class) []assess.Share {
 	own := share(prefixOf(v.addr, 32, address6), ofAddress, addressShare)
 	if s.isFull(own) {
 		own = share(network, ofRepeated, repeatedShare)
+		if c != proven {
+			drawn = append(drawn, share(network, ofRenamed, unprovenShare*repeatedShare))
+		}
 	}
 	return append(drawn, own)
 }
@@ -173,6 +177,8 @@ func (s *shares) problem(share assess.Share) string {
 		whose = " with servers that have not answered before"
 	case ofRepeated:
 		whose = " with addresses that had theirs"
+	case ofRenamed:
+		whose = " with addresses that had theirs, under names that have not answered before"
 	}
 	return fmt.Sprintf(assess.OverBudget+"%d dialogues with %s in a day%s; next at %s", share.Limit, share.Network, whose, date(s.tomorrow()))
 }

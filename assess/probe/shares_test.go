@@ -107,6 +107,29 @@ func TestSharesOfNetwork(t *testing.T) {
 	}
 }
 
+// A provider that shares its address with whoever points names at it, and whose server has a
+// certificate for each customer, is asked again all the same.
+func TestSharesOfAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := DefaultLimits()
+		limits.ProbesPerMinute = 30_000
+		c := &crowd{gate: newGate(NewMemory(), limits), shows: func(name string) ended {
+			return answered(tls.Certificate{Certificate: [][]byte{[]byte(name)}})
+		}}
+		if !c.visit("5.0.0.1", "mx.known.example", "known.example") {
+			t.Fatal("nobody is asked")
+		}
+		time.Sleep(sessionKeep + 12*time.Hour)
+		for i := range 100 {
+			org := fmt.Sprintf("cheap%d.example", i%20)
+			c.visit("5.0.0.1", fmt.Sprintf("mx%d.%s", i/20, org), org)
+		}
+		if !c.visit("5.0.0.1", "mx.known.example", "known.example") {
+			t.Error("a provider that has answered before is not asked")
+		}
+	})
+}
+
 // Whoever points the policy hosts of any number of domains at a web server that is not theirs
 // makes so many connections to its network on a day and no more, restarts or not.
 func TestSharesOfWebServers(t *testing.T) {
