@@ -117,7 +117,9 @@ func (f failedHandshake) Error() string { return f.problem }
 // beyond are the words of crypto/tls for what only it does not take.
 var beyond = []string{
 	"unsupported type of public key",
-	"keys are insecure", // RSA below 1024 bits
+	"keys are insecure",                                 // RSA below 1024 bits
+	"certificate used with invalid signature algorithm", // SHA-1, in TLS 1.2
+	"server echoed TLS 1.3 compatibility session ID",
 }
 
 // ourLimits are its words for what is past its limits, or cannot be read.

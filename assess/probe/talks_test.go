@@ -2,13 +2,18 @@ package probe
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/tls"
+	"io"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
 
 	"peerscore/assess"
 	"peerscore/assess/probe/probetest"
@@ -53,6 +58,9 @@ func TestTalks(t *testing.T) {
 		"454":         {"STARTTLS": probetest.Say("454 TLS not available due to local problem")},
 		"cut-inside":  {"TLS EHLO": probetest.Hangup()},
 		"plain":       {"EHLO": probetest.Say("250 mx")},
+		// Senders with OpenSSL take these two.
+		"signs-with-SHA-1": {"STARTTLS": oldServer(good, false)},
+		"echoes-session":   {"STARTTLS": oldServer(good, true)},
 	}
 	const unknown, yes, no = assess.TLSUnknown, assess.TLSEstablished, assess.TLSFailed
 	for _, tt := range []struct {
@@ -77,6 +85,8 @@ func TestTalks(t *testing.T) {
 		{"alert", no, false, 2, "the server ends it: handshake failure", no},
 		{"alert cut", unknown, true, 2, "when a later run finds the same", no},
 		{"alert good", assess.TLSAnswered, false, 2, "it answers, and peerscore's TLS library cannot go on: the server ends it: handshake failure", assess.TLSAnswered},
+		{"signs-with-SHA-1", assess.TLSAnswered, false, 2, "cannot go on: certificate used with invalid signature algorithm", assess.TLSAnswered},
+		{"echoes-session", assess.TLSAnswered, false, 2, "cannot go on: server echoed TLS 1.3 compatibility session ID", assess.TLSAnswered},
 		{"alert no-greeting", unknown, false, 2, "on another connection greeting: the server closed the connection", unknown},
 		{"text", no, false, 2, "something that is not TLS", no},
 		{"silent", unknown, false, 1, "handshake: timeout", unknown},
@@ -125,5 +135,59 @@ func TestCutHandshake(t *testing.T) {
 		if outcome, problem := outcomeOf(stageHandshake, err); outcome != assess.TLSUnknown {
 			t.Errorf("%v: %q, %q", number, outcome, problem)
 		}
+	}
+}
+
+// oldServer answers as servers of TLS 1.2 do that sign with SHA-1 whatever is offered or, with
+// echo, send the session ID back that TLS 1.3 fills in.
+func oldServer(certificate tls.Certificate, echo bool) probetest.Step {
+	return func(c *probetest.SMTPConn) bool {
+		hello := make([]byte, 4096)
+		if !c.Say("220 go") {
+			return false
+		}
+		if n, err := c.Read(hello); err != nil || n < 76 {
+			return false
+		}
+		key, err := ecdh.P256().GenerateKey(rand.Reader)
+		if err != nil {
+			return false
+		}
+		var b cryptobyte.Builder
+		message := func(kind uint8, body func(*cryptobyte.Builder)) {
+			b.AddBytes([]byte{recordHandshake, 3, 3})
+			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+				b.AddUint8(kind)
+				b.AddUint24LengthPrefixed(body)
+			})
+		}
+		message(messageServerHello, func(b *cryptobyte.Builder) {
+			b.AddUint16(tls.VersionTLS12)
+			b.AddBytes(make([]byte, 32))
+			session := hello[44:76] // behind record, message, version and random
+			if !echo {
+				session = nil
+			}
+			prefixed8(b, session)
+			b.AddUint16(tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+			b.AddUint8(0)
+		})
+		message(messageCertificate, func(b *cryptobyte.Builder) {
+			b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+				for _, der := range certificate.Certificate {
+					b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(der) })
+				}
+			})
+		})
+		message(12, func(b *cryptobyte.Builder) { // ServerKeyExchange
+			b.AddBytes([]byte{3, 0, byte(tls.CurveP256)})
+			prefixed8(b, key.PublicKey().Bytes())
+			b.AddUint16(uint16(tls.ECDSAWithSHA1))
+			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(make([]byte, 70)) })
+		})
+		message(messageServerHelloDone, func(*cryptobyte.Builder) {})
+		go io.Copy(io.Discard, c.Conn) // a pipe holds nothing, and both may write at once
+		_, err = c.Write(b.BytesOrPanic())
+		return err == nil
 	}
 }
