@@ -75,7 +75,7 @@ type Assessment struct {
 	Scores   Scores
 }
 
-// Answered tells whether the run itself came to an answer at a mail host.
+// Answered reports whether the run itself came to an answer at a mail host.
 func (a Assessment) Answered() bool { return a.Evidence.Facts != nil && a.Evidence.Facts.reached() }
 
 // Conclude judges the evidence of a domain and scores it. It is pure; now dates the result.

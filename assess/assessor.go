@@ -37,7 +37,7 @@ type Assessor struct {
 	freezer freezer
 }
 
-// Eligible tells whether the domain may be probed: the error wraps ErrNotPeer.
+// Eligible reports whether the domain may be probed: the error wraps ErrNotPeer.
 func (a *Assessor) Eligible(d Domain) error {
 	if err := d.CheckPeer(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotPeer, err)

@@ -52,7 +52,7 @@ func (h MXHost) daneTest() Test {
 	return t
 }
 
-// withoutTLS tells whether an address of the host is known not to come to TLS.
+// withoutTLS reports whether an address of the host is known not to come to TLS.
 func (h MXHost) withoutTLS() bool {
 	return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome.result() == Fail })
 }

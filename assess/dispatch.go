@@ -57,7 +57,7 @@ func (q *Queue) poll(ctx context.Context) {
 	}
 }
 
-// admit moves one domain whose delay is over into its lane. It tells whether there was one.
+// admit moves one domain whose delay is over into its lane. It reports whether there was one.
 func (q *Queue) admit(ctx context.Context) bool {
 	d, ok := q.pop()
 	if !ok {

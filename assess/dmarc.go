@@ -50,7 +50,7 @@ func (f *Facts) dmarcRecord() Test {
 		if d.Record != "" {
 			t.Detail += ": " + quoted(d.Record)
 		}
-		t.Detail += "; mend it"
+		t.Detail += "; fix it"
 	case d.unanswered() != nil:
 		t.Detail = "the record is not known: " + d.unanswered().missing()
 	case d.Valid.Detail != "":

@@ -54,7 +54,7 @@ func protectedZone(test, subject string, l Lookup, blind string) Test {
 	case blind != "":
 		t.Detail = blind
 	case l.Security == BogusAnswer:
-		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()+"; mend its signatures or its DS record"
+		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()+"; fix its signatures or its DS record"
 	case !l.Status.Answered():
 		t.Detail = "not known: " + l.missing()
 	case l.Status == LookupNXDomain:

@@ -104,7 +104,7 @@ func ParseAddressOrDomain(s string) (Domain, error) {
 // "example" are ordinary here: laboratories live under them.
 var reservedTLDs = []string{"localhost", "invalid", "local", "onion", "arpa"}
 
-// CheckPeer tells whether the domain may be a peer at all: it is no public suffix, be it of a
+// CheckPeer reports whether the domain may be a peer at all: it is no public suffix, be it of a
 // registry ("co.uk") or of a host of other people's sites ("github.io"), and lies under no
 // reserved name. Nothing else is credited or probed.
 func (d Domain) CheckPeer() error {
@@ -130,7 +130,7 @@ func (d Domain) Organisational() Domain {
 	return Domain(org)
 }
 
-// Within tells whether d is parent or lies below it.
+// Within reports whether d is parent or lies below it.
 func (d Domain) Within(parent Domain) bool {
 	return d == parent || parent != "" && strings.HasSuffix(string(d), "."+string(parent))
 }

@@ -47,7 +47,7 @@ const (
 	LookupFailed   LookupStatus = "failed"   // no usable answer: see Reason
 )
 
-// Answered tells whether the question got an answer, be it a denial.
+// Answered reports whether the question got an answer, be it a denial.
 func (s LookupStatus) Answered() bool {
 	return s == LookupFound || s == LookupNoData || s == LookupNXDomain
 }

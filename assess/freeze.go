@@ -109,7 +109,7 @@ func (a *Assessor) freeze(ctx context.Context, facts *Facts, before Evidence) er
 	return err
 }
 
-// stands tells whether any of a part is of an earlier run.
+// stands reports whether any of a part is of an earlier run.
 func (f *Facts) stands(part string) bool {
 	return slices.ContainsFunc(f.Kept, func(k Kept) bool {
 		return k.Part == part || part == partSMTP("") && (k.Part == partMX || strings.HasPrefix(k.Part, part))
@@ -128,7 +128,7 @@ func mxOrganisation(f *Facts) Domain {
 	return f.Domain.Organisational()
 }
 
-// mxResult tells whether mail hosts are named, or a null MX is.
+// mxResult reports whether mail hosts are named, or a null MX is.
 func (f *Facts) mxResult() Result {
 	switch {
 	case mxProblem(f) != "":
@@ -139,7 +139,7 @@ func (f *Facts) mxResult() Result {
 	return Fail
 }
 
-// smtpResult tells whether TLS with a certificate in order was had at any host.
+// smtpResult reports whether TLS with a certificate in order was had at any host.
 func (f *Facts) smtpResult() Result {
 	result := Unknown
 	for _, h := range f.Hosts.Hosts {

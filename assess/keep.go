@@ -170,7 +170,7 @@ func (f *Facts) keepOther(host string, s *SMTPFacts, before MXHost) {
 	}
 }
 
-// answered tells whether any dialogue with the host came to an answer.
+// answered reports whether any dialogue with the host came to an answer.
 func (h MXHost) answered() bool {
 	return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome.result() != Unknown })
 }
@@ -197,7 +197,7 @@ func (f *Facts) kept(part string) (Kept, bool) {
 	return f.Kept[i], true
 }
 
-// measured tells whether the run itself learned anything at all, be it a suspicion.
+// measured reports whether the run itself learned anything at all, be it a suspicion.
 func (f *Facts) measured() bool {
 	if slices.ContainsFunc(f.lookups(), func(l *Lookup) bool { return l.Security == SuspectAnswer }) {
 		return true
@@ -210,7 +210,7 @@ func (f *Facts) measured() bool {
 	return f.reached()
 }
 
-// reached tells whether the run itself came to an answer at a mail host.
+// reached reports whether the run itself came to an answer at a mail host.
 func (f *Facts) reached() bool {
 	if _, kept := f.kept(partMX); kept {
 		return false
@@ -221,7 +221,7 @@ func (f *Facts) reached() bool {
 	})
 }
 
-// unasked tells whether a budget, or its end, kept the run from asking an address.
+// unasked reports whether a budget, or its end, kept the run from asking an address.
 func (f *Facts) unasked() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
@@ -230,7 +230,7 @@ func (f *Facts) unasked() bool {
 	})
 }
 
-// ranOut tells whether a dialogue was not held, or not to its end, because we had no more time for it.
+// ranOut reports whether a dialogue was not held, or not to its end, because we had no more time for it.
 func ranOut(problem string) bool {
 	return strings.HasPrefix(problem, OverBudget) || strings.HasSuffix(problem, RunOver)
 }

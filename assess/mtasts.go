@@ -37,7 +37,7 @@ func judgeMTASTS(v *Verdict, e Evidence, r Rules) {
 	for _, m := range e.Facts.MTASTS.Matches {
 		t := Test{Subject: m.Host, Test: "mx", Result: m.Match.Result, Detail: m.Match.or(sayMatch(m.Match.Result))}
 		if t.Result == Fail {
-			t.Detail += "; mend the policy or the host: senders that honour MTA-STS do not deliver"
+			t.Detail += "; fix the policy or the host: senders that honour MTA-STS do not deliver"
 		}
 		hosts.add(e.Facts.test(partMTASTS, t))
 	}
@@ -61,7 +61,7 @@ func (f *Facts) mtastsTests() []Test {
 	default:
 		record.Result, record.Detail = m.Record.Result, m.Record.or("id "+quoted(m.ID))
 		if record.Result == Fail {
-			record.Detail += "; mend it"
+			record.Detail += "; fix it"
 		}
 	}
 	tests := []Test{f.test(partMTASTS, record)}
@@ -71,7 +71,7 @@ func (f *Facts) mtastsTests() []Test {
 	policy := Test{Subject: "mta-sts." + string(f.Domain), Test: "policy", Result: m.Fetched.Result}
 	policy.Detail = m.Fetched.or(fmt.Sprintf("mode %s, max_age %d s, mx %s", quoted(m.Mode), m.MaxAge, listed(m.MX)))
 	if policy.Result == Fail {
-		policy.Detail += "; mend it: senders do as if there were no policy"
+		policy.Detail += "; fix it: senders do as if there were no policy"
 	}
 	tests = append(tests, f.test(partMTASTS, policy))
 	if policy.Result != Pass {

@@ -16,10 +16,10 @@ const (
 	ProofHost                   // the client's confirmed name lies within the organisation
 )
 
-// Has tells whether all of want are in the set.
+// Has reports whether all of want are in the set.
 func (p Proof) Has(want Proof) bool { return p&want == want }
 
-// Path tells whether the set says whose server this is: everything but DKIM does.
+// Path reports whether the set says whose server this is: everything but DKIM does.
 func (p Proof) Path() bool { return p&(ProofSPF|ProofMX|ProofHost) != 0 }
 
 // String is the fixed vocabulary of the Peer-Score header, such as "dkim+spf"; "" for none.
@@ -65,7 +65,7 @@ type Observation struct {
 	Selectors []Selector
 }
 
-// Relayed tells whether the observation falls under the pseudo-host "relayed".
+// Relayed reports whether the observation falls under the pseudo-host "relayed".
 func (o Observation) Relayed() bool { return !o.Host.IsValid() }
 
 // SignatureID is a truncated hash over the d=, s=, bh= and b= of one DKIM signature.

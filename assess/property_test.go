@@ -104,7 +104,7 @@ func (r random) evidence() Evidence {
 }
 
 // remedy finds the imperative in the words of a failed test.
-var remedy = regexp.MustCompile(`(?:^|[;:,] (?:or |at first )?)(?:turn|look|let|get|send|ask|renew|replace|list|take|mend|join|end|set|add|offer|publish|sign|have)\b`)
+var remedy = regexp.MustCompile(`(?:^|[;:,] (?:or |at first )?)(?:turn|look|let|get|send|ask|renew|replace|list|take|fix|join|end|set|add|offer|publish|sign|have)\b`)
 
 // Whatever the evidence: every standard has a verdict, every test says what it tested, when and
 // why, and what to do where it fails; its counts add up, and nothing that a peer wrote can move a cursor or begin a line.

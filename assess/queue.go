@@ -119,7 +119,7 @@ type QueueStats struct {
 	Running    int
 }
 
-// Outage tells whether it looks as if our own port 25 were blocked or our network down.
+// Outage reports whether it looks as if our own port 25 were blocked or our network down.
 func (s QueueStats) Outage() bool { return s.Unanswered >= OutageRuns }
 
 // Queue assesses domains in the background: those that are offered, and those that the agenda
@@ -194,13 +194,13 @@ func (q *Queue) offer(d Domain, from source) {
 	}
 }
 
-// has tells whether the organisation of a domain has its place; mu is held.
+// has reports whether the organisation of a domain has its place; mu is held.
 func (q *Queue) has(d Domain) bool {
 	_, has := q.places[d.Organisational()]
 	return has
 }
 
-// push lets a domain wait for its start. It tells whether there was room; mu is held.
+// push lets a domain wait for its start. It reports whether there was room; mu is held.
 func (q *Queue) push(d Domain, from source) bool {
 	if q.taken[from] >= room[from] {
 		return false

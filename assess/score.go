@@ -47,7 +47,7 @@ func (s Score) Level() Level {
 // Scores holds one score a category.
 type Scores map[Category]Score
 
-// Known tells whether any category has stars.
+// Known reports whether any category has stars.
 func (s Scores) Known() bool {
 	for _, score := range s {
 		if score.Known {
@@ -57,7 +57,7 @@ func (s Scores) Known() bool {
 	return false
 }
 
-// MinimumSet tells whether all three scores reach 3.5, the report's line for adoption of the
+// MinimumSet reports whether all three scores reach 3.5, the report's line for adoption of the
 // minimum set of standards. It is unknown while one that does not may still do so.
 func (s Scores) MinimumSet() Support {
 	set := SupportYes

@@ -43,7 +43,7 @@ func TestSecondLook(t *testing.T) {
 		{"the network loses packets", []run{{0, refusedZone, Unknown}, {day, lossy, Unknown}, {day, lossy, Unknown}, {day, refusedZone, Bogus}}},
 		{"another name", []run{{0, elsewhere, Unknown}, {day, refusedZone, Unknown}}},
 		{"once bogus, for as long as it is refused", []run{{0, refusedZone, Unknown}, {day, refusedZone, Bogus}, {7 * day, lossy, Bogus}, {7 * day, refusedZone, Bogus}}},
-		{"mended", []run{{0, refusedZone, Unknown}, {day, refusedZone, Bogus}, {day, answered, Fail}}},
+		{"fixed", []run{{0, refusedZone, Unknown}, {day, refusedZone, Bogus}, {day, answered, Fail}}},
 		{"longer ago than anything stands", []run{{0, refusedZone, Unknown}, {KeepFor + 1, refusedZone, Unknown}}},
 	} {
 		l, now := newLedger(), testTime

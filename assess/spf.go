@@ -79,7 +79,7 @@ func (f SPFFacts) remedy() string {
 	case strings.Contains(detail, "void look-up limit"):
 		return "take out the terms that find nothing"
 	}
-	return "mend it: receivers treat the domain as if it had no record"
+	return "fix it: receivers treat the domain as if it had no record"
 }
 
 func (v *Verdict) noteSPF(f SPFFacts) {

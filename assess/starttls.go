@@ -49,12 +49,12 @@ func (o StartTLSOutcome) result() Result {
 	return Unknown
 }
 
-// hidden tells whether there is TLS with a certificate that our TLS library cannot see.
+// hidden reports whether there is TLS with a certificate that our TLS library cannot see.
 func (s SMTPFacts) hidden() bool {
 	return s.Outcome == TLSAnswered && (s.TLS == nil || len(s.TLS.Chain) == 0)
 }
 
-// suspects tells whether a later run may find out what this one left open.
+// suspects reports whether a later run may find out what this one left open.
 func (f *Facts) suspects() bool {
 	return len(f.Suspicions) > 0 || slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {

@@ -28,7 +28,7 @@ func (f *Facts) tlsrptRecord() Test {
 	default:
 		t.Result, t.Detail = rpt.Valid.Result, rpt.Valid.or("reports go to "+quoted(strings.Join(rpt.Reports, ", ")))
 		if t.Result == Fail {
-			t.Detail += "; mend it"
+			t.Detail += "; fix it"
 		}
 	}
 	return f.test(partTLSRPT, t)

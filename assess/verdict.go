@@ -128,7 +128,7 @@ type Rules struct {
 	Passive bool
 }
 
-// met tells whether passed of known tests reach the threshold.
+// met reports whether passed of known tests reach the threshold.
 func (r Rules) met(passed, known int) bool {
 	threshold := r.Threshold
 	if threshold == 0 {

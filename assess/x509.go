@@ -27,7 +27,7 @@ type OtherFacts struct {
 	TLS   *TLSFacts `json:"tls,omitempty"`
 }
 
-// CertificatesKnown tells whether each certificate that a sender may get from the host was seen,
+// CertificatesKnown reports whether each certificate that a sender may get from the host was seen,
 // of either kind of key. It is asked for where it decides: the host has TLSA records, or a policy
 // of MTA-STS is enforced.
 func (h MXHost) CertificatesKnown() bool {

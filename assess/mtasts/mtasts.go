@@ -17,7 +17,7 @@
 // The grammar is applied as it stands, with the errata on line ends (6253),
 // white space before a semicolon (6285) and the length of max_age (7282) as the
 // text of the RFC wants them. Its errors are written for the postmaster who has
-// to mend the record or the policy.
+// to fix the record or the policy.
 //
 // Left out: everything that needs the network (look-up, HTTPS, the certificate
 // of the policy host), and the cache of a sender.

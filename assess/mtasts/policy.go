@@ -29,11 +29,11 @@ type Policy struct {
 	MX         []string // patterns, lower case: a host name, or "*." and a name
 	MaxAge     time.Duration
 	Extensions []Field  // in the order of the policy
-	Warnings   []string // valid enough to be understood, but worth mending
+	Warnings   []string // valid enough to be understood, but worth fixing
 }
 
 // ParsePolicy reads the body of a policy. The error wraps ErrPolicySyntax or
-// ErrTooLarge and names the line to mend.
+// ErrTooLarge and names the line to fix.
 func ParsePolicy(body string) (Policy, error) {
 	if len(body) > MaxPolicy {
 		return Policy{}, fmt.Errorf("MTA-STS policy %w: the limit is %d bytes", ErrTooLarge, MaxPolicy)

@@ -53,7 +53,7 @@ func announces(txt string) bool {
 }
 
 // ParseRecord reads one record, its strings joined. The error wraps
-// ErrRecordSyntax or ErrTooLarge and says what to mend.
+// ErrRecordSyntax or ErrTooLarge and says what to fix.
 func ParseRecord(txt string) (Record, error) {
 	if len(txt) > MaxRecord {
 		return Record{}, fmt.Errorf("MTA-STS record %w: %d bytes, the limit is %d", ErrTooLarge, len(txt), MaxRecord)

@@ -43,7 +43,7 @@ func (e errForbidden) Error() string {
 	return fmt.Sprintf("%s is never dialled: %s", e.addr, e.why)
 }
 
-// Check tells whether the address may be dialled; the error says why not. It is asked for
+// Check reports whether the address may be dialled; the error says why not. It is asked for
 // each address of an answer, and again for the one that the kernel is about to connect to.
 func (d *Dialer) Check(addr netip.Addr) error {
 	for _, network := range d.Deny {

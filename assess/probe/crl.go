@@ -115,7 +115,7 @@ func (c *crl) find(cert, issuer *x509.Certificate, now time.Time) (*revocation, 
 	return nil, nil
 }
 
-// covers tells whether the list speaks for a certificate at all: RFC 5280 §6.3.3 (b)(2).
+// covers reports whether the list speaks for a certificate at all: RFC 5280 §6.3.3 (b)(2).
 func (s scope) covers(cert *x509.Certificate) error {
 	isCA := cert.BasicConstraintsValid && cert.IsCA
 	switch {

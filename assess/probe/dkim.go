@@ -107,7 +107,7 @@ func parseDKIMKey(record string) (key string, testing bool, problem string) {
 	return key, testing, problem
 }
 
-// allows tells whether a list names one of the words, as it does where it is not there at all.
+// allows reports whether a list names one of the words, as it does where it is not there at all.
 func allows(tags map[string]string, name string, words ...string) bool {
 	list, ok := tags[name]
 	return !ok || slices.ContainsFunc(strings.Split(strip(list), ":"), func(word string) bool { return slices.Contains(words, word) })

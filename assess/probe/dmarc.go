@@ -45,12 +45,12 @@ func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
 	}
 }
 
-// looksLikeDMARC tells whether a TXT record was surely meant to be a DMARC record.
+// looksLikeDMARC reports whether a TXT record was surely meant to be a DMARC record.
 func looksLikeDMARC(txt string) bool {
 	return strings.Contains(strings.ToLower(txt[:min(len(txt), 40)]), "dmarc1")
 }
 
-// exists tells whether the domain exists (RFC 9989 §3.2.13), as its MX look-up has it.
+// exists reports whether the domain exists (RFC 9989 §3.2.13), as its MX look-up has it.
 func (t *Target) exists() bool {
 	mx, _ := t.mx()
 	return mx.Lookup.Status != assess.LookupNXDomain

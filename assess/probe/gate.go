@@ -151,14 +151,14 @@ func told(r assess.HostRecord) assess.SMTPFacts {
 	return r.Session
 }
 
-// otherAsked tells whether a server was asked for its other certificate since the dialogue, and
+// otherAsked reports whether a server was asked for its other certificate since the dialogue, and
 // is not to be asked again because it did not tell.
 func otherAsked(session assess.SMTPFacts, now time.Time) bool {
 	o := session.Other
 	return o != nil && !o.At.Before(session.At) && (o.Shown.Result != assess.Unknown || now.Before(o.At.Add(otherRetry)))
 }
 
-// speaksFor tells whether a dialogue under one server name answers for another one on the same
+// speaksFor reports whether a dialogue under one server name answers for another one on the same
 // address. Where it ended before the handshake the name had not been said, and a server that
 // says nothing in the handshake is a tarpit under any name. Where the certificate names the
 // other host too, that host would be shown the same one or one as good; if it does not, the
@@ -175,7 +175,7 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 	return names(leafOf(session.TLS), name) && (session.Other == nil || session.Other.TLS == nil || names(leafOf(session.Other.TLS), name))
 }
 
-// names tells whether a certificate names a host.
+// names reports whether a certificate names a host.
 func names(leaf []byte, host string) bool {
 	cert, err := x509.ParseCertificate(leaf)
 	return err == nil && chain{certs: []*x509.Certificate{cert}, host: host}.named().Result == assess.Pass

@@ -24,7 +24,7 @@ type reply struct {
 	lines []string // as received, without their ends
 }
 
-// temporary tells whether the server asks to come again later.
+// temporary reports whether the server asks to come again later.
 func (r reply) temporary() bool { return r.code/100 == 4 }
 
 func (r reply) String() string {

@@ -126,7 +126,7 @@ func (c *crlCache) size() int {
 	return n
 }
 
-// check tells whether a certificate on the path is revoked: the leaf and each intermediate,
+// check reports whether a certificate on the path is revoked: the leaf and each intermediate,
 // each by the list of its issuer, all at once. The path ends in a trusted root, which no list
 // speaks of; where it does not, nothing is asked.
 func (c *crlCache) check(ctx context.Context, dns *resolver.Resolver, path []*x509.Certificate) assess.Check {
@@ -194,7 +194,7 @@ func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []
 
 var oidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
 
-// neverRevoked tells whether the authority says of a certificate, mostly of a short life, that
+// neverRevoked reports whether the authority says of a certificate, mostly of a short life, that
 // it will not publish its revocation: nobody is to look for it then (RFC 9608 §4).
 func neverRevoked(cert *x509.Certificate) bool {
 	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoRevAvail) })

@@ -133,7 +133,7 @@ func share(n, i, hosts int) int {
 	return quota
 }
 
-// certificatesDecide tells whether it matters which certificates the host has, besides the one
+// certificatesDecide reports whether it matters which certificates the host has, besides the one
 // that it shows: it has TLSA records, or a policy that senders enforce lists it.
 func (h *Host) certificatesDecide() bool {
 	if h.tlsa().Status == resolver.Found {

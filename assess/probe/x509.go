@@ -134,7 +134,7 @@ func (c chain) dated() assess.Check {
 	return assess.Check{Result: assess.Pass, Detail: fmt.Sprintf("until %s, %s to go", date(leaf.NotAfter), days(leaf.NotAfter.Sub(c.now)))}
 }
 
-// warnings are what fails nothing today and is worth mending.
+// warnings are what fails nothing today and is worth fixing.
 func (c chain) warnings() []string {
 	var warnings []string
 	for _, cert := range c.certs {
@@ -190,7 +190,7 @@ func weakSignature(algorithm x509.SignatureAlgorithm) bool {
 	return false
 }
 
-// selfSigned tells whether a certificate names itself as its issuer and is signed by its own key.
+// selfSigned reports whether a certificate names itself as its issuer and is signed by its own key.
 func selfSigned(cert *x509.Certificate) bool {
 	if !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
 		return false

@@ -6,7 +6,7 @@
 //
 // The grammar is applied as it stands, but for white space at the end of a record,
 // which senders are known to accept. Errors are written for the postmaster who has
-// to mend the record.
+// to fix the record.
 //
 // Left out: the look-up of the record, and the reports themselves (section 4).
 package tlsrpt
@@ -86,7 +86,7 @@ func announces(txt string) bool {
 }
 
 // ParseRecord reads one record, its strings joined. The error wraps ErrSyntax or
-// ErrTooLarge and says what to mend.
+// ErrTooLarge and says what to fix.
 func ParseRecord(txt string) (Record, error) {
 	if len(txt) > MaxRecord {
 		return Record{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(txt), MaxRecord)

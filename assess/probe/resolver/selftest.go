@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Validates tells whether the resolver validates DNSSEC. The zero value means that it is not known.
+// Validates reports whether the resolver validates DNSSEC. The zero value means that it is not known.
 type Validates string
 
 const (

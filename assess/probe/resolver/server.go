@@ -32,7 +32,7 @@ type server struct {
 	passed  atomic.Bool // the self-test
 }
 
-// validates tells whether the server is known to validate, and believed.
+// validates reports whether the server is known to validate, and believed.
 func (s *server) validates() bool { return s.trusted && s.passed.Load() }
 
 // security is what an answer of the server with this AD bit is.
