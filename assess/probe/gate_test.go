@@ -353,6 +353,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	if octets != r.octets || octets > maxRecentOctets {
 		t.Errorf("%d octets, counted %d", octets, r.octets)
 	}
+	for i := range 2 * maxRecentOctets / maxChainOctets {
+		addr := netip.AddrFrom4([4]byte{7, byte(i >> 16), byte(i >> 8), byte(i)})
+		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: addr, Other: &assess.OtherFacts{TLS: large}}}))
+	}
+	if kept := len(r.records) * maxChainOctets; kept > maxRecentOctets {
+		t.Errorf("%d octets of other certificates", kept)
+	}
 	for i := range 2 * maxNamesPerAddress {
 		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: somewhere, ServerName: string(rune('a' + i))}}))
 	}

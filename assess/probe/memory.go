@@ -135,11 +135,22 @@ func octetsOf(records []assess.HostRecord) (octets int) {
 		for _, line := range slices.Concat(r.Session.EHLO, r.Session.TLSEHLO) {
 			octets += len(line)
 		}
-		if r.Session.TLS != nil {
-			for _, der := range r.Session.TLS.Chain {
-				octets += len(der)
+		chains := []*assess.TLSFacts{r.Session.TLS}
+		if r.Session.Other != nil {
+			chains = append(chains, r.Session.Other.TLS)
+		}
+		for _, seen := range chains {
+			if seen != nil {
+				octets += size(seen.Chain)
 			}
 		}
+	}
+	return octets
+}
+
+func size(chain [][]byte) (octets int) {
+	for _, der := range chain {
+		octets += len(der)
 	}
 	return octets
 }

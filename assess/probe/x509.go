@@ -50,10 +50,7 @@ const (
 
 // oversized says why a chain is past the limits, or "".
 func oversized(chain [][]byte) string {
-	octets := 0
-	for _, der := range chain {
-		octets += len(der)
-	}
+	octets := size(chain)
 	switch {
 	case len(chain) > maxChainCertificates:
 		return fmt.Sprintf("a chain of %d certificates", len(chain))
