@@ -248,11 +248,11 @@ func (f *file) inLog(first []byte) (found, empty bool) {
 }
 
 // leave closes a displaced file. One that was overwritten does not get what its log holds; all
-// others do, if complete.
-func (f *file) leave(ctx context.Context, d damage) (complete bool, err error) {
+// others do, if complete, also while the store is closed: this is the last chance.
+func (f *file) leave(d damage) (complete bool, err error) {
 	if !d.inPlace {
 		var busy, length, copied int // SQLite itself does not do it for a file that was renamed
-		err := f.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+		err := f.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
 		return err == nil && busy == 0, errors.Join(err, f.close())
 	}
 	errs := []error{f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close()}
@@ -311,7 +311,7 @@ func (w *writer) follow() (again bool, err error) {
 	w.counts.displaced.Add(1)
 	w.log.Error("the database file is not the one that was opened; going on with what is there now", "file", w.path, "cause", d.Error())
 	known := w.file.known
-	complete, err := w.file.leave(w.ctx, d)
+	complete, err := w.file.leave(d)
 	if err := errors.Join(err, w.detach(known)); err != nil {
 		w.log.Warn("closing the file that was there before", "file", w.path, "error", err.Error())
 	}

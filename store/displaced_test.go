@@ -162,6 +162,21 @@ func TestDisplacedWhileIdle(t *testing.T) {
 	}
 }
 
+// A file that is moved just before the store is closed gets what its log holds all the same.
+func TestMovedBeforeTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{SetAside: true})
+	addSessions(t, s, "a.example", 30)
+	check(t, os.Rename(path, path+".moved"))
+	check(t, s.Close())
+	moved, err := OpenReader(t.Context(), path+".moved")
+	check(t, err)
+	defer moved.Close()
+	if got := credited(t, moved, "a.example"); got != 30 {
+		t.Errorf("%d of 30 acknowledged sessions are in the file that was moved", got)
+	}
+}
+
 // Another process that copies the log, or makes the file smaller, displaces nothing.
 func TestOthersCopyTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")

@@ -32,7 +32,7 @@ func (w *writer) logFull() error {
 		return nil
 	}
 	var busy, length, copied int
-	err := w.file.conn.QueryRowContext(w.ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &length, &copied)
+	err := w.file.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &length, &copied)
 	if err == nil && length != copied {
 		err = errLogFull
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,4 +45,23 @@ func TestLogIsBounded(t *testing.T) {
 		t.Errorf("%d domains, want %d", got, acknowledged+2)
 	}
 	t.Logf("%d octets of log after %d writes", info.Size(), acknowledged)
+}
+
+// A full log that nobody reads is copied while the store is closed, too, for what waits then.
+func TestFullLogAtTheEnd(t *testing.T) {
+	s := open(t, Options{Limits: Limits{Log: 100_000}})
+	for i := range 30 {
+		addAll(t, s, observe(crashDomain(i), "192.0.2.1"))
+	}
+	begun, hold, closed := make(chan struct{}), make(chan struct{}), make(chan error)
+	go s.write(context.WithoutCancel(t.Context()), func(*tx) error { close(begun); <-hold; return nil })
+	<-begun
+	_ = s.AddObservation(ended(t), observe("z.example", "192.0.2.1")) // waits in memory
+	go func() { closed <- s.Close() }()
+	<-s.writer.ctx.Done()
+	close(hold)
+	check(t, <-closed)
+	if c := s.Counters(); c.Committed != 31 || c.Lost != 0 || c.Log <= 100_000 {
+		t.Errorf("%+v", c)
+	}
 }
