@@ -2,9 +2,11 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -126,6 +128,25 @@ func TestCountersTellTheTruth(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if c := s.Counters(); c.Committed != 1 || c.Lost != 1 || c.Pending != 0 {
+		t.Errorf("in the end %+v", c)
+	}
+}
+
+// What still waits when the store is closed on a file that is gone is lost, and counted.
+func TestWhatWaitsAtTheEndIsCounted(t *testing.T) {
+	s := open(t, Options{})
+	begun, hold, closed := make(chan struct{}), make(chan struct{}), make(chan error)
+	go s.write(context.WithoutCancel(t.Context()), func(*tx) error { close(begun); <-hold; return nil })
+	<-begun
+	for range 10 {
+		_ = s.AddObservation(ended(t), observe("a.example", "192.0.2.1")) // waits in memory
+	}
+	check(t, os.Remove(s.path))
+	go func() { closed <- s.Close() }()
+	<-s.writer.quit
+	close(hold)
+	check(t, <-closed)
+	if c := s.Counters(); c.Committed != 0 || c.Lost != 10 || c.Pending != 0 {
 		t.Errorf("in the end %+v", c)
 	}
 }

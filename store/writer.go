@@ -125,7 +125,7 @@ func (w *writer) run(checked bool) {
 				w.commit()
 			}
 		case <-w.quit:
-			w.commit()
+			w.commit(w.pending()...) // which answers all of them, even if it cannot begin
 			w.reportLost()
 			return
 		}
