@@ -177,6 +177,29 @@ func TestMovedBeforeTheEnd(t *testing.T) {
 	}
 }
 
+// A broken backup that is put in place while no new file can be begun is set aside once one can.
+func TestBrokenBackupOnAFullDisk(t *testing.T) {
+	now := newClock(noon)
+	s := open(t, Options{SetAside: true, Now: now.now})
+	addSessions(t, s, "a.example", 1)
+	check(t, os.MkdirAll(filepath.Join(s.path+".new", "in the way"), 0o700))
+	check(t, os.WriteFile(s.path+".broken", bytes.Repeat([]byte("not a database "), 1000), 0o600))
+	check(t, os.Rename(s.path+".broken", s.path))
+	for range 10 {
+		if err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1")); err == nil {
+			t.Fatal("acknowledged")
+		}
+		now.set(now.now().Add(reopenEvery))
+	}
+	check(t, os.RemoveAll(s.path+".new"))
+	now.set(now.now().Add(examineEvery))
+	_ = s.AddObservation(t.Context(), observe("b.example", "192.0.2.1"))
+	addSessions(t, s, "b.example", 1)
+	if c := s.Counters(); c.SetAside != 1 || c.Displaced != 1 || credited(t, s, "b.example") != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // Another process that copies the log, or makes the file smaller, displaces nothing.
 func TestOthersCopyTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")

@@ -287,7 +287,7 @@ func (w *writer) fill(t *tx, jobs []job, results []error) error {
 
 // reopen takes the file again: what SQLite could only open for reading, on a file system that
 // was read-only then, it never writes. The old connections go first, for they share that
-// knowledge with new ones.
+// knowledge with new ones. A file that cannot be opened because it is corrupt is set aside.
 func (w *writer) reopen() {
 	now := w.now()
 	if now.Sub(w.reopened) < reopenEvery {
@@ -295,7 +295,11 @@ func (w *writer) reopen() {
 	}
 	w.reopened = now
 	_ = w.file.close()
-	if f, err := openFile(context.Background(), w.path); err == nil {
+	f, _, err := w.openOrSetAside(context.Background(), checkTime)
+	if isCorrupt(err) { // and cannot be replaced; to find out again takes long
+		w.reopened = now.Add(examineEvery - reopenEvery)
+	}
+	if err == nil {
 		w.change(f)
 	}
 }
