@@ -2,7 +2,10 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"testing"
+
+	"peerscore/assess"
 )
 
 // A row that another program spoilt is refused to whoever asks for it, and keeps the daemon from nothing.
@@ -26,5 +29,31 @@ func TestSpoiltRow(t *testing.T) {
 	check(t, s.Prune(t.Context(), noon))
 	if n := count(t, s, "domain"); n > 3 {
 		t.Errorf("%d domains", n)
+	}
+}
+
+// What cannot be read keeps nothing else from being pruned, and goes when its time has come.
+func TestSpoiltRowsDoNotHoldUpPruning(t *testing.T) {
+	for _, spoil := range []string{
+		"UPDATE tally SET host = 'x/32' WHERE domain_id = 1",
+		"UPDATE assessment SET verdicts = 'x', outbound = 1 WHERE domain_id = 1",
+		"UPDATE facts SET content = 'x' WHERE domain_id = 1",
+	} {
+		s := open(t, Options{Window: 60 * day, Keep: 60 * day})
+		for _, d := range []assess.Domain{"a.example", "b.example"} {
+			addAll(t, s, observe(d, "192.0.2.1"))
+			check(t, s.SaveAssessment(t.Context(), assessed(d, noon)))
+		}
+		foreign(t, s.path, spoil)
+		if err := s.Prune(t.Context(), noon.Add(40*day)); err != nil || credited(t, s, "b.example") != 1 {
+			t.Errorf("%s: %v", spoil, err)
+		}
+		if !strings.Contains(dump(t, s), "192.0.2.0/24") {
+			t.Errorf("%s: the address is still stored", spoil)
+		}
+		check(t, s.Prune(t.Context(), noon.Add(70*day)))
+		if n := count(t, s, "tally"); n > 0 {
+			t.Errorf("%s: %d tallies", spoil, n)
+		}
 	}
 }

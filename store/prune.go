@@ -272,7 +272,7 @@ func (t *tx) move(from, to int64, r retention) error {
 	for _, row := range rows {
 		host, err := parseHost(row.host)
 		if err != nil {
-			return err
+			continue // another program wrote it; it leaves with the window
 		}
 		if row.day < dayOf(r.now.Add(-hostAge)) {
 			host = coarse(host)
@@ -329,9 +329,10 @@ func (t *tx) forgetOutbound(from, to int64, before time.Time) error {
 	err := t.each("SELECT id, verdicts FROM assessment WHERE domain_id BETWEEN ? AND ? AND outbound AND at < ?",
 		[]any{from, to, stamp(before)}, func() error {
 			var v assess.Verdicts
-			err := json.Unmarshal(text, &v)
-			verdicts[id] = v
-			return err
+			if json.Unmarshal(text, &v) == nil { // else another program wrote it
+				verdicts[id] = v
+			}
+			return nil
 		}, &id, &text)
 	if err != nil {
 		return err
