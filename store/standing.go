@@ -41,8 +41,10 @@ type Standings struct {
 	unreadable bool      // what the log said last of looks at rows
 	said       time.Time // when
 
-	// Owned by Run.
+	// Owned by whoever judges: Run, or a command.
 	rulesNoted bool
+	unjudged   int       // domains that could not be judged since the log said so
+	unjudgedAt time.Time // when it did
 }
 
 type cachedStanding struct {
@@ -255,7 +257,7 @@ func (st *Standings) rejudge(ctx context.Context, before time.Time, limit int) (
 		}
 		if err != nil {
 			// Its turn comes again with the next change: one bad row must not hold up the others.
-			s.log.WarnContext(ctx, "a domain cannot be judged", "domain", d, "error", err)
+			st.reportUnjudged(d, err)
 		}
 		judgements = append(judgements, j)
 	}
@@ -267,6 +269,16 @@ func (st *Standings) rejudge(ctx context.Context, before time.Time, limit int) (
 		}
 		return nil
 	})
+}
+
+// reportUnjudged logs one domain that cannot be judged, at most once in reportEvery, and how
+// many there were since.
+func (st *Standings) reportUnjudged(d assess.Domain, err error) {
+	st.unjudged++
+	if time.Since(st.unjudgedAt) >= reportEvery {
+		st.store.log.Warn("a domain cannot be judged", "domain", d, "failures", st.unjudged, "error", err)
+		st.unjudged, st.unjudgedAt = 0, time.Now()
+	}
 }
 
 func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]assess.Domain, error) {

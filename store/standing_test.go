@@ -1,15 +1,18 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,6 +227,23 @@ func TestOneBadRowHoldsUpNobody(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	rejudge(t, st, 0)
+}
+
+// A hundred bad rows that change all the time fill no log.
+func TestBadRowsAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	st := passive(s)
+	for range 2 {
+		for i := range 50 {
+			check(t, s.SaveAssessment(t.Context(), assessed(crashDomain(i), noon)))
+		}
+		check(t, s.write(t.Context(), func(t *tx) error { _, err := t.exec("UPDATE facts SET content = '{'"); return err }))
+		rejudge(t, st, 50)
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 {
+		t.Errorf("%d lines:\n%.500s", strings.Count(text, "\n"), text)
+	}
 }
 
 func TestCacheIsBoundedAndAges(t *testing.T) {
