@@ -16,8 +16,8 @@ import (
 // memory and may still be written. Any other error means that it is lost: disk full, I/O
 // error, locked by another process, overloaded (ErrOverloaded), closed (ErrClosed).
 //
-// It waits no longer than patience for a transaction, and not at all while the writer is at one
-// that takes longer.
+// It waits no longer than patience, and not at all while the writer is at a transaction that
+// takes longer.
 func (s *Store) AddObservation(ctx context.Context, o assess.Observation) error {
 	if err := checkName(o.Domain); err != nil {
 		return err

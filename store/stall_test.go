@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -86,6 +87,28 @@ func TestNobodyWaitsForASlowDisk(t *testing.T) {
 	if got, c := tally(t, s, "a.example").Credited(), s.Counters(); got != 50 || c.Lost != 0 || c.Pending != 0 {
 		t.Errorf("%d sessions, %+v", got, c)
 	}
+}
+
+// Neither does anybody wait for one slow transaction after the other.
+func TestNobodyWaitsForSeveralTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{jobs: make(chan job, maxPending), quit: make(chan struct{}), done: make(chan struct{})}
+		s := &Store{writer: w}
+		go func() { // a job waits for the end of the transaction that it came in, and for its own
+			for range 2 {
+				w.watched(func() { time.Sleep(patience - time.Millisecond) })
+			}
+			j := <-w.jobs
+			j.done <- nil
+		}()
+		began := time.Now()
+		err := s.AddObservation(t.Context(), observe("a.example", "192.0.2.1"))
+		if waited := time.Since(began); waited > patience || !errors.Is(err, ErrUnconfirmed) {
+			t.Errorf("waited %s, error %v", waited, err)
+		}
+		synctest.Wait()
+		time.Sleep(patience)
+	})
 }
 
 // Failures that come and go fill no log, and what they cost is told in the end.

@@ -43,8 +43,8 @@ var (
 	ErrTooManyKeys = errors.New("too many domains of one organisation")
 	// ErrOverloaded says that more writes are pending than the writer can take.
 	ErrOverloaded = errors.New("too many writes are pending")
-	// ErrUnconfirmed says that the writer is at one transaction for longer than patience: the
-	// observation waits in memory, and is written if the database comes back before it is full.
+	// ErrUnconfirmed says that the writer takes longer than patience: the observation waits in
+	// memory, and is written if the database comes back before that is full.
 	ErrUnconfirmed = errors.New("the database is slow; the observation waits in memory")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")

@@ -77,8 +77,9 @@ func (s *Store) submit(ctx context.Context, j job) error {
 		return ErrOverloaded
 	}
 	var stalled <-chan struct{} // functions wait: they belong to no message
+	var waited <-chan time.Time
 	if j.observation != nil {
-		stalled = w.stall.reached()
+		stalled, waited = w.stall.reached(), time.After(patience) // which may be in the middle of a transaction
 	}
 	select {
 	case err := <-j.done:
@@ -86,6 +87,8 @@ func (s *Store) submit(ctx context.Context, j job) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-stalled:
+		return ErrUnconfirmed
+	case <-waited:
 		return ErrUnconfirmed
 	case <-w.done:
 	}
