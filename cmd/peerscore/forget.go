@@ -31,28 +31,30 @@ database.`,
 			if err != nil {
 				return err
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error { return forget(cmd.Context(), s, domains) })
+			return a.withStore(cmd.Context(), func(s *store.Store) error { return a.forget(cmd.Context(), s, domains) })
 		},
 	}
 }
 
-func forget(ctx context.Context, s *store.Store, domains []assess.Domain) error {
-	var inUse error
+// forget erases each domain that is known, whatever becomes of the others.
+func (a *app) forget(ctx context.Context, s *store.Store, domains []assess.Domain) error {
+	var inUse, unknown error
 	for _, d := range domains {
 		err := s.Forget(ctx, d)
 		switch {
 		case errors.Is(err, store.ErrUnknownDomain):
-			return fail(exitUnknown, "%s is not known; `peerscore list` prints who is", d)
+			fmt.Fprintf(a.err, "peerscore: %s is not known; `peerscore list` prints who is\n", d)
+			unknown = failure{exitUnknown, errSilent}
 		case errors.Is(err, store.ErrLogInUse):
-			inUse = err
+			inUse = fail(exitUnavailable, "%w; then run `peerscore prune`", err)
 		case err != nil:
-			return failure{exitUnavailable, err}
+			return fail(exitUnavailable, "%s: %w", d, err)
 		}
 	}
 	if inUse != nil {
-		return fail(exitUnavailable, "%w; then run `peerscore prune`", inUse)
+		return inUse
 	}
-	return nil
+	return unknown
 }
 
 func (a *app) pruneCommand() *cobra.Command {
