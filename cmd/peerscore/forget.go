@@ -69,14 +69,23 @@ The file keeps its size: what is free in it is used again. To have it shrink, st
 run ` + "`sqlite3 FILE VACUUM`" + `.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				if err := errors.Join(s.Prune(cmd.Context(), time.Now()), s.EmptyLog(cmd.Context())); err != nil {
-					return failure{exitUnavailable, err}
-				}
-				return nil
-			})
+			return a.withStore(cmd.Context(), func(s *store.Store) error { return prune(cmd.Context(), s) })
 		},
 	}
+}
+
+func prune(ctx context.Context, s *store.Store) error {
+	err := s.Prune(ctx, time.Now())
+	if err == nil {
+		err = s.EmptyLog(ctx)
+	}
+	switch {
+	case errors.Is(err, store.ErrLogInUse):
+		return fail(exitUnavailable, "%w; then run `peerscore prune` again", err)
+	case err != nil:
+		return fail(exitUnavailable, "pruning was cut short: %w; run `peerscore prune` again", err)
+	}
+	return nil
 }
 
 // withStore opens the database for writing beside a daemon that may be running.
