@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"peerscore/assess"
 )
@@ -199,16 +201,32 @@ func timeOrNull(t time.Time) *time.Time {
 }
 
 // writeJSON prints one value, indented for the reader that it will have after all.
-func writeJSON(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(value)
-}
+func writeJSON(w io.Writer, value any) error { return encodeJSON(w, value, "  ") }
 
 // writeJSONLine prints one value on one line.
-func writeJSONLine(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
+func writeJSONLine(w io.Writer, value any) error { return encodeJSON(w, value, "") }
+
+// encodeJSON also escapes what the encoder leaves and a terminal may obey: DEL, the C1 control
+// characters, and marks that turn the direction of writing.
+func encodeJSON(w io.Writer, value any, indent string) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(value)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	for _, r := range text.String() {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			out.WriteRune(r)
+		default:
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&out, `\u%04x`, unit)
+			}
+		}
+	}
+	_, err := out.WriteTo(w)
+	return err
 }

@@ -14,8 +14,9 @@ import (
 	"peerscore/store"
 )
 
-// intruder is an escape sequence, and a line that Postfix would take for one of its table.
-const intruder = "\x1b[31m\n.victim.example dane-only"
+// intruder is escape sequences in 7 and 8 bits, DEL, a mark that turns the direction of writing,
+// and a line that Postfix would take for one of its table.
+const intruder = "\x1b[31m\u009b31m\x7f\u202e\U000e0001\n.victim.example dane-only"
 
 // TestTamperedDatabase writes into each text of a database in turn what another program may, and
 // reads it with every command: no control character comes out, and no line of the intruder.
@@ -69,7 +70,7 @@ func TestTamperedDatabase(t *testing.T) {
 
 func checkClean(t *testing.T, command, out string) {
 	t.Helper()
-	if i := strings.IndexFunc(out, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }); i >= 0 {
+	if i := strings.IndexFunc(out, func(r rune) bool { return (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) && r != '\n' }); i >= 0 {
 		t.Errorf("%s prints a control character: %q", command, out[max(0, i-60):min(len(out), i+60)])
 	}
 	if strings.Contains(out, "\n.victim.example") || strings.HasPrefix(out, ".victim") {
