@@ -138,9 +138,6 @@ func (b *bulk) close() {
 // run assesses one domain. A run that measured nothing still has what is known. What was measured
 // is stored and returned, whenever the context ends.
 func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
-	if err := b.assessor.Eligible(d); err != nil {
-		return r, err
-	}
 	if b.store == nil {
 		r.Assessment, err = b.assessor.Measure(ctx, d)
 		return r, absent(r, err)
@@ -175,13 +172,16 @@ func (b *bulk) few(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, d := range domains {
+		if err := b.assessor.Eligible(d); err != nil { // before any is probed, whose result would not be printed
+			return failure{exitUsage, err}
+		}
+	}
 	var reports []report
 	var failed error
 	for _, d := range domains {
 		result, err := b.run(ctx, d)
 		switch {
-		case errors.Is(err, assess.ErrNotPeer):
-			return failure{exitUsage, err}
 		case errors.Is(err, assess.ErrNothingMeasured):
 			b.complain("%s: %v", d, err)
 		case errors.Is(err, assess.ErrNoSuchDomain):
