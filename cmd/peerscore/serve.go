@@ -44,14 +44,14 @@ messages at hand, commits and closes.`,
 				return err
 			}
 			collectLess()
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP) // first: it would end a daemon that is about to start
+			defer signal.Stop(reload)
 			level := &slog.LevelVar{}
 			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), a.around)
 			if err != nil {
 				return err
 			}
-			reload := make(chan os.Signal, 1)
-			signal.Notify(reload, syscall.SIGHUP)
-			defer signal.Stop(reload)
 			go func() {
 				for range reload {
 					a.reload(d, level)

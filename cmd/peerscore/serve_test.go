@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"database/sql"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +64,46 @@ func TestDailySelfTest(t *testing.T) {
 			t.Error(text)
 		}
 	})
+}
+
+// A reload that is asked for while the daemon starts does not end it: with a resolver that does not
+// answer that takes seconds.
+func TestReloadDuringTheStart(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	folder := t.TempDir()
+	config := filepath.Join(folder, "peerscore.toml")
+	text := fmt.Sprintf("milter.listen = \"unix:%s/milter.sock\"\ndns.servers = [%q]\nstore.path = \"%s/peerscore.db\"\n", folder, silent.LocalAddr(), folder)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(folder, "peerscore") // by which TestMain knows the command
+	if err := os.Symlink(os.Args[0], name); err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command(name, "--config", config, "serve")
+	log, err := daemon.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Process.Kill()
+	signals := map[string]syscall.Signal{"database open": syscall.SIGHUP, "configuration reloaded": syscall.SIGTERM}
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		for message, signal := range signals {
+			if strings.Contains(lines.Text(), message) {
+				if err := daemon.Process.Signal(signal); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if err := daemon.Wait(); err != nil {
+		t.Error(err)
+	}
 }
