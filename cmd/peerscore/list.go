@@ -43,8 +43,8 @@ With --below the exit status is 1 if there is such a peer, for jobs that watch o
 			if filter.Limit < 0 {
 				return fail(exitUsage, "--limit must not be negative")
 			}
-			if filter.Below < 0 || filter.Below > 5.5 {
-				return fail(exitUsage, "--below must be between 0 and 5.5 stars")
+			if err := checkBelow(filter.Below); err != nil {
+				return err
 			}
 			filter.Level = assess.Level(level)
 			reader, err := a.openReader(cmd.Context())
@@ -62,6 +62,14 @@ With --below the exit status is 1 if there is such a peer, for jobs that watch o
 	flags.IntVar(&filter.Limit, "limit", 0, "print at most `N` peers")
 	flags.StringVar(&since, "since", "", "only peers seen since `TIME`: a date (2026-11-20) or how long ago (7d)")
 	return cmd
+}
+
+// checkBelow refuses what is no line between stars, NaN included.
+func checkBelow(stars float64) error {
+	if stars >= 0 && stars <= 5.5 {
+		return nil
+	}
+	return fail(exitUsage, "--below must be between 0 and 5.5 stars")
 }
 
 func (a *app) list(ctx context.Context, r reader, f store.Filter) error {

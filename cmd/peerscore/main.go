@@ -149,6 +149,22 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 		a.profilesCommand(), a.labelCommand(), a.rescoreCommand(), a.forgetCommand(), a.pruneCommand(),
 		a.demoCommand(), a.configCommand(), a.manCommand(), a.versionCommand(),
 	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() { // cobra's own two answer to any argument with help, and status 0
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				meant, rest, err := root.Find(args)
+				if err != nil {
+					return err
+				}
+				return knownCommand(meant, rest)
+			}
+		case "completion":
+			cmd.Args, cmd.RunE = knownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
 }
 

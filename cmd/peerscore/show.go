@@ -28,7 +28,12 @@ Exit status 1 means that a domain is not known, or that a score lies below --bel
   peerscore show --json bücher.example postmaster@example.net
   peerscore show --below 3.5 example.org >/dev/null || echo "a word with example.org"`,
 		Args: takes(1, math.MaxInt, "DOMAIN"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args, below) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkBelow(below); err != nil {
+				return err
+			}
+			return a.show(cmd.Context(), args, below)
+		},
 	}
 	cmd.Flags().Float64Var(&below, "below", 0, "exit with status 1 if any score is below `STARS`")
 	return cmd
