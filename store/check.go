@@ -44,7 +44,7 @@ func quickCheck(ctx context.Context, q querier, table ...string) error {
 	return nil
 }
 
-// examine says whether a file that SQLite called corrupt is: SQLite says so of a read that
+// examine reports whether a file that SQLite called corrupt is: SQLite says so of a read that
 // failed, too (SQLITE_IOERR_CORRUPTFS becomes SQLITE_CORRUPT in its unixRead). The error is
 // isCorrupt only if all of the file and its log can be read, again and again, and SQLite still
 // finds it corrupt each time on a connection of its own. It is nil where the file is sound.

@@ -177,7 +177,7 @@ func (f *file) changed() error {
 	return nil
 }
 
-// explains says whether SQLite may have written the file so.
+// explains reports whether SQLite may have written the file so.
 func (f *file) explains(now face) bool {
 	if now.first == f.known.first || f.ahead(now) {
 		return true
@@ -203,7 +203,7 @@ func (f *file) anchor(ctx context.Context) error {
 	return f.identify(ctx)
 }
 
-// agreesWithLog says whether what the log holds still fits the file: two processes may have
+// agreesWithLog reports whether what the log holds still fits the file: two processes may have
 // written in an order that explains does not know. The epoch must be one that the file had
 // since the last look, or then, as far as epochs are anchored: a command may outlive the daemon
 // that anchored them.
@@ -216,7 +216,7 @@ func (f *file) agreesWithLog(now face) bool {
 	return err == nil && size > 0 && checkAfresh(context.Background(), f.path) == nil
 }
 
-// ahead says whether another process counted the epoch up: one of a foreign database is
+// ahead reports whether another process counted the epoch up: one of a foreign database is
 // hardly so near.
 func (f *file) ahead(now face) bool {
 	const near = 1 << 16             // there is one a second at most

@@ -9,7 +9,7 @@ import (
 	"peerscore/assess"
 )
 
-// Known tells whether the store has a row for the domain.
+// Known reports whether the store has a row for the domain.
 func (s *Store) Known(ctx context.Context, d assess.Domain) (bool, error) {
 	var one int
 	err := s.read.Load().QueryRowContext(ctx, "SELECT 1 FROM domain WHERE name = ?", string(d)).Scan(&one)
@@ -108,7 +108,7 @@ func (t *tx) admit(d assess.Domain, due time.Time) (id int64, key assess.Domain,
 	return id, d, err
 }
 
-// room tells whether the organisation may have d as one more key. One place is kept for the
+// room reports whether the organisation may have d as one more key. One place is kept for the
 // organisational domain.
 func (t *tx) room(d assess.Domain) (bool, error) {
 	org := d.Organisational()

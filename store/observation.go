@@ -107,7 +107,7 @@ func (b *batch) peer(o assess.Observation) (*peerDelta, error) {
 	return p, nil
 }
 
-// countsOnce tells whether a relayed signature is new, and notes it. Past the limit of a day
+// countsOnce reports whether a relayed signature is new, and notes it. Past the limit of a day
 // no more are noted or counted: by then they are evidence enough.
 func (b *batch) countsOnce(p *peerDelta, row tallyKey, signature assess.SignatureID) (bool, error) {
 	var stored int

@@ -200,7 +200,7 @@ func (s *Store) pruneAddresses(ctx context.Context, r retention) error {
 	return nil
 }
 
-// pruneRest removes some of what budgets no longer ask for, and tells whether there may be more.
+// pruneRest removes some of what budgets no longer ask for, and reports whether there may be more.
 func (t *tx) pruneRest(r retention) (more bool, err error) {
 	date := func(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 	for _, step := range []struct {

@@ -71,7 +71,7 @@ func hostText(host netip.Prefix) string {
 	return host.String()
 }
 
-// addTally adds to one row, and tells whether it is a new one.
+// addTally adds to one row, and reports whether it is a new one.
 func (t *tx) addTally(id int64, host string, day int64, d *tallyDelta) (added bool, err error) {
 	var stored string
 	err = t.get("SELECT tokens FROM tally WHERE domain_id = ? AND host = ? AND day = ?", []any{id, host, day}, &stored)

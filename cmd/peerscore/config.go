@@ -307,7 +307,7 @@ func validHostPort(s string) bool {
 	return err == nil && n > 0 && n < 65536
 }
 
-// loopback tells whether nobody but this host can reach an ADDRESS:PORT.
+// loopback reports whether nobody but this host can reach an ADDRESS:PORT.
 func loopback(s string) bool {
 	address, err := netip.ParseAddrPort(s)
 	return err == nil && address.Addr().IsLoopback() && address.Port() > 0

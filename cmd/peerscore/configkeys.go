@@ -17,7 +17,7 @@ var configKeys = []struct{ key, doc string }{
 	{"assess.enabled", "Probe peers. With false peerscore only observes, and connects to nobody but the resolver."},
 	{"assess.learn_from_outgoing", "Make domains that our own users write to known peers."},
 	{"assess.max_age", "How long after a run a domain is probed again."},
-	{"assess.retry", "The same, after a run that came to little."},
+	{"assess.retry", "The same, after a run that mostly failed."},
 	{"assess.ehlo", "The name in EHLO. The default is the host name."},
 	{"assess.allow_networks", "Networks that may be dialled although they are private, local or otherwise special."},
 	{"assess.deny_networks", "Addresses and networks that are never dialled, on port 25, 80 or 443, whatever `assess.allow_networks` says."},

@@ -24,14 +24,14 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	if days, rest, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err != nil {
-			return fmt.Errorf("%q is no duration; write 30s, 6h or 7d", s)
+			return fmt.Errorf("%q is not a valid duration; write 30s, 6h or 7d", s)
 		}
 		total, s = time.Duration(n)*day, rest
 	}
 	if s != "" {
 		rest, err := time.ParseDuration(s)
 		if err != nil || rest < 0 {
-			return fmt.Errorf("%q is no duration; write 30s, 6h or 7d", text)
+			return fmt.Errorf("%q is not a valid duration; write 30s, 6h or 7d", text)
 		}
 		total += rest
 	} else if len(text) == 0 {
@@ -75,10 +75,10 @@ func (n *Network) UnmarshalText(text []byte) error {
 	}
 	p, err := netip.ParsePrefix(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is no network; write 192.0.2.0/24 or 2001:db8::/32", text)
+		return fmt.Errorf("%q is not a valid network; write 192.0.2.0/24 or 2001:db8::/32", text)
 	}
 	if p != p.Masked() {
-		return fmt.Errorf("%q has bits behind its mask; did you mean %s?", text, p.Masked())
+		return fmt.Errorf("%q has host bits set; did you mean %s?", text, p.Masked())
 	}
 	*n = Network(p)
 	return nil
@@ -106,7 +106,7 @@ func (s *Server) UnmarshalText(text []byte) error {
 	}
 	ap, err := netip.ParseAddrPort(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is no resolver; write an IP address, or ADDRESS:PORT", text)
+		return fmt.Errorf("%q is not a resolver; write an IP address, or ADDRESS:PORT", text)
 	}
 	*s = Server(ap.String())
 	return nil
@@ -121,7 +121,7 @@ func (m *FileMode) UnmarshalTOML(value any) error {
 	text, ok := value.(string)
 	n, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || !ok || n > 0o777 {
-		return fmt.Errorf("%v is no file mode; write octal in quotes such as \"0660\"", value)
+		return fmt.Errorf("%v is not a file mode; write octal in quotes such as \"0660\"", value)
 	}
 	*m = FileMode(n)
 	return nil
@@ -158,7 +158,7 @@ func (l *Listener) UnmarshalText(text []byte) error {
 		*l = Listener{"tcp", address}
 		return nil
 	}
-	return fmt.Errorf("%q is no milter socket; write inet:8894@127.0.0.1 or unix:/path", text)
+	return fmt.Errorf("%q is not a milter socket; write inet:8894@127.0.0.1 or unix:/path", text)
 }
 
 // String is the notation that UnmarshalText reads.
@@ -186,7 +186,7 @@ func (ls *Listeners) UnmarshalTOML(value any) error {
 	for _, v := range values {
 		s, ok := v.(string)
 		if !ok {
-			return fmt.Errorf("%v is no milter socket; write \"inet:8894@127.0.0.1\" or \"unix:/path\"", v)
+			return fmt.Errorf("%v is not a milter socket; write \"inet:8894@127.0.0.1\" or \"unix:/path\"", v)
 		}
 		var l Listener
 		if err := l.UnmarshalText([]byte(s)); err != nil {

@@ -140,7 +140,7 @@ func examineResolver(v resolver.Validation) symptom {
 	return symptomOf("resolver", "fail", "whether it validates is not known, so that DNSSEC and DANE stay unknown: %s", v.Detail)
 }
 
-// examinePort tells whether any mail host of the domain answered.
+// examinePort reports whether any mail host of the domain answered.
 func examinePort(d assess.Domain, facts *assess.Facts) symptom {
 	reason, tried := "", false
 	if facts != nil {
@@ -160,7 +160,7 @@ func examinePort(d assess.Domain, facts *assess.Facts) symptom {
 	return symptomOf("port 25", "fail", "no mail host of %s answers (%s); if that goes for others too, the network keeps port 25 closed", d, reason)
 }
 
-// examineClock asks the kernel whether the clock is kept right, and holds it against the
+// examineClock asks the kernel whether the clock is synchronised, and holds it against the
 // latest time in the database.
 func examineClock(latest, now time.Time) symptom {
 	if latest.After(now.Add(time.Hour)) {
@@ -172,16 +172,16 @@ func examineClock(latest, now time.Time) symptom {
 	case err != nil:
 		return symptomOf("clock", "unknown", "the kernel does not tell: %v", err)
 	case state == unsynchronised:
-		return symptomOf("clock", "unknown", "it says %s, and nothing keeps it right; run chrony or systemd-timesyncd", now.UTC().Format(time.RFC3339))
+		return symptomOf("clock", "unknown", "it says %s and is not synchronised; run chrony or systemd-timesyncd", now.UTC().Format(time.RFC3339))
 	}
-	return symptomOf("clock", "ok", "it is kept right")
+	return symptomOf("clock", "ok", "it is synchronised")
 }
 
-// examineSocket binds the milter socket, unless somebody answers there.
+// examineSocket binds the milter socket, unless something is listening there.
 func examineSocket(l Listener, config MilterConfig) symptom {
 	if conn, err := net.DialTimeout(l.Network, l.Address, time.Second); err == nil {
 		conn.Close()
-		return symptomOf("milter", "ok", "somebody answers at %s: the daemon, if it runs", l)
+		return symptomOf("milter", "ok", "something is listening on %s: the daemon, if it runs", l)
 	}
 	listener, err := listen(l, config)
 	if err != nil {

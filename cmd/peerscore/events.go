@@ -76,8 +76,12 @@ func (a *app) events(ctx context.Context, since time.Time, all bool) error {
 	if a.json {
 		return writeJSON(a.out, events)
 	}
-	if len(events) == 0 {
-		fmt.Fprintln(a.err, "peerscore: nothing of the kind; --all and --since look wider")
+	switch {
+	case len(events) > 0:
+	case all:
+		fmt.Fprintln(a.err, "peerscore: no changes; try an earlier --since")
+	default:
+		fmt.Fprintln(a.err, "peerscore: no regressions; try --all, or an earlier --since")
 	}
 	for _, e := range events {
 		label := fmt.Sprintf("%s  %-24s", e.At.Local().Format("2006-01-02 15:04"), e.Domain)

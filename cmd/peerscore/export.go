@@ -155,7 +155,7 @@ func writePolicy(w io.Writer, r report, oldest time.Time) error {
 	return err
 }
 
-// allInbound tells whether the standard is supported and every test of how the domain
+// allInbound reports whether the standard is supported and every test of how the domain
 // receives mail passed; what does not apply does not count.
 func allInbound(v assess.Verdict) bool {
 	passed := 0
@@ -171,7 +171,7 @@ func allInbound(v assess.Verdict) bool {
 	return v.Support == assess.SupportYes && passed > 0
 }
 
-// certificatesKnown tells whether all certificates were seen that Postfix may get, which is not
+// certificatesKnown reports whether all certificates were seen that Postfix may get, which is not
 // bound to choose the one that we got.
 func certificatesKnown(f *assess.Facts) bool {
 	return !slices.ContainsFunc(f.Hosts.Hosts, func(h assess.MXHost) bool { return !h.CertificatesKnown() })

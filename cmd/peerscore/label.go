@@ -16,7 +16,7 @@ import (
 func (a *app) labelCommand() *cobra.Command {
 	var clear bool
 	cmd := &cobra.Command{
-		Use:   "label DOMAIN CATEGORY...",
+		Use:   "label DOMAIN [CATEGORY...]",
 		Short: "Put a domain into categories of your own",
 		Long: `Put a domain into categories of your own, such as bank or university, and into no others;
 "peerscore stats" has the figures of each category. With no category those of the domain are
@@ -31,7 +31,7 @@ printed; --clear takes it out of all.`,
 			categories := args[1:]
 			for _, c := range categories {
 				if c == "" || len(c) > 32 || strings.Trim(c, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-					return fail(exitUsage, "%q is no category; write lower-case letters, digits and hyphens", c)
+					return fail(exitUsage, "%q is not a valid category; write lower-case letters, digits and hyphens", c)
 				}
 			}
 			switch {

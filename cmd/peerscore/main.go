@@ -186,7 +186,7 @@ func takes(least, most int, what string) cobra.PositionalArgs {
 			return fmt.Errorf("%s is missing", what)
 		}
 		if len(args) > most {
-			return fmt.Errorf("%q is one argument too many", args[most])
+			return fmt.Errorf("unexpected argument %q", args[most])
 		}
 		return nil
 	}

@@ -45,7 +45,7 @@ func secrets(t testing.TB) []letter {
 		{far, "victim.example", "From: " + planted + "0\r\n\r\n" + planted},               // no identity
 		{far, "local.example", signedBy(t, "local.example", text("local.example"))},       // its SPF record asks for local parts
 		{far, "faulty.example", text("faulty.example")},                                   // its SPF record fails with one
-		{far, "failing.example", text("failing.example")},                                 // and its look-up of one fails
+		{far, "failing.example", text("failing.example")},                                 // and its lookup of one fails
 		{far, planted + ".victim.example(", text("victim.example")},                       // names no domain
 		{inside, "own.example", text("own.example")},                                      // teaches recipients
 		{submitted, "own.example", text("own.example")},

@@ -26,7 +26,7 @@ what is missing, basis and age. A domain may be written in either spelling, or a
 Exit status 1 means that a domain is not known, or that a score lies below --below.`,
 		Example: `  peerscore show example.org
   peerscore show --json bücher.example postmaster@example.net
-  peerscore show --below 3.5 example.org >/dev/null || echo "a word with example.org"`,
+  peerscore show --below 3.5 example.org >/dev/null || echo "example.org is below 3.5"`,
 		Args: takes(1, math.MaxInt, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkBelow(below); err != nil {
@@ -111,7 +111,7 @@ func (a *app) writeReports(reports []report, several bool) error {
 	return nil
 }
 
-// anyBelow tells whether a known score lies below the line; a score that is not known does not.
+// anyBelow reports whether a known score lies below the line; a score that is not known does not.
 func anyBelow(reports []report, line float64) bool {
 	for _, r := range reports {
 		for _, s := range r.Scores {

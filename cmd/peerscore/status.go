@@ -19,8 +19,8 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Tell whether the daemon is alive, and what it has done",
-		Long: `Tell whether the daemon answers at its milter sockets, how many peers it knows and how many
+		Short: "Report whether the daemon is alive, and what it has done",
+		Long: `Report whether the daemon answers at its milter sockets, how many peers it knows and how many
 of them are due to be probed, and what everybody fails at once, so that it is held against
 nobody: then the cause is on this side. Where http.listen is on, its counters follow: sessions, messages
 by row of the attribution table, probe runs and the queue. Of the observations that messages leave,

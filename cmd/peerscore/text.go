@@ -196,14 +196,14 @@ func (c console) writeStandard(w io.Writer, s assess.Standard, verdicts assess.V
 	c.writeFinding(w, fmt.Sprintf("  %-16s %s", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", support))), tests(v))
 }
 
-// tests counts in words: "3 of 4 tests pass, 1 could not be carried out".
+// tests counts in words: "3 of 4 tests pass, 1 not measurable".
 func tests(v assess.Verdict) string {
 	var parts []string
 	if known := v.Passed + v.Failed; known > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d %s", v.Passed, known, plural(known, "test passes", "tests pass")))
 	}
 	if v.Unknown > 0 {
-		parts = append(parts, fmt.Sprintf("%d could not be carried out", v.Unknown))
+		parts = append(parts, fmt.Sprintf("%d not measurable", v.Unknown))
 	}
 	if v.Estimate {
 		parts = append(parts, "an estimate until a message is seen")

@@ -61,7 +61,7 @@ var blitiriRules = []spfRule{
 
 var pyspfRules = []spfRule{
 	{"takes the first @ for the end of the local part", "RFC 5321 §4.1.2", quotedAt},
-	{"counts void look-ups of MX hosts, PTR names and records", "RFC 7208 §4.6.4", func(d spfDispute) bool {
+	{"counts void lookups of MX hosts, PTR names and records", "RFC 7208 §4.6.4", func(d spfDispute) bool {
 		return strings.Contains(d.theirs.Explanation, "Void lookup limit") && d.ours.Result != spf.PermError
 	}},
 	{"leaves an empty local part empty", "RFC 7208 §4.3", emptyLocalPart},
@@ -121,7 +121,7 @@ func emptyLocalPart(d spfDispute) bool {
 	return d.From != "" && strings.LastIndex(d.From, "@") < 1 && regexp.MustCompile(`%{[lsLS]`).MatchString(d.records)
 }
 
-// askedLike tells whether our evaluation asked for a name that holds part.
+// askedLike reports whether our evaluation asked for a name that holds part.
 func (d spfDispute) askedLike(part string) bool {
 	for name := range d.asked {
 		if strings.Contains(name, part) {
@@ -131,7 +131,7 @@ func (d spfDispute) askedLike(part string) bool {
 	return false
 }
 
-// oneFamily tells whether a name that was asked for has addresses of one family only.
+// oneFamily reports whether a name that was asked for has addresses of one family only.
 func (d spfDispute) oneFamily() bool {
 	for name := range d.asked {
 		text := "\n" + strings.Join(d.lines(name), "\n")
@@ -142,7 +142,7 @@ func (d spfDispute) oneFamily() bool {
 	return false
 }
 
-// askedFails tells whether one of the types fails for a name that was asked for.
+// askedFails reports whether one of the types fails for a name that was asked for.
 func (d spfDispute) askedFails(types ...string) bool {
 	for name := range d.asked {
 		for _, line := range d.lines(name) {

@@ -71,7 +71,7 @@ type spfAnswer struct {
 	Result, Explanation, Problem string
 }
 
-// settled tells whether the peer gives our result and, if it is a fail and the peer explains, our explanation.
+// settled reports whether the peer gives our result and, if it is a fail and the peer explains, our explanation.
 func (d spfDispute) settled() bool {
 	return string(d.ours.Result) == d.theirs.Result &&
 		(d.ours.Result != spf.Fail || d.theirs.Explanation == "-" || d.theirs.Explanation == d.ours.Explanation)

@@ -37,7 +37,7 @@ func (l *lab) throughPostfix(c contender, text, to string, n, parallel int) rate
 	})
 }
 
-// idle tells whether everything that was received has been delivered.
+// idle reports whether everything that was received has been delivered.
 func (p *postfix) idle() bool {
 	for _, queue := range []string{"incoming", "active"} {
 		if files, err := os.ReadDir(filepath.Join(filepath.Dir(p.conf), "spool", queue)); err != nil || len(files) > 0 {
