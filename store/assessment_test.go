@@ -250,3 +250,20 @@ func TestSpoofsOfAFailedCommitAreKept(t *testing.T) {
 		t.Errorf("%d, want 3", n)
 	}
 }
+
+// Of more domains than are counted apart, be it over a failed commit, all messages are accounted for.
+func TestSpoofsThatAreNotCountedApart(t *testing.T) {
+	var c spoofs
+	for n := range 2 * maxSpoofed {
+		if n == maxSpoofed {
+			c.take() // for a transaction that fails
+		}
+		for range 3 {
+			c.count(crashDomain(n))
+		}
+	}
+	c.take()
+	if dropped := c.dropped.Load(); len(c.taken) != maxSpoofed || dropped != 3*maxSpoofed || c.takenSum != 6*maxSpoofed {
+		t.Errorf("%d domains apart, %d messages dropped of %d", len(c.taken), dropped, c.takenSum)
+	}
+}

@@ -200,13 +200,13 @@ type Counters struct {
 	Log       int64 // octets of the -wal file
 }
 
-type counts struct{ commits, committed, lost, dropped, setAside, displaced, log atomic.Int64 }
+type counts struct{ commits, committed, lost, setAside, displaced, log atomic.Int64 }
 
 // Counters of this process.
 func (s *Store) Counters() Counters {
 	c := Counters{
 		Commits: s.counts.commits.Load(), Committed: s.counts.committed.Load(), Lost: s.counts.lost.Load(),
-		Dropped: s.counts.dropped.Load(), SetAside: s.counts.setAside.Load(), Displaced: s.counts.displaced.Load(), Log: s.counts.log.Load(),
+		Dropped: s.spoofs.dropped.Load(), SetAside: s.counts.setAside.Load(), Displaced: s.counts.displaced.Load(), Log: s.counts.log.Load(),
 	}
 	if s.writer != nil {
 		c.Pending = len(s.writer.jobs)

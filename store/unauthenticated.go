@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"peerscore/assess"
@@ -18,6 +19,7 @@ type spoofs struct {
 	mu      sync.Mutex
 	counted map[assess.Domain]int
 	sum     int
+	dropped atomic.Int64 // messages that are in the sum only
 
 	// Owned by the writer: what the open transaction writes, and what a failed one did not.
 	taken    map[assess.Domain]int
@@ -27,27 +29,28 @@ type spoofs struct {
 // CountUnauthenticated counts a message that claimed d without proof, or had no identity at
 // all (d is ""). It never waits and never fails; of domains that are not known only the sum
 // over all is kept.
-func (s *Store) CountUnauthenticated(d assess.Domain) {
-	if !s.spoofs.count(d) {
-		s.counts.dropped.Add(1)
-	}
-}
+func (s *Store) CountUnauthenticated(d assess.Domain) { s.spoofs.count(d) }
 
-func (c *spoofs) count(d assess.Domain) bool {
+func (c *spoofs) count(d assess.Domain) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sum++
 	if d == "" {
-		return true
-	}
-	if _, ok := c.counted[d]; !ok && len(c.counted) >= maxSpoofed {
-		return false
+		return
 	}
 	if c.counted == nil {
 		c.counted = map[assess.Domain]int{}
 	}
-	c.counted[d]++
-	return true
+	c.add(c.counted, d, 1)
+}
+
+// add counts messages of a domain, unless there are as many others as there may be.
+func (c *spoofs) add(to map[assess.Domain]int, d assess.Domain, n int) {
+	if _, ok := to[d]; !ok && len(to) >= maxSpoofed {
+		c.dropped.Add(int64(n))
+		return
+	}
+	to[d] += n
 }
 
 func (c *spoofs) pending() bool {
@@ -68,9 +71,7 @@ func (c *spoofs) take() {
 		return
 	}
 	for d, n := range counted {
-		if _, ok := c.taken[d]; ok || len(c.taken) < maxSpoofed {
-			c.taken[d] += n
-		}
+		c.add(c.taken, d, n)
 	}
 }
 
