@@ -65,24 +65,30 @@ A name that does not exist is not stored and has no result: the exit status is 1
 }
 
 func (a *app) assess(ctx context.Context, args []string, o assessOptions) error {
-	b, err := a.newBulk(ctx, o)
+	domains, err := parseDomains(args)
 	if err != nil {
 		return err
-	}
-	defer b.close()
-	if o.file == "" {
-		return b.few(ctx, args)
 	}
 	in, err := a.open(o.file)
 	if err != nil {
 		return failure{exitUsage, err}
 	}
 	defer in.Close()
+	b, err := a.newBulk(ctx, o) // which begins a database where there is none
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if o.file == "" {
+		return b.few(ctx, domains)
+	}
 	return b.many(ctx, in)
 }
 
+// open opens the file of -f. Without one nothing is read of what it returns.
 func (a *app) open(path string) (io.ReadCloser, error) {
-	if path == "-" {
+	switch path {
+	case "", "-":
 		return io.NopCloser(a.in), nil
 	}
 	return os.Open(path)
@@ -167,11 +173,7 @@ func (b *bulk) complain(format string, args ...any) {
 }
 
 // few probes the domains of the command line and prints summaries.
-func (b *bulk) few(ctx context.Context, args []string) error {
-	domains, err := parseDomains(args)
-	if err != nil {
-		return err
-	}
+func (b *bulk) few(ctx context.Context, domains []assess.Domain) error {
 	for _, d := range domains {
 		if err := b.assessor.Eligible(d); err != nil { // before any is probed, whose result would not be printed
 			return failure{exitUsage, err}

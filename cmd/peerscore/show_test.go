@@ -105,7 +105,7 @@ func TestLocked(t *testing.T) {
 	defer tx.Rollback()
 	var out strings.Builder
 	status := run(t.Context(), []string{"--db", path, "forget", "bank.example"}, &app{console: console{out: &out, err: &out}})
-	if want := "peerscore: writing the database: database is locked\n"; status != exitUnavailable || out.String() != want {
+	if want := "peerscore: bank.example: writing the database: database is locked\n"; status != exitUnavailable || out.String() != want {
 		t.Errorf("status %d, %q; want %q", status, out.String(), want)
 	}
 }
