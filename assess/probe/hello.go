@@ -173,8 +173,10 @@ type alert uint8
 
 func (a alert) Error() string { return strings.TrimPrefix(tls.AlertError(a).Error(), "tls: ") }
 
-// protocolVersion is the alert of a server that has none of the versions that were offered.
-const protocolVersion alert = 70
+const (
+	protocolVersion alert = 70 // the server has none of the versions that were offered
+	internalError   alert = 80 // of the moment, perhaps: unrelated to the peer (RFC 8446, section 6.2)
+)
 
 var errNotTLS = errors.New("the server answers with something that is not TLS")
 

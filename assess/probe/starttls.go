@@ -100,7 +100,7 @@ type ending int
 
 const (
 	otherEnding ending = iota // none, or one that needs no second look
-	cutOff                    // the connection ended or was reset, as networks and restarts do as well
+	cutOff                    // the connection ended or was reset, as networks and restarts do as well, or by an internal error
 	refused                   // an alert, or no TLS, in place of a ServerHello: what was offered may not have been enough
 	otherGroup                // none: a hello made by hand was asked for another group
 	beyondUs                  // crypto/tls or crypto/x509 is stricter than most senders of mail
@@ -152,6 +152,9 @@ func (d *dialogue) handshakeError(err error) error {
 		return failedHandshake{beyondUs, text}
 	case errors.As(err, &header), errors.Is(err, errNotTLS):
 		return failedHandshake{refused, errNotTLS.Error()}
+	case errors.As(err, &received) && received == internalError,
+		errors.As(err, &op) && op.Op == "remote error" && strings.HasSuffix(op.Err.Error(), internalError.Error()):
+		return failedHandshake{cutOff, "the server ends it: " + internalError.Error()}
 	case errors.As(err, &received):
 		return failedHandshake{refused, "the server ends it: " + received.Error()}
 	case errors.As(err, &op) && op.Op == "remote error" && d.meter.read.Load() < leastServerHello:

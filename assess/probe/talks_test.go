@@ -49,6 +49,7 @@ func TestTalks(t *testing.T) {
 			return err == nil && false
 		})},
 		"alert":       {"STARTTLS": after220(func(c *probetest.SMTPConn) bool { _, err := c.Write([]byte{21, 3, 3, 0, 2, 2, 40}); return err == nil })},
+		"internal":    {"STARTTLS": after220(func(c *probetest.SMTPConn) bool { _, err := c.Write([]byte{21, 3, 3, 0, 2, 2, 80}); return err == nil })},
 		"text":        {"STARTTLS": after220(func(c *probetest.SMTPConn) bool { return c.Say("500 what is that?") })},
 		"silent":      {"STARTTLS": probetest.SilentHandshake},
 		"cut-at-220":  {"STARTTLS": probetest.Hangup()},
@@ -85,6 +86,9 @@ func TestTalks(t *testing.T) {
 		{"alert", no, false, 2, "the server ends it: handshake failure", no},
 		{"alert cut", unknown, true, 2, "when a later run finds the same", no},
 		{"alert good", assess.TLSAnswered, false, 2, "it answers, and peerscore's TLS library cannot go on: the server ends it: handshake failure", assess.TLSAnswered},
+		{"internal", unknown, true, 3, "the server ends it: internal error; on other connections too; it counts as a failure when a later run finds the same", no},
+		{"internal good", yes, false, 2, "", yes},
+		{"alert internal", unknown, true, 2, "when a later run finds the same", no},
 		{"signs-with-SHA-1", assess.TLSAnswered, false, 2, "cannot go on: certificate used with invalid signature algorithm", assess.TLSAnswered},
 		{"echoes-session", assess.TLSAnswered, false, 2, "cannot go on: server echoed TLS 1.3 compatibility session ID", assess.TLSAnswered},
 		{"alert no-greeting", unknown, false, 2, "on another connection greeting: the server closed the connection", unknown},
