@@ -18,7 +18,9 @@ const (
 
 	// exactFrom is from when on CPU time is measured. Until then the time that passes is taken
 	// for it, up to longestLap: to ask the system costs an ordinary message more than it is worth.
+	// Where the header is larger than an ordinary one, CPU time is measured at once.
 	exactFrom  = 2 * time.Millisecond
+	exactSize  = 32 << 10              // octets of the header
 	longestLap = 10 * time.Millisecond // after which the runtime of Go interrupts a goroutine
 )
 
@@ -28,6 +30,7 @@ type budget struct {
 	limit time.Duration
 	cpu   atomic.Int64 // ns
 	size  atomic.Int64 // octets of the message so far
+	exact bool         // CPU time is measured from the start; set before there is a second goroutine
 
 	arithmetic int // of the keys so far; for the goroutine of the session only
 }
@@ -63,7 +66,7 @@ type stopwatch struct {
 
 func (w *stopwatch) start() {
 	w.running, w.began = true, time.Now()
-	if w.exact = w.budget.spent() > exactFrom; w.exact {
+	if w.exact = w.budget.exact || w.budget.spent() > exactFrom; w.exact {
 		w.thread, w.cpu = threadTime()
 	}
 }

@@ -107,6 +107,32 @@ func TestLoggedCost(t *testing.T) {
 	t.Logf("%.0f %%", 100*best)
 }
 
+// A large header is measured at once: a first lap is not taken for shorter than it is.
+func TestLargeHeaderIsMeasured(t *testing.T) {
+	charged := func(size int) time.Duration {
+		m := newLab(t, world).server.newMessage(client{}, "a@example.org")
+		m.header.add("X", strings.Repeat("x", size))
+		m.wake()
+		m.begin()
+		defer m.close()
+		before := m.budget.spent()
+		for begun := cpuTime(t); cpuTime(t)-begun < 5*longestLap; {
+		}
+		m.rest()
+		return m.budget.spent() - before
+	}
+	if used := charged(exactSize / 2); used > longestLap {
+		t.Errorf("an ordinary header: %v charged", used)
+	}
+	most := time.Duration(0)
+	for range 5 { // a goroutine may go on in another thread, which is not measured
+		most = max(most, charged(exactSize+1))
+	}
+	if most <= longestLap {
+		t.Errorf("a large header: %v charged", most)
+	}
+}
+
 // A stopwatch measures what its goroutine does, and not while it waits.
 func TestStopwatch(t *testing.T) {
 	work := func() { slices.Sort(bytes.Repeat([]byte("zyxwv"), 1<<20)) }

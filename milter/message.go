@@ -125,6 +125,10 @@ func (m *message) begin() {
 	}
 	m.begun, m.header.complete = true, true
 	m.budget.size.Add(int64(m.header.size))
+	if m.header.size > exactSize {
+		m.budget.exact = true
+		m.watch.lap()
+	}
 	if m.header.flaw != "" {
 		return
 	}
