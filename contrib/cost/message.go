@@ -50,7 +50,7 @@ var (
 	canonicalisations = []string{"relaxed/relaxed", "simple/simple", "relaxed/simple", "simple/relaxed"}
 	algorithms        = []string{"rsa2048", "rsa1024", "rsa4096", "ed25519", "exponent"}
 	signers           = []string{"sender.example", "a.b.c.d.e.f.g.h.i.j.sender.example", "victim.example"}
-	paths             = []string{"a@sender.example", "", strings.Repeat("l-", 500) + "@sender.example", "a@" + strings.Repeat("d.", 100) + "victim.example"}
+	paths             = []string{"a@sender.example", "", strings.Repeat("l-", 500) + "@sender.example", "a@" + strings.Repeat("d.", 100) + "victim.example", strings.Repeat(".", 2000) + "@sender.example"}
 	recipientCounts   = []int{1, 100, 1000}
 )
 
@@ -67,6 +67,7 @@ func messageSurface() *surface {
 				"Peer-Score:a\r\n", "Peer-Score-Identity: *****\r\n", "Authentication-Results: mx.receiver.example; dkim=pass header.d=sender.example\r\n",
 				"Authentication-Results: ", "From: a@sender.example\r\n", "From: ", "Subject: a\r\n", "List-Id: a\r\n", "ARC-Seal: a\r\n",
 				"DKIM-Signature: ", "DKIM-Signature: v=1; a=rsa-sha256; d=sender.example; s=k; h=From; bh=YQ==; b=YQ==\r\n", "v=1; ", "b=", "h=", "h=From:", "z=", "d=sender.example; ", strings.Repeat("x", 900),
+				"DKIM-Signature: v=1; a=rsa-sha256; d=" + strings.Repeat("漢", 60) + ".example; s=k; h=From; bh=YQ==; b=YQ==\r\n", "From: a@" + strings.Repeat("漢", 60) + ".example\r\n", "漢",
 			}, 300 << 10},
 			partBody: {"body", []string{
 				"\r\n", " \r\n", "\t\r\n", " ", "\t", "a", "a ", " a", "\r", "\n", "a\r\n", "a \r\n", ".\r\n", "\x00", "\xff", strings.Repeat("a", 76) + "\r\n", strings.Repeat(" ", 900), strings.Repeat("x", 4096),
@@ -74,6 +75,7 @@ func messageSurface() *surface {
 			partSPF: {"SPF record", []string{
 				"a ", "mx ", "ptr ", "a:%{l}.victim.example ", "mx:victim.example ", "include:sender.example ", "include:%{d}.victim.example ", "exists:%{i}.%{l}.victim.example ",
 				"redirect=sender.example ", "ip4:192.0.2.0/24 ", "ip4:203.0.113.1 ", "%{d99r.-+,/_=}", "%{h}", "%%", "x=", "-all ", " ",
+				"%{h1}", "%{s1r}", "%{l1}", "%{p}",
 			}, 4 << 10},
 			partDMARC: {"DMARC record", []string{"p=none; ", "adkim=s; ", "psd=y; ", "psd=n; ", "rua=mailto:a@b.example,", ";", " ", "a", "="}, 4 << 10},
 		},
@@ -92,6 +94,7 @@ func messageSurface() *surface {
 			" | 1.-1x3495253 | | | knobs 3 0 0 0 0 0 0 0 0 0 0", // lines of white space
 			" | 0.-1x5000000 | | | knobs 3 1 0 0 0 0 0 0 0 0 0", // blank lines
 			" | 10.-1x3000000 11.-1x1 | | | knobs 3 2 0 0 0 0 0 0 0 0 0",
+			"39.-1x250 | | | | knobs 0 0 0 0 0 0 0 0 0 0 0", // names in Unicode
 		},
 		start:    newMilterBench,
 		ordinary: ordinaryMessage,
