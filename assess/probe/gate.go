@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 // What protects one address, under any limits.
 const (
 	sessionKeep = 7 * 24 * time.Hour // a dialogue that answered serves every domain for so long
-	shownNames  = 3                  // server names under which one leaf says that the server has no other
 	otherRetry  = 24 * time.Hour     // after a server did not tell what other certificate it has
 )
 
@@ -122,7 +120,6 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 	for _, speaks := range []func(assess.HostRecord) bool{
 		func(r assess.HostRecord) bool { return r.Session.ServerName == v.name },
 		func(r assess.HostRecord) bool { return speaksFor(r.Session, v.name) },
-		showsOneLeaf(records, v),
 	} {
 		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
 			rest := r.NotBefore.Sub(g.now())
@@ -162,7 +159,8 @@ func otherAsked(session assess.SMTPFacts, now time.Time) bool {
 // address. Where it ended before the handshake the name had not been said, and a server that
 // says nothing in the handshake is a tarpit under any name. Where the certificate names the
 // other host too, that host would be shown the same one or one as good; if it does not, the
-// server may well have another certificate for that name (RFC 6066 §3), and has to be asked.
+// server may well have another certificate for that name (RFC 6066 §3), and has to be asked,
+// however many names it has shown this one under: others may have made them up.
 func speaksFor(session assess.SMTPFacts, name string) bool {
 	switch session.Stage {
 	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
@@ -186,31 +184,6 @@ func leafOf(presented *assess.TLSFacts) []byte {
 		return nil
 	}
 	return presented.Chain[0]
-}
-
-// showsOneLeaf finds the dialogues that answer for any name of the organisation: the address has
-// shown one leaf, and no other, under several server names, to this organisation among others.
-// Without the last, names that somebody else made up would decide what a server with a
-// certificate for each of its customers is thought to present under ours.
-func showsOneLeaf(records []assess.HostRecord, v visit) func(assess.HostRecord) bool {
-	var leaf []byte
-	names, ours := 0, false
-	for _, r := range records {
-		shown := leafOf(r.Session.TLS)
-		switch {
-		case shown == nil:
-			continue
-		case leaf == nil:
-			leaf = shown
-		case !bytes.Equal(leaf, shown):
-			return func(assess.HostRecord) bool { return false }
-		}
-		names++
-		ours = ours || r.Organisation == v.organisation
-	}
-	return func(r assess.HostRecord) bool {
-		return names >= shownNames && ours && r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session.TLS) != nil
-	}
 }
 
 // remember keeps a dialogue and decides when the address may be asked again. It returns what the
