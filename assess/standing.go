@@ -55,6 +55,10 @@ type HostRecord struct {
 	NotBefore    time.Time // the address is not dialled again before
 }
 
+// HostRecordLapse is how long after the rest of its address a record still says that the name has
+// answered: a domain that is probed now and then has renewed it by then.
+const HostRecordLapse = 7 * 24 * time.Hour
+
 // Share is a part of the dialogues that a network has on one day, of which there are so many.
 type Share struct {
 	Network netip.Prefix

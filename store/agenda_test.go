@@ -130,9 +130,9 @@ func TestHostRecords(t *testing.T) {
 		want = append([]assess.HostRecord{r}, want...)
 	}
 	now.set(noon.Add(time.Hour))
-	want[2].Failures, want[2].NotBefore = 0, time.Time{} // the oldest of the three that stay comes first again
+	want[2].Failures, want[2].NotBefore = 0, time.Time{} // it makes room for itself again
 	check(t, s.SaveHostRecord(t.Context(), want[2]))
-	want = []assess.HostRecord{want[2], want[0], want[1]}
+	want = []assess.HostRecord{want[2], want[0], want[4]} // of the others, the last and the one that answered
 	got, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.25"))
 	check(t, err)
 	if !reflect.DeepEqual(got, want) {
@@ -140,6 +140,52 @@ func TestHostRecords(t *testing.T) {
 	}
 	if other, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.26")); len(other) > 0 || err != nil {
 		t.Errorf("another address has %v (%v)", other, err)
+	}
+}
+
+// Names that others have an address asked for push no record out that was there before, nor one
+// organisation's that of another, nor those that fail one that answered; what lapsed goes first.
+func TestHostRecordsAreKept(t *testing.T) {
+	any := func(i int) assess.Domain { return assess.Domain(fmt.Sprintf("cheap%d.example", i)) }
+	one := func(int) assess.Domain { return "attacker.example" }
+	for _, c := range []struct {
+		name     string
+		attacker func(i int) assess.Domain
+		before   int // names of the attacker's that are there first
+		failures int
+		later    time.Duration // that the known name is asked after those
+		want     bool
+	}{
+		{"there first", any, 0, 0, 0, true},
+		{"there later, one organisation", one, 100, 0, 0, true},
+		{"there later, the others fail", any, 100, 1, 0, true},
+		{"there later, the others have lapsed", any, 64, 0, 15 * day, true},
+		{"there first, and lapsed", any, 0, 0, -15 * day, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := newClock(noon)
+			s := open(t, Options{Now: now.now})
+			save := func(name string, organisation assess.Domain, failures int) {
+				r := assess.HostRecord{Session: facts("a.example", now.now()).Hosts.Hosts[0].Sessions[0], Organisation: organisation, Failures: failures, NotBefore: now.now().Add(7 * day)}
+				r.Session.ServerName = name
+				check(t, s.SaveHostRecord(t.Context(), r))
+			}
+			known := func() { save("mx.known.example", "known.example", 0) }
+			for i := range c.before + 64 {
+				if i == c.before {
+					now.set(now.now().Add(max(0, c.later)))
+					known()
+					now.set(now.now().Add(max(0, -c.later)))
+				}
+				now.set(now.now().Add(day / 9))
+				save(fmt.Sprintf("mx%d.example", i), c.attacker(i), c.failures)
+			}
+			records, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.25"))
+			check(t, err)
+			if kept := slices.ContainsFunc(records, func(r assess.HostRecord) bool { return r.Session.ServerName == "mx.known.example" }); kept != c.want || len(records) != 64 {
+				t.Errorf("kept: %v, with %d names", kept, len(records))
+			}
+		})
 	}
 }
 

@@ -31,6 +31,21 @@ func (s *Store) HostRecords(ctx context.Context, addr netip.Addr) ([]assess.Host
 	return records, err
 }
 
+// surplusRecords removes records of an address past the limit, other than the one just saved: first
+// those that have lapsed, then those that did not answer, then of the younger half; of these the
+// organisation that has the most goes before others, and what was asked longest ago before the
+// rest. So nobody who has any number of names for an address pushes out those that were there
+// before. An update leaves the rowid: its order is that in which the names first came.
+const surplusRecords = `DELETE FROM mx_address WHERE rowid IN (
+	SELECT id FROM (
+		SELECT rowid AS id, server_name, at,
+			4 * (coalesce(not_before, 0) > ?4) + 2 * (failures = 0) + (row_number() OVER (ORDER BY rowid) <= ?3 / 2) AS worth,
+			count(*) OVER (PARTITION BY organisation) AS of_organisation
+		FROM mx_address WHERE address = ?1)
+	WHERE server_name <> ?2
+	ORDER BY worth, of_organisation DESC, at, id
+	LIMIT max(0, (SELECT count(*) FROM mx_address WHERE address = ?1) - ?3))`
+
 // SaveHostRecord remembers the last dialogue with an address under a server name.
 func (s *Store) SaveHostRecord(ctx context.Context, r assess.HostRecord) error {
 	session, err := json.Marshal(r.Session)
@@ -45,8 +60,7 @@ func (s *Store) SaveHostRecord(ctx context.Context, r assess.HostRecord) error {
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(`DELETE FROM mx_address WHERE address = ?1 AND server_name IN (
-			SELECT server_name FROM mx_address WHERE address = ?1 ORDER BY at DESC, server_name LIMIT -1 OFFSET ?2)`, address, t.limits.ServerNames)
+		_, err = t.exec(surplusRecords, address, r.Session.ServerName, t.limits.ServerNames, stamp(s.now().Add(-assess.HostRecordLapse)))
 		return err
 	})
 }

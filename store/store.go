@@ -82,7 +82,7 @@ type Limits struct {
 	Keys             int // 16 domains an organisation; the rest fold into the organisational domain
 	Selectors        int // 16 a domain, the most recently seen
 	RelayedDay       int // 256 relayed signatures a domain and day; further ones are not counted
-	ServerNames      int // 64 an MX address, the most recently tried
+	ServerNames      int // 64 an MX address; those that are worth least go first (surplusRecords)
 	HistoryLength    int // 100 judgements a domain, the latest
 	HistoryFacts     int // 1 MiB of facts and verdicts a domain, the latest; the current ones always stay
 	StandingsInCache int // 10,000

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -366,5 +368,63 @@ func TestMemoryIsBounded(t *testing.T) {
 	records, err := r.HostRecords(t.Context(), somewhere)
 	if err != nil || len(records) != maxNamesPerAddress || records[maxNamesPerAddress-1].Session.ServerName != string(rune('a'+2*maxNamesPerAddress-1)) {
 		t.Errorf("%d names, %v", len(records), err)
+	}
+}
+
+// Names that others have the address of a mail host asked for push its own record out neither
+// within the days that it serves nor soon after, whether it was there first or came among them.
+func TestMemoryKeepsTheirRecords(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name     string
+		attacker func(i int) string
+		before   int // names of the attacker's that are there first
+		fails    bool
+	}{
+		{"there first, and any number of organisations", func(i int) string { return fmt.Sprintf("cheap%d.example", i) }, 0, false},
+		{"there later, and one organisation", func(int) string { return "attacker.example" }, 2 * maxNamesPerAddress, false},
+		{"there later, and nobody answers the others", func(i int) string { return fmt.Sprintf("cheap%d.example", i) }, 2 * maxNamesPerAddress, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			memory, now := NewMemory(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			save := func(name, organisation string, failures int) {
+				must(t, memory.SaveHostRecord(t.Context(), assess.HostRecord{
+					Session:      assess.SMTPFacts{Address: somewhere, ServerName: name, At: now},
+					Organisation: assess.Domain(organisation), Failures: failures, NotBefore: now.Add(sessionKeep),
+				}))
+			}
+			failures := 0
+			if tt.fails {
+				failures = 1
+			}
+			for i := range tt.before + 63 {
+				if i == tt.before {
+					save("mx.known.example", "known.example", 0)
+				}
+				now = now.Add(day / 9)
+				save(fmt.Sprintf("mx%d.example", i), tt.attacker(i), failures)
+			}
+			records, err := memory.HostRecords(t.Context(), somewhere)
+			if len(records) != maxNamesPerAddress || err != nil || !slices.ContainsFunc(records, func(r assess.HostRecord) bool { return r.Session.ServerName == "mx.known.example" }) {
+				t.Errorf("pushed out; %d records, %v", len(records), err)
+			}
+		})
+	}
+}
+
+// What nobody has asked for in a long time makes room.
+func TestMemoryForgetsWhatLapsed(t *testing.T) {
+	memory, now := NewMemory(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 2 * maxNamesPerAddress {
+		if i == maxNamesPerAddress {
+			now = now.Add(sessionKeep + assess.HostRecordLapse + time.Second)
+		}
+		must(t, memory.SaveHostRecord(t.Context(), assess.HostRecord{
+			Session: assess.SMTPFacts{Address: somewhere, ServerName: fmt.Sprintf("mx%d.example", i), At: now}, NotBefore: now.Add(sessionKeep),
+		}))
+	}
+	records, err := memory.HostRecords(t.Context(), somewhere)
+	if err != nil || len(records) != maxNamesPerAddress || records[0].Session.ServerName != fmt.Sprintf("mx%d.example", maxNamesPerAddress) {
+		t.Errorf("%d records, the first of %q, %v", len(records), records[0].Session.ServerName, err)
 	}
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -64,16 +65,58 @@ func (m *volatile) TakeDialogue(_ context.Context, day string, shares []assess.S
 	return -1, nil
 }
 
-// maxNamesPerAddress bounds the records of one address; the oldest goes first.
+// maxNamesPerAddress bounds the records of one address.
 const maxNamesPerAddress = 16
 
-// withRecord puts a record in the place of the one with the same server name.
+// withRecord puts a record in the place of the one with the same server name or, where there is
+// none, behind the others, of which one goes where there are too many.
 func withRecord(records []assess.HostRecord, record assess.HostRecord) []assess.HostRecord {
-	records = slices.DeleteFunc(slices.Clone(records), func(r assess.HostRecord) bool {
-		return r.Session.ServerName == record.Session.ServerName
-	})
-	records = append(records, record)
-	return records[max(0, len(records)-maxNamesPerAddress):]
+	records = slices.Clone(records)
+	i := slices.IndexFunc(records, func(r assess.HostRecord) bool { return r.Session.ServerName == record.Session.ServerName })
+	if i >= 0 {
+		records[i] = record
+		return records
+	}
+	for len(records) >= maxNamesPerAddress {
+		i := leastWorth(records, record)
+		records = slices.Delete(records, i, i+1)
+	}
+	return append(records, record)
+}
+
+// leastWorth is the index of the record that makes room for another: one that has lapsed, else one
+// that did not answer, else one of the younger half. There the organisation that has the most
+// goes before others, and what was asked longest ago before the rest. So nobody who has any
+// number of names for an address pushes out those that were there before; store has the same
+// rule. The records are in the order in which their names first came.
+func leastWorth(records []assess.HostRecord, another assess.HostRecord) int {
+	of := map[assess.Domain]int{another.Organisation: 1}
+	for _, r := range records {
+		of[r.Organisation]++
+	}
+	worth := func(i int) (worth int) {
+		if another.Session.At.Before(records[i].NotBefore.Add(assess.HostRecordLapse)) {
+			worth += 4
+		}
+		if records[i].Failures == 0 {
+			worth += 2
+		}
+		if i < maxNamesPerAddress/2 {
+			worth++
+		}
+		return worth
+	}
+	least := 0
+	for i, r := range records {
+		if cmp.Or(
+			cmp.Compare(worth(i), worth(least)),
+			cmp.Compare(of[records[least].Organisation], of[r.Organisation]),
+			r.Session.At.Compare(records[least].Session.At),
+		) < 0 {
+			least = i
+		}
+	}
+	return least
 }
 
 // recent is the layer before a memory: the records of the addresses that were asked for
