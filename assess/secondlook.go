@@ -11,6 +11,10 @@ import (
 // name server that was silent after a quarter of an hour, others before.
 const SecondLook = 15 * time.Minute
 
+// maxSuspicions bounds those that are carried on from run to run, of names that are no longer asked
+// for among others: a domain may name other hosts each time. One run has fewer.
+const maxSuspicions = 100
+
 // Suspicion is a question whose answer a validating resolver refused. Whether the zone or the
 // network lost keys or signatures looks the same then: a later run decides.
 type Suspicion struct {
@@ -45,7 +49,10 @@ func (f *Facts) lookAgain(old *Facts) {
 	if old == nil {
 		return
 	}
-	for _, s := range old.Suspicions { // what this run could not ask
+	for _, s := range old.Suspicions { // what this run could not ask, the latest first
+		if len(f.Suspicions) >= maxSuspicions {
+			return
+		}
 		asked := func(l *Lookup) bool { return s.is(l) && (l.Status.Answered() || l.Security != Indeterminate) }
 		if !slices.ContainsFunc(lookups, asked) && f.At.Sub(s.Since).Abs() <= KeepFor {
 			f.suspect(s)

@@ -2,6 +2,8 @@ package assess
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -106,5 +108,33 @@ func TestSuspicionsAreSuspicious(t *testing.T) {
 	f.lookAgain(nil)
 	if got := s.Next(Assessment{Status: StatusScored, Evidence: Evidence{Facts: f}}, nil, testTime, 0.5).Sub(testTime); got != s.Retry {
 		t.Errorf("due in %v, want %v", got, s.Retry)
+	}
+}
+
+// A domain that names other hosts in each run makes the facts no larger than they may be, and has
+// this run's suspicions kept.
+func TestSuspicionsAreBounded(t *testing.T) {
+	var old *Facts
+	for run := range 12 {
+		f := factsOf().with(func(f *Facts) { f.At = testTime.AddDate(0, 0, run) })
+		for i := range 10 {
+			name := fmt.Sprintf("mx%d.run%d.%s.example", i, run, strings.Repeat("long-label.", 18))
+			h := MXHost{Name: name, A: suspect("A"), AAAA: suspect("AAAA"), Zone: suspect("SOA"), TXT: suspect("TXT"), DANE: DANEFacts{Lookup: suspect("TLSA")}}
+			for _, l := range []*Lookup{&h.A, &h.AAAA, &h.Zone, &h.TXT, &h.DANE.Lookup} {
+				l.Name = name
+			}
+			f.Hosts.Hosts = append(f.Hosts.Hosts, h)
+		}
+		f.lookAgain(old)
+		bounded := f.Bounded()
+		old = &bounded
+		if size := octets(t, old); size > MaxFacts {
+			t.Fatalf("run %d: %d octets, with %d suspicions", run, size, len(old.Suspicions))
+		}
+		for _, h := range old.Hosts.Hosts {
+			if _, was := old.refused(&h.Zone, old.At); was != SuspectAnswer {
+				t.Errorf("run %d: %s is not suspected", run, h.Name)
+			}
+		}
 	}
 }
