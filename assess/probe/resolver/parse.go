@@ -216,6 +216,11 @@ func rcodeName(rcode int) string {
 // refusalOf is what a SERVFAIL of a validating server with data behind it means, by the Extended
 // DNS Errors that come with it (RFC 8914, section 4): it saw signatures whose time is over or has
 // not come; it was not able to tell; or anything else, or nothing, which may be either.
+//
+// A name server that was not reached outweighs the rest: it may be the one with the good
+// signatures, and the silence that of the network between, in this run and in the next. So a zone
+// that keeps one of its servers silent is not called bogus by such a resolver, for ever; it does
+// not pass either, for what could not be measured is unknown.
 func refusalOf(m *dns.Msg) Security {
 	refusal := Suspect
 	for _, ede := range extendedErrors(m) {
