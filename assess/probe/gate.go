@@ -29,7 +29,16 @@ type gate struct {
 	shares shares
 	now    func() time.Time
 	log    *slog.Logger
-	turns  turnstile[netip.Addr]
+	turns  turnstile[line]
+}
+
+// line is one of the two in which visits to an address wait for their turn: with a name that has
+// answered, and with others. These may hold their turn for minutes until there is a slot for
+// them, and nobody is to keep a known name waiting with made-up ones. The budget lets only one
+// of both have a dialogue at a time.
+type line struct {
+	addr   netip.Addr
+	proven bool
 }
 
 // visit is what a run wants at an address.
@@ -59,25 +68,27 @@ type again func(context.Context) (problem string)
 // session is the dialogue with an address under a server name: one that is remembered, or the
 // one that hold has now. Where there can be none, the facts say why their outcome is unknown.
 func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, again) (assess.SMTPFacts, error)) assess.SMTPFacts {
-	leave, err := g.turns.enter(ctx, v.addr)
+	facts, records, known := g.look(ctx, v)
+	if known {
+		return facts
+	}
+	leave, err := g.turns.enter(ctx, line{v.addr, classOf(records, v) == proven})
 	if err != nil {
 		return v.without(g.now().UTC(), assess.OverBudget+"another dialogue with the address was not over in time; next at the domain's next run")
 	}
 	defer leave()
-	records := g.memory.lately(v.addr)
-	facts, known := g.remembered(records, v)
-	if known {
-		return facts
-	}
-	records, err = g.memory.HostRecords(ctx, v.addr)
-	if err != nil {
-		g.log.Warn("host records cannot be read", "address", v.addr, "error", err)
-	}
-	if facts, known = g.remembered(records, v); known {
+	if facts, records, known = g.look(ctx, v); known {
 		return facts
 	}
 	c := classOf(records, v)
-	done, problem := g.admit(ctx, v, c)
+	done, problem := g.wait(ctx, v, c)
+	if problem == "" {
+		if facts, records, known = g.look(ctx, v); known { // from the other line
+			done()
+			return facts
+		}
+		done, problem = g.count(ctx, v, c, done)
+	}
 	if problem != "" {
 		return v.without(g.now().UTC(), problem)
 	}
@@ -95,8 +106,29 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	return g.remember(ctx, records, v, facts)
 }
 
+// look finds a remembered dialogue, or else all that is known of the address.
+func (g *gate) look(ctx context.Context, v visit) (facts assess.SMTPFacts, records []assess.HostRecord, known bool) {
+	if facts, known = g.remembered(g.memory.lately(v.addr), v); known {
+		return facts, nil, true
+	}
+	records, err := g.memory.HostRecords(ctx, v.addr)
+	if err != nil {
+		g.log.Warn("host records cannot be read", "address", v.addr, "error", err)
+	}
+	facts, known = g.remembered(records, v)
+	return facts, records, known
+}
+
 // admit waits for the budgets; problem says which one is used up, and until when.
 func (g *gate) admit(ctx context.Context, v visit, c class) (done func(), problem string) {
+	if done, problem = g.wait(ctx, v, c); problem != "" {
+		return nil, problem
+	}
+	return g.count(ctx, v, c, done)
+}
+
+// wait waits for a place of those that there are at a time.
+func (g *gate) wait(ctx context.Context, v visit, c class) (done func(), problem string) {
 	if problem := g.shares.usedUp(v, c); problem != "" {
 		return nil, problem
 	}
@@ -106,11 +138,16 @@ func (g *gate) admit(ctx context.Context, v visit, c class) (done func(), proble
 	if err != nil {
 		return nil, noneFree
 	}
+	return done, ""
+}
+
+// count draws a dialogue that has its place from those of the day, or gives the place back.
+func (g *gate) count(ctx context.Context, v visit, c class, place func()) (done func(), problem string) {
 	if problem := g.shares.take(ctx, v, c); problem != "" {
-		done()
+		place()
 		return nil, problem
 	}
-	return done, ""
+	return place, ""
 }
 
 const noneFree = assess.OverBudget + "no SMTP dialogue was free in time; next at the domain's next run"

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -328,6 +329,54 @@ func TestClassOf(t *testing.T) {
 		if got := classOf(tt.records, visit{name: "mx", further: tt.further}); got != tt.want {
 			t.Errorf("%+v: %d, want %d", tt.records, got, tt.want)
 		}
+	}
+}
+
+// Names that wait for a slot among newcomers do not have one wait that answered before at the same
+// address; and what the address says to either serves the other, if it came to wait meanwhile.
+func TestGateProvenFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		how   ended // of the one that is known
+		later bool  // one of the newcomers is asked, too
+	}{
+		{"it answers", answered(tls.Certificate{Certificate: [][]byte{{1}}}), true},
+		{"it is silent", stuck(stageGreeting, problemTimeout), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate(nil, DefaultLimits())
+				if _, asked := asks(g, somewhere, "mx.known.example", answered(tls.Certificate{})); !asked {
+					t.Fatal("nobody is asked")
+				}
+				time.Sleep(sessionKeep)
+				var runs sync.WaitGroup
+				for i := range 8 { // tarpits in all slots for newcomers, which end before the newcomers give up
+					runs.Go(func() {
+						asks(g, netip.AddrFrom4([4]byte{5, 0, byte(i), 1}), "mx", func(*assess.SMTPFacts) { time.Sleep(2 * time.Minute) })
+					})
+				}
+				time.Sleep(time.Minute)
+				var later atomic.Bool
+				for i := range 2 {
+					runs.Go(func() {
+						name := fmt.Sprintf("mx%d.attacker.example", i)
+						if _, asked := asks(g, somewhere, name, answered(tls.Certificate{Certificate: [][]byte{{1}}})); asked {
+							later.Store(true)
+						}
+					})
+				}
+				time.Sleep(time.Second)
+				began := time.Now()
+				if _, asked := asks(g, somewhere, "mx.known.example", tt.how); !asked || time.Since(began) > 10*time.Second {
+					t.Errorf("asked %v, after %s", asked, time.Since(began))
+				}
+				runs.Wait()
+				if later.Load() != tt.later {
+					t.Errorf("a newcomer is asked: %v", later.Load())
+				}
+			})
+		})
 	}
 }
 
