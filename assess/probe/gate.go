@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 )
 
 // What protects one address, under any limits.
@@ -27,6 +28,7 @@ type gate struct {
 	budget *budget
 	memory *recent
 	shares shares
+	roots  *x509.CertPool
 	now    func() time.Time
 	log    *slog.Logger
 	turns  turnstile[line]
@@ -72,7 +74,7 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	if known {
 		return facts
 	}
-	leave, err := g.turns.enter(ctx, line{v.addr, classOf(records, v) == proven})
+	leave, err := g.turns.enter(ctx, line{v.addr, g.classOf(records, v) == proven})
 	if err != nil {
 		return v.without(g.now().UTC(), assess.OverBudget+"another dialogue with the address was not over in time; next at the domain's next run")
 	}
@@ -80,7 +82,7 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	if facts, records, known = g.look(ctx, v); known {
 		return facts
 	}
-	c := classOf(records, v)
+	c := g.classOf(records, v)
 	done, problem := g.wait(ctx, v, c)
 	if problem == "" {
 		if facts, records, known = g.look(ctx, v); known { // from the other line
@@ -156,7 +158,7 @@ const noneFree = assess.OverBudget + "no SMTP dialogue was free in time; next at
 func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFacts, bool) {
 	for _, speaks := range []func(assess.HostRecord) bool{
 		func(r assess.HostRecord) bool { return r.Session.ServerName == v.name },
-		func(r assess.HostRecord) bool { return speaksFor(r.Session, v.name) },
+		func(r assess.HostRecord) bool { return g.speaksFor(r.Session, v.name) },
 	} {
 		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
 			rest := r.NotBefore.Sub(g.now())
@@ -194,11 +196,11 @@ func otherAsked(session assess.SMTPFacts, now time.Time) bool {
 
 // speaksFor reports whether a dialogue under one server name answers for another one on the same
 // address. Where it ended before the handshake the name had not been said, and a server that
-// says nothing in the handshake is a tarpit under any name. Where the certificate names the
-// other host too, that host would be shown the same one or one as good; if it does not, the
+// says nothing in the handshake is a tarpit under any name. Where the certificate is valid for the
+// other host too, that host would be shown the same one or one as good; if it is not, the
 // server may well have another certificate for that name (RFC 6066 §3), and has to be asked,
 // however many names it has shown this one under: others may have made them up.
-func speaksFor(session assess.SMTPFacts, name string) bool {
+func (g *gate) speaksFor(session assess.SMTPFacts, name string) bool {
 	switch session.Stage {
 	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
 		return true
@@ -207,13 +209,25 @@ func speaksFor(session assess.SMTPFacts, name string) bool {
 			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
 		}
 	}
-	return names(leafOf(session.TLS), name) && (session.Other == nil || session.Other.TLS == nil || names(leafOf(session.Other.TLS), name))
+	return g.valid(session.TLS, name) && (session.Other == nil || session.Other.TLS == nil || g.valid(session.Other.TLS, name))
 }
 
-// names reports whether a certificate names a host.
-func names(leaf []byte, host string) bool {
-	cert, err := x509.ParseCertificate(leaf)
-	return err == nil && chain{certs: []*x509.Certificate{cert}, host: host}.named().Result == assess.Pass
+// valid reports whether the certificate of a handshake names a host, and a trusted authority says
+// so. Anyone may name hosts that are not theirs in a certificate that they issue themselves.
+func (g *gate) valid(seen *assess.TLSFacts, host string) bool {
+	if leafOf(seen) == nil {
+		return false
+	}
+	certs, err := parseChain(seen.Chain)
+	if err != nil {
+		return false
+	}
+	c := chain{certs: certs, host: host, usage: pkix.ServerUsage(seen.Cipher), roots: g.roots, now: g.now()}
+	if c.named().Result != assess.Pass || c.dated().Result != assess.Pass {
+		return false
+	}
+	trusted, _ := c.trusted()
+	return trusted.Result == assess.Pass
 }
 
 func leafOf(presented *assess.TLSFacts) []byte {
@@ -240,7 +254,7 @@ func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit
 	}
 	record := assess.HostRecord{Session: facts.Bounded(), Organisation: v.organisation, NotBefore: facts.At.Add(sessionKeep)}
 	if facts.Outcome == assess.TLSUnknown {
-		record.Failures = 1 + failures(before, facts)
+		record.Failures = 1 + g.failures(before, facts)
 		record.NotBefore = facts.At.Add(retryAfter[min(record.Failures, len(retryAfter))-1])
 	}
 	if err := g.memory.SaveHostRecord(ctx, record); err != nil {
@@ -250,10 +264,10 @@ func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit
 }
 
 // failures counts those in a row before this one, under the same name or any that this one speaks for.
-func failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
+func (g *gate) failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
 	most := 0
 	for _, r := range records {
-		if r.Session.ServerName == facts.ServerName || speaksFor(r.Session, facts.ServerName) {
+		if r.Session.ServerName == facts.ServerName || g.speaksFor(r.Session, facts.ServerName) {
 			most = max(most, r.Failures)
 		}
 	}
@@ -263,10 +277,10 @@ func failures(records []assess.HostRecord, facts assess.SMTPFacts) int {
 // classOf tells who is asked from how the last dialogue ended that speaks for the name. An
 // address that answered under other names has proven nothing under this one: its owner makes up
 // as many as they like.
-func classOf(records []assess.HostRecord, v visit) class {
+func (g *gate) classOf(records []assess.HostRecord, v visit) class {
 	var last *assess.HostRecord
 	for i, r := range records {
-		if r.Session.ServerName != v.name && !speaksFor(r.Session, v.name) {
+		if r.Session.ServerName != v.name && !g.speaksFor(r.Session, v.name) {
 			continue
 		}
 		if last == nil || r.Session.At.After(last.Session.At) {

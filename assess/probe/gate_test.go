@@ -59,11 +59,16 @@ func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, b
 
 // When an address is asked again, across restarts: each line is a process of its own.
 func TestGateIntervals(t *testing.T) {
-	ca, err := probetest.NewCA(probetest.CAConfig{})
+	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // as bubbles do
+	ca, err := probetest.NewCA(probetest.CAConfig{Now: func() time.Time { return began }})
 	must(t, err)
 	both, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}})
 	must(t, err)
 	only, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example"}})
+	must(t, err)
+	forged, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}, SelfSigned: true})
+	must(t, err)
+	brief, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}, NotAfter: began.AddDate(0, 0, 3)})
 	must(t, err)
 	const h = time.Hour
 	good, alone, silent := answered(both), answered(only), stuck(stageGreeting, problemTimeout)
@@ -82,7 +87,9 @@ func TestGateIntervals(t *testing.T) {
 	}{
 		{"a good result serves 7 days", []visit{{0, "a", good, true}, {168*h - 1, "a", good, false}, {1, "a", good, true}, {167 * h, "a", good, false}}},
 		{"and every name of the certificate", []visit{{0, "a", good, true}, {h, "b", good, false}}},
-		{"but no other name", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "b", good, false}, {h, "a", good, false}}},
+		{"but not every name that a server claims", []visit{{0, "a", answered(forged), true}, {h, "b", good, true}, {h, "a", good, false}}},
+		{"nor those of a certificate that has expired", []visit{{0, "a", answered(brief), true}, {h, "b", good, false}, {72 * h, "b", good, true}}},
+		{"and no other name", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "b", good, false}, {h, "a", good, false}}},
 		{"nor a fourth after three that were shown the same", []visit{{0, "a", alone, true}, {h, "b", alone, true}, {h, "c", alone, true}, {h, "d", alone, true}, {h, "d", alone, false}}},
 		{"no STARTTLS is a result", []visit{{0, "a", refuses, true}, {167 * h, "b", refuses, false}, {h, "b", refuses, true}}},
 		{"failures rest 6, 24, 72 hours", []visit{
@@ -101,7 +108,9 @@ func TestGateIntervals(t *testing.T) {
 				memory := NewMemory()
 				for i, v := range tt.visits {
 					time.Sleep(v.after)
-					facts, asked := asks(newGate(memory, DefaultLimits()), somewhere, "mx."+v.name+".example", v.how)
+					g := newGate(memory, DefaultLimits())
+					g.roots = ca.Roots()
+					facts, asked := asks(g, somewhere, "mx."+v.name+".example", v.how)
 					if asked != v.asked {
 						t.Errorf("visit %d: asked %v, want %v", i, asked, v.asked)
 					}
@@ -326,7 +335,7 @@ func TestClassOf(t *testing.T) {
 		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageQuit)}, false, proven},
 		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageGreeting)}, false, failing},
 	} {
-		if got := classOf(tt.records, visit{name: "mx", further: tt.further}); got != tt.want {
+		if got := new(gate).classOf(tt.records, visit{name: "mx", further: tt.further}); got != tt.want {
 			t.Errorf("%+v: %d, want %d", tt.records, got, tt.want)
 		}
 	}

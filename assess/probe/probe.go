@@ -102,7 +102,7 @@ func NewRunner(env Env) (*Runner, error) {
 	env.Dialer = env.Dialer.refusing(env.Resolver.Servers())
 	r := &Runner{env: env}
 	r.gate = &gate{
-		budget: newBudget(env.Limits), memory: newRecent(env.Memory), now: env.Now, log: env.Log,
+		budget: newBudget(env.Limits), memory: newRecent(env.Memory), roots: env.Roots, now: env.Now, log: env.Log,
 		shares: shares{memory: env.Memory, limits: env.Limits, now: env.Now, log: env.Log},
 	}
 	r.web = &web{dialer: env.Dialer, roots: env.Roots, shares: &r.gate.shares, now: env.Now}

@@ -83,7 +83,7 @@ func (s *Session) seeOther(ctx context.Context) {
 		s.smtp = s.host.target.runner.gate.session(ctx, s.visit(known.ServerName, &known), func(ctx context.Context, more again) (assess.SMTPFacts, error) {
 			return talks{s.addr, known.ServerName, s.dialogue, more}.other(ctx, known)
 		})
-		if known.ServerName == s.host.Name || speaksFor(s.smtp, s.host.Name) {
+		if known.ServerName == s.host.Name || s.host.target.runner.gate.speaksFor(s.smtp, s.host.Name) {
 			return
 		}
 		s.ask(ctx, func() {})
