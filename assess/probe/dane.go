@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"sync"
 
@@ -24,10 +25,7 @@ func (h *Host) findTLSA() {
 	if answer.Status != resolver.Found {
 		return
 	}
-	records := make([]dane.TLSA, len(answer.TLSA))
-	for i, r := range answer.TLSA {
-		records[i] = dane.TLSA(r)
-	}
+	records := recordsOf(answer)
 	h.DANE.Match.Detail = "no certificate was seen"
 	for _, s := range h.sessions() {
 		facts := s.Facts()
@@ -40,6 +38,38 @@ func (h *Host) findTLSA() {
 			h.DANE.Match, h.DANE.Matched = check, matched
 		}
 	}
+}
+
+func recordsOf(answer resolver.Answer) []dane.TLSA {
+	records := make([]dane.TLSA, len(answer.TLSA))
+	for i, r := range answer.TLSA {
+		records[i] = dane.TLSA(r)
+	}
+	return records
+}
+
+// refuses reports whether the host has TLSA records, and a certificate matches none of them.
+func (h *Host) refuses(seen *assess.TLSFacts) bool {
+	if leafOf(seen) == nil {
+		return false
+	}
+	answer := h.tlsa()
+	if answer.Status != resolver.Found {
+		return false
+	}
+	certs, err := parseChain(seen.Chain)
+	if err != nil {
+		return false
+	}
+	_, matches := h.verify(recordsOf(answer), certs).Best()
+	return !matches
+}
+
+func (h *Host) verify(records []dane.TLSA, certs []*x509.Certificate) dane.Result {
+	return dane.Verify(records, certs, dane.Config{
+		Names: dane.ReferenceIdentifiers(h.DANE.Base, h.Name, string(h.target.Domain)),
+		Now:   h.target.runner.env.Now(),
+	})
 }
 
 // matchEach judges the certificates of one address: each that a sender may get has to match.
@@ -87,10 +117,7 @@ func (h *Host) match(records []dane.TLSA, seen *assess.TLSFacts) (check assess.C
 	if err != nil {
 		return assess.Check{Detail: err.Error()}, ""
 	}
-	result := dane.Verify(records, certs, dane.Config{
-		Names: dane.ReferenceIdentifiers(h.DANE.Base, h.Name, string(h.target.Domain)),
-		Now:   h.target.runner.env.Now(),
-	})
+	result := h.verify(records, certs)
 	h.DANE.Usable = 0
 	for _, r := range result.Records {
 		switch r.Status {

@@ -177,3 +177,23 @@ func TestDANEBase(t *testing.T) {
 		})
 	}
 }
+
+// A host whose records do not match what its address showed under another name, be it valid for
+// both, is asked under its own: it may have a certificate of its own, which they are for.
+func TestDANEUnderItsOwnName(t *testing.T) {
+	l := newLab(t)
+	l.serveCRLs()
+	own := l.issue(probetest.Leaf{Names: []string{"mx.tenant2.example"}, Key: l.rsa()})
+	shared := l.issue(probetest.Leaf{Names: []string{"mx.tenant1.example", "mx.tenant2.example"}, Key: l.rsa()})
+	server := l.serveSMTP("127.1.9.1", probetest.SMTPConfig{Certificates: certs(own, shared)})
+	l.zone("tenant1.example", "@ MX 10 mx\nmx A 127.1.9.1")
+	l.zone("tenant2.example", "@ MX 10 mx\nmx A 127.1.9.1\n_25._tcp.mx TLSA "+tlsa(own))
+	r := l.runner()
+	wants(t, judged(probeWith(t, r, "tenant1.example"), assess.X509), assess.SupportYes, "")
+	facts := probeWith(t, r, "tenant2.example")
+	wants(t, judged(facts, assess.DANE), assess.SupportYes, "tlsa: pass")
+	wants(t, judged(facts, assess.X509), assess.SupportYes, "")
+	if names := server.ServerNames(); names[0] != "mx.tenant1.example" {
+		t.Errorf("asked for %q", names)
+	}
+}

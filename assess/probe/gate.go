@@ -49,6 +49,7 @@ type visit struct {
 	name         string        // of the server
 	organisation assess.Domain // that the run is for
 	further      bool          // the run has asked for another address before
+	own          bool          // certificates shown under other names do not speak for this one
 	// known, when not nil, is the dialogue that there was; its server is asked for its other certificate.
 	known *assess.SMTPFacts
 }
@@ -158,7 +159,9 @@ const noneFree = assess.OverBudget + "no SMTP dialogue was free in time; next at
 func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFacts, bool) {
 	for _, speaks := range []func(assess.HostRecord) bool{
 		func(r assess.HostRecord) bool { return r.Session.ServerName == v.name },
-		func(r assess.HostRecord) bool { return g.speaksFor(r.Session, v.name) },
+		func(r assess.HostRecord) bool {
+			return !(v.own && r.Session.TLS != nil) && g.speaksFor(r.Session, v.name)
+		},
 	} {
 		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
 			rest := r.NotBefore.Sub(g.now())

@@ -18,6 +18,7 @@ type Session struct {
 	host *Host
 	addr netip.Addr
 	smtp assess.SMTPFacts
+	own  bool // only what was shown under the host's own name will do
 
 	last  *dialogue
 	name  string // what the trace calls it
@@ -57,7 +58,23 @@ func (s *Session) run(ctx context.Context) {
 	if s.smtp.TLS != nil {
 		s.present(*s.smtp.TLS, "turn") // a remembered dialogue
 	}
+	s.askOwn(ctx)
 	s.seeOther(ctx)
+	if s.askOwn(ctx) {
+		s.seeOther(ctx)
+	}
+}
+
+// askOwn has the dialogue under the host's own name, and reports whether it had to: another name's
+// spoke for the host, and its TLSA records do not match what was shown under that.
+func (s *Session) askOwn(ctx context.Context) bool {
+	known := s.smtp
+	if s.own || known.ServerName == s.host.Name || !s.host.refuses(known.TLS) && (known.Other == nil || !s.host.refuses(known.Other.TLS)) {
+		return false
+	}
+	s.own = true
+	s.ask(ctx, func() {})
+	return true
 }
 
 // ask has the dialogue under the host's own name, or finds one that speaks for it.
@@ -95,7 +112,7 @@ func (s *Session) seeOther(ctx context.Context) {
 
 func (s *Session) visit(name string, known *assess.SMTPFacts) visit {
 	t := s.host.target
-	return visit{addr: s.addr, name: name, organisation: t.Domain.Organisational(), further: t.visits.Add(1) > 1, known: known}
+	return visit{addr: s.addr, name: name, organisation: t.Domain.Organisational(), further: t.visits.Add(1) > 1, known: known, own: s.own}
 }
 
 // dialogue is one that may begin.
