@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,22 +165,23 @@ func TestBudgetOfOrganisation(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			limits := BulkLimits()
 			limits.Foreign = tt.foreign
-			b, running := newBudget(limits), 0
+			b := newBudget(limits)
+			var running atomic.Int32
 			time.Sleep(time.Minute)
 			var all sync.WaitGroup
 			for i := range 3 {
 				all.Go(func() {
 					done, err := b.admit(t.Context(), tt.class, network(i), "one.example")
 					must(t, err)
-					running++
+					running.Add(1)
 					time.Sleep(time.Second)
-					running--
+					running.Add(-1)
 					done()
 				})
 			}
 			synctest.Wait()
-			if running != tt.want {
-				t.Errorf("class %d, foreign %v: %d at once", tt.class, tt.foreign, running)
+			if got := int(running.Load()); got != tt.want {
+				t.Errorf("class %d, foreign %v: %d at once", tt.class, tt.foreign, got)
 			}
 			all.Wait()
 			if len(b.unproven) != 0 || b.slow != 0 {
