@@ -247,19 +247,29 @@ func (f *file) inLog(first []byte) (found, empty bool) {
 	}
 }
 
-// leave closes a displaced file. One that was overwritten does not get what its log holds; all
-// others do, if complete, also while the store is closed: this is the last chance.
+// drain lets nobody begin to read, and reports whether all who did have ended within settleMost.
+// Until then SQLite shares what it knows of the log with whoever opens the same inode, and
+// closing raw would release the locks of those who read.
+func (f *file) drain() bool {
+	_ = f.read.Close()
+	for deadline := time.Now().Add(settleMost); f.read.Stats().OpenConnections > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// leave closes a displaced file that nobody reads any more. One that was overwritten does not get
+// what its log holds; all others do, if complete, also while the store is closed: this is the last
+// chance.
 func (f *file) leave(d damage) (complete bool, err error) {
-	if !d.inPlace {
-		var busy, length, copied int // SQLite itself does not do it for a file that was renamed
-		err := f.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
-		return err == nil && busy == 0, errors.Join(err, f.close())
+	if d.inPlace {
+		return false, errors.Join(f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close(), f.closeRaw())
 	}
-	errs := []error{f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close()}
-	for deadline := time.Now().Add(busyTimeout); f.read.Stats().OpenConnections > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond) // whoever reads ends soon; SQLite shares the log by inode
-	}
-	return false, errors.Join(append(errs, f.closeRaw())...)
+	var busy, length, copied int // SQLite itself does not do it for a file that was renamed
+	err = f.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+	return err == nil && busy == 0, errors.Join(err, f.close())
 }
 
 // detach takes the log of a displaced file away from the path, where it would be taken for
@@ -301,15 +311,22 @@ func settle(ctx context.Context, path string) {
 // goes on with what is there now, or with a new file where nothing is, and says so by again:
 // what was written last is to be written once more. For a command, which ends soon, it is an error.
 func (w *writer) follow() (again bool, err error) {
-	var d damage
-	if !errors.As(w.file.displaced(), &d) {
-		return false, nil
+	d := w.leaving
+	if d.error == nil {
+		if !errors.As(w.file.displaced(), &d) {
+			return false, nil
+		}
+		if !w.options.SetAside {
+			return false, d
+		}
+		w.leaving = d
+		w.counts.displaced.Add(1)
+		w.log.Error("the database file is not the one that was opened; going on with what is there now", "file", w.path, "cause", d.Error())
 	}
-	if !w.options.SetAside {
-		return false, d
+	if !w.file.drain() {
+		return false, fmt.Errorf("%w: it is still being read", d)
 	}
-	w.counts.displaced.Add(1)
-	w.log.Error("the database file is not the one that was opened; going on with what is there now", "file", w.path, "cause", d.Error())
+	w.leaving = damage{}
 	known := w.file.known
 	complete, err := w.file.leave(d)
 	if err := errors.Join(err, w.detach(known)); err != nil {

@@ -231,3 +231,58 @@ func TestCommandIsToldOfADisplacedFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Whoever reads within the daemon holds on to what SQLite knows of the file: going on before that
+// ends fails, or takes what is known of the old log for the new one.
+func TestDisplacedWhileBeingRead(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault func(path, backup string) error
+		old   int
+	}{
+		{"log deleted", func(path, _ string) error { return os.Remove(path + "-wal") }, 60},
+		{"backup copied over it", overwrite, 30},
+		{"moved", func(path, _ string) error { return os.Rename(path, path+".moved") }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // it waits
+			path := filepath.Join(t.TempDir(), "peerscore.db")
+			s := openPath(t, path, Options{SetAside: true})
+			addSessions(t, s, "a.example", 30)
+			backup := filepath.Join(t.TempDir(), "backup.db")
+			foreign(t, path, "VACUUM INTO '"+backup+"'")
+			check(t, s.EmptyLog(t.Context()))
+			addSessions(t, s, "a.example", 30)
+			rows, err := s.read.Load().QueryContext(t.Context(), "SELECT name FROM sqlite_schema")
+			check(t, err)
+			if !rows.Next() {
+				t.Fatal(rows.Err())
+			}
+			time.AfterFunc(2*patience, func() { rows.Close() })
+
+			check(t, c.fault(path, backup))
+			for range 5 {
+				add(t, s, observe("b.example", "192.0.2.1"))
+			}
+			check(t, s.write(t.Context(), func(*tx) error { return nil })) // what was not confirmed is written before
+			check(t, s.Close())
+			r, err := OpenReader(t.Context(), path)
+			check(t, err)
+			defer r.Close()
+			if a, b := credited(t, r, "a.example"), credited(t, r, "b.example"); a != c.old || b != 5 {
+				t.Errorf("%d sessions from before and %d since, want %d and 5", a, b, c.old)
+			}
+			if n := s.Counters(); n.Lost > 0 || n.Displaced != 1 {
+				t.Errorf("%+v", n)
+			}
+			if _, err := os.Stat(path + ".moved"); err == nil {
+				moved, err := OpenReader(t.Context(), path+".moved")
+				check(t, err)
+				defer moved.Close()
+				if got := credited(t, moved, "a.example"); got != 60 {
+					t.Errorf("%d sessions in the file that was moved, want 60", got)
+				}
+			}
+		})
+	}
+}

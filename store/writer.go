@@ -35,6 +35,7 @@ type writer struct {
 	reopened time.Time // when reopen tried last
 	marked   time.Time // when the epoch was counted up last
 	logLong  bool      // what our log says of the -wal file
+	leaving  damage    // of the file that is to be left once nobody reads it any more
 
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
@@ -297,6 +298,9 @@ func (w *writer) reopen() {
 		return
 	}
 	w.reopened = now
+	if !w.file.drain() {
+		return
+	}
 	_ = w.file.close()
 	f, _, err := w.openOrSetAside(context.Background(), checkTime)
 	if isCorrupt(err) { // and cannot be replaced; to find out again takes long
