@@ -82,8 +82,9 @@ func (s *Store) setAside(ctx context.Context, cause error) error {
 	if err := s.boundSetAside(); err != nil {
 		return err
 	}
+	before, _ := os.Stat(s.path)
 	fresh := s.path + ".new"
-	if err := begin(ctx, fresh); err != nil {
+	if err := begin(ctx, fresh, before); err != nil {
 		return fmt.Errorf("no new database can be begun: %w", err)
 	}
 	aside := s.asideName("corrupt")
@@ -100,12 +101,15 @@ func (s *Store) setAside(ctx context.Context, cause error) error {
 	return syncFolder(s.path)
 }
 
-// begin makes a new and complete file without a log.
-func begin(ctx context.Context, path string) error {
+// begin makes a new and complete file without a log, with the mode of the one before.
+func begin(ctx context.Context, path string, before fs.FileInfo) error {
 	for _, suffix := range suffixes {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	if err := create(path, before); err != nil {
+		return err
 	}
 	f, err := openFile(ctx, path)
 	if err != nil {

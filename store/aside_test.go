@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -133,6 +134,41 @@ func TestSetAsideIsBounded(t *testing.T) {
 	now.set(now.now().Add(setAsideSpan))
 	s, err := Open(t.Context(), path, Options{SetAside: true, Now: now.now})
 	check(t, errors.Join(err, s.Close()))
+}
+
+// A file that is begun anew may be read by those who might read the one before.
+func TestNewFileKeepsTheMode(t *testing.T) {
+	group := os.Getgid()
+	if os.Geteuid() == 0 {
+		group = 12345
+	}
+	for _, c := range []struct{ old, want os.FileMode }{{0o600, 0o600}, {0o664, 0o664}, {0o444, 0o644}} {
+		now := newClock(noon)
+		s := open(t, Options{SetAside: true, Now: now.now})
+		compare := func(after string) {
+			t.Helper()
+			for _, suffix := range suffixes {
+				info, err := os.Stat(s.path + suffix)
+				check(t, err)
+				if gid := int(info.Sys().(*syscall.Stat_t).Gid); info.Mode() != c.want || gid != group {
+					t.Errorf("%v: the new file%s after the old was %s has %v, group %d, want group %d", c.old, suffix, after, info.Mode(), gid, group)
+				}
+			}
+		}
+		check(t, errors.Join(os.Chown(s.path, -1, group), os.Chmod(s.path, c.old)))
+		corruptInUse(t, s)
+		check(t, os.Chmod(s.path, c.old))
+		_ = s.AddObservation(t.Context(), observe("a.example", "192.0.2.1"))
+		addAll(t, s, observe("a.example", "192.0.2.1"))
+		compare("set aside")
+
+		check(t, os.Remove(s.path))
+		addAll(t, s, observe("a.example", "192.0.2.1"))
+		compare("deleted")
+		if n := s.Counters(); n.SetAside != 1 || n.Displaced != 1 {
+			t.Errorf("%+v", n)
+		}
+	}
 }
 
 // A file that takes long to check is open at once, and found corrupt all the same.

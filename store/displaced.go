@@ -328,6 +328,7 @@ func (w *writer) follow() (again bool, err error) {
 	}
 	w.leaving = damage{}
 	known := w.file.known
+	before, _ := w.file.raw.Stat()
 	complete, err := w.file.leave(d)
 	if err := errors.Join(err, w.detach(known)); err != nil {
 		w.log.Warn("closing the file that was there before", "file", w.path, "error", err.Error())
@@ -336,6 +337,7 @@ func (w *writer) follow() (again bool, err error) {
 	w.reopened = w.now()
 	if !d.logOnly {
 		settle(w.ctx, w.path)
+		_ = create(w.path, before) // if not, opening says why
 	}
 	f, _, err := w.openOrSetAside(context.Background(), settleMost)
 	if err != nil {

@@ -36,7 +36,7 @@ type file struct {
 
 // openFile opens or creates the file and brings it to the present schema.
 func openFile(ctx context.Context, path string) (f *file, err error) {
-	if err := create(path); err != nil {
+	if err := create(path, nil); err != nil {
 		return nil, err
 	}
 	f = &file{path: path}
@@ -77,10 +77,10 @@ func openFile(ctx context.Context, path string) (f *file, err error) {
 	return f, f.identify(ctx)
 }
 
-// create makes an empty file unless there is one, with a mode of our own: SQLite would choose
-// 0644. An existing file is not opened here, because closing it would release the locks that
-// SQLite holds on it in this process.
-func create(path string) error {
+// create makes an empty file unless there is one, with a mode of our own, since SQLite would choose
+// 0644, or with that of the file before, if that is known. An existing file is not opened here,
+// because closing it would release the locks that SQLite holds on it in this process.
+func create(path string, before fs.FileInfo) error {
 	if err := checkRegular(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -91,7 +91,22 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
+	resemble(f, before)
 	return f.Close()
+}
+
+// resemble gives a new file the owner, the group and the mode of another as far as this process
+// may, but itself must be able to write it. Another group than that gets no more than by default.
+func resemble(f *os.File, before fs.FileInfo) {
+	if before == nil {
+		return
+	}
+	mode := before.Mode().Perm() | 0o600
+	of, ok := before.Sys().(*syscall.Stat_t)
+	if !ok || f.Chown(int(of.Uid), int(of.Gid)) != nil && f.Chown(-1, int(of.Gid)) != nil {
+		mode &= fileMode | 0o707
+	}
+	_ = f.Chmod(mode)
 }
 
 // checkRegular refuses what would block whoever opens it, or is no place to keep anything. The
