@@ -25,6 +25,9 @@ var suffixes = []string{"-wal", "-shm", ""} // of what belongs to a file, and th
 // openOrSetAside opens the file. Where the options say so, one that is corrupt is set aside
 // and a new one begun. What takes longer than limit to check is not checked.
 func (s *Store) openOrSetAside(ctx context.Context, limit time.Duration) (f *file, checked bool, err error) {
+	if err := s.keepOrphan(); err != nil {
+		return nil, false, err
+	}
 	for range openTries {
 		f, err = openFile(ctx, s.path)
 		if !s.options.SetAside || err != nil && !isCorrupt(err) {
@@ -51,6 +54,25 @@ func (s *Store) openOrSetAside(ctx context.Context, limit time.Duration) (f *fil
 		}
 	}
 	return nil, false, err
+}
+
+// keepOrphan gives the log another name where the file that it belongs to is not there, as after
+// kill -9 of a daemon whose file was moved: SQLite would delete it. It looks at the log first,
+// since another process may be about to begin a file, whose log then comes after its first page.
+func (s *Store) keepOrphan() error {
+	if _, size, err := inodeOf(s.path + "-wal"); err != nil || size == 0 {
+		return nil
+	}
+	if _, size, err := inodeOf(s.path); err == nil && size > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	kept := s.asideName("displaced") + "-wal"
+	_ = os.Remove(s.path + "-shm") // which tells what stands in that log
+	if err := os.Rename(s.path+"-wal", kept); err != nil {
+		return fmt.Errorf("the -wal file of a database that is not there: %w", err)
+	}
+	s.log.Error("the database file is gone and its -wal file is not; that is kept under another name and a new database begun", "file", s.path, "kept", kept)
+	return nil
 }
 
 // checkFirst checks a file that was just opened, for a limited time. The error says that it is corrupt.

@@ -286,3 +286,40 @@ func TestDisplacedWhileBeingRead(t *testing.T) {
 		})
 	}
 }
+
+// A file that is moved just before kill -9 leaves its log at the path. That of another file is
+// neither taken for the log of a new one nor deleted: it holds what was acknowledged.
+func TestMovedBeforeKill(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		behind func(path string) error
+	}{
+		{"nothing", func(string) error { return nil }},
+		{"an empty file", func(path string) error { return os.WriteFile(path, nil, 0o640) }},
+	} {
+		var log bytes.Buffer
+		path := filepath.Join(t.TempDir(), "peerscore.db")
+		s := openPath(t, path, Options{})
+		addSessions(t, s, "a.example", 30)
+		killed := filepath.Join(t.TempDir(), "peerscore.db") // the files as they are at this moment
+		moved := killed + ".moved"
+		check(t, errors.Join(overwrite(moved, path), overwrite(killed+"-wal", path+"-wal"), overwrite(killed+"-shm", path+"-shm"), c.behind(killed)))
+
+		s = openPath(t, killed, Options{SetAside: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		addSessions(t, s, "b.example", 1)
+		if a, b := credited(t, s, "a.example"), credited(t, s, "b.example"); a != 0 || b != 1 {
+			t.Errorf("%s: the new file has %d sessions of the old one and %d of its own", c.name, a, b)
+		}
+		kept, _ := filepath.Glob(killed + ".displaced-*-wal")
+		if len(kept) != 1 || strings.Count(log.String(), kept[0]) != 1 {
+			t.Fatalf("%s: kept %q; log: %s", c.name, kept, log.String())
+		}
+		check(t, os.Rename(kept[0], moved+"-wal"))
+		r, err := OpenReader(t.Context(), moved)
+		check(t, err)
+		defer r.Close()
+		if got := credited(t, r, "a.example"); got != 30 {
+			t.Errorf("%s: %d of 30 acknowledged sessions are in the file that was moved and its log", c.name, got)
+		}
+	}
+}
