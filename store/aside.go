@@ -41,7 +41,7 @@ func (s *Store) openOrSetAside(ctx context.Context, limit time.Duration) (f *fil
 				}
 				return f, checked, nil
 			}
-			f.close()
+			_ = f.abandon() // the log may belong to another file, and the file be sound without it
 			err = finding
 		} else {
 			finding = examineClosed(ctx, s.path)

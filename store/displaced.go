@@ -265,7 +265,7 @@ func (f *file) drain() bool {
 // chance.
 func (f *file) leave(d damage) (complete bool, err error) {
 	if d.inPlace {
-		return false, errors.Join(f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close(), f.closeRaw())
+		return false, f.abandon()
 	}
 	var busy, length, copied int // SQLite itself does not do it for a file that was renamed
 	err = f.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)

@@ -323,3 +323,35 @@ func TestMovedBeforeKill(t *testing.T) {
 		}
 	}
 }
+
+// A backup that is put in place after kill -9, beside the log of the file before, is found corrupt
+// with that, and set aside as it was put there: the log is not copied into it.
+func TestBackupBesideAForeignLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	s := openPath(t, path, Options{Now: stepping()})
+	addSessions(t, s, "a.example", 30)
+	check(t, s.EmptyLog(t.Context()))
+	backup, err := os.ReadFile(path)
+	check(t, err)
+	for i := range 100 {
+		addAll(t, s, observe(crashDomain(i), "192.0.2.1"))
+	}
+	check(t, s.EmptyLog(t.Context()))
+	addSessions(t, s, "a.example", 30)
+	killed := filepath.Join(t.TempDir(), "peerscore.db")
+	check(t, errors.Join(os.WriteFile(killed, backup, 0o640), overwrite(killed+"-wal", path+"-wal")))
+
+	s = openPath(t, killed, Options{SetAside: true})
+	aside, _ := filepath.Glob(killed + ".corrupt-*Z")
+	if len(aside) != 1 || s.Counters().SetAside != 1 || credited(t, s, "a.example") != 0 {
+		t.Fatalf("set aside %q, %+v", aside, s.Counters())
+	}
+	if now, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(now, backup) {
+		t.Errorf("the file that was set aside is not what was put in place: %d octets, %d before (%v)", len(now), len(backup), err)
+	}
+	log, err := os.ReadFile(path + "-wal")
+	check(t, err)
+	if now, err := os.ReadFile(aside[0] + "-wal"); err != nil || !bytes.Equal(now, log) {
+		t.Errorf("the log that was set aside is not what was there: %d octets, %d before (%v)", len(now), len(log), err)
+	}
+}

@@ -248,6 +248,11 @@ func (f *file) close() error {
 	return errors.Join(append(errs, f.closeRaw())...)
 }
 
+// abandon closes the writer first: the log is not copied.
+func (f *file) abandon() error {
+	return errors.Join(f.conn.Close(), f.write.Close(), f.hold.Close(), f.read.Close(), f.closeRaw())
+}
+
 func (f *file) closeRaw() error {
 	raw := f.raw
 	f.raw = nil
