@@ -160,7 +160,7 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 	for _, speaks := range []func(assess.HostRecord) bool{
 		func(r assess.HostRecord) bool { return r.Session.ServerName == v.name },
 		func(r assess.HostRecord) bool {
-			return !(v.own && r.Session.TLS != nil) && g.speaksFor(r.Session, v.name)
+			return (!v.own || r.Session.TLS == nil) && g.speaksFor(r.Session, v.name)
 		},
 	} {
 		i := slices.IndexFunc(records, func(r assess.HostRecord) bool {
