@@ -61,7 +61,7 @@ func TestHostileDomainOctets(t *testing.T) {
 		t.Logf("run %d: %v", run, sizes)
 		for name, most := range map[string]int{"facts": assess.MaxFacts, "verdicts": 32 << 10, "dialogues": 5 * assess.MaxSession} {
 			if run > 1 {
-				most = 0
+				most = 256 // the digits of a time, and which of two servers was the first to say it
 			}
 			if grown := sizes[name] - before[name]; grown > most {
 				t.Errorf("run %d: %s grow by %d octets", run, name, grown)
