@@ -267,6 +267,7 @@ func TestCanceledContext(t *testing.T) {
 func FuzzDiscover(f *testing.F) {
 	f.Add("a.b.c.example.org", "v=DMARC1; p=none", "v=DMARC1; p=reject; psd=y; np=none; t=y", uint16(0b0110))
 	f.Add("a.b.c.d.e.f.g.h.i.j.k.l", "v=DMARC1; p=none; psd=n", "v=DMARC1; sp=x", uint16(0xffff))
+	f.Add("a.b.c.d.e.f.g.h.i", "v=DMARC1; p=none; psd=n", "v=DMARC1; sp=x", uint16(0xffd4))
 	f.Add("ex\xffample", "", "v=DMARC1", uint16(1))
 	f.Add("a_b.example.", "v=DMARC1; rua=mailto:a@b.example", "v=spf1", uint16(0x5555))
 	f.Fuzz(func(t *testing.T, name, first, second string, bits uint16) {
@@ -294,6 +295,9 @@ func FuzzDiscover(f *testing.F) {
 			other := lastLabels(domain, n)
 			there, err1 := Aligned(t.Context(), z, domain, other, Relaxed)
 			back, err2 := Aligned(t.Context(), z, other, domain, Relaxed)
+			if countLabels(domain) > 8 && (errors.Is(err1, ErrTooManyQueries) || errors.Is(err2, ErrTooManyQueries)) {
+				continue // each walk begins with a query of its own, and eight do for both
+			}
 			strict, _ := Aligned(t.Context(), z, domain, other, Strict)
 			if err1 != nil || err2 != nil || there != back || strict && !there || strict != (other == domain && queryable(domain)) {
 				t.Errorf("%s and %s: aligned %t, the other way %t, strictly %t", domain, other, there, back, strict)
