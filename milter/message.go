@@ -34,7 +34,6 @@ type message struct {
 	woke   time.Time     // when it last began to
 	took   time.Duration // how long it did before, what it waited for included
 
-	begun       bool // the header is complete
 	internal    bool
 	author      assess.Domain
 	noIdentity  string      // why there is no author domain
@@ -120,10 +119,10 @@ func (m *message) addRecipient(to string) {
 
 // begin starts what can start once the header is complete.
 func (m *message) begin() {
-	if m.begun || m.internal {
+	if m.header.complete || m.internal {
 		return
 	}
-	m.begun, m.header.complete = true, true
+	m.header.complete = true
 	m.budget.size.Add(int64(m.header.size))
 	if m.header.size > exactSize {
 		m.budget.exact = true
