@@ -71,10 +71,7 @@ func TestDisplacedFile(t *testing.T) {
 			}
 			check(t, checkAfresh(t.Context(), path))
 			if _, err := os.Stat(path + ".moved"); err == nil {
-				moved, err := OpenReader(t.Context(), path+".moved")
-				check(t, err)
-				defer moved.Close()
-				if got := credited(t, moved, "a.example"); got != 2*before {
+				if got := creditedIn(t, path+".moved", "a.example"); got != 2*before {
 					t.Errorf("%d sessions in the file that was moved, want %d", got, 2*before)
 				}
 			}
@@ -145,6 +142,15 @@ func credited(t *testing.T, s *Store, d assess.Domain) int {
 	return e.Tally.Credited()
 }
 
+// creditedIn is what the file at a path holds, whoever has it open.
+func creditedIn(t *testing.T, path string, d assess.Domain) int {
+	t.Helper()
+	r, err := OpenReader(t.Context(), path)
+	check(t, err)
+	defer r.Close()
+	return credited(t, r, d)
+}
+
 // A store that nobody writes to notices as well, and its readers see the other file.
 func TestDisplacedWhileIdle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
@@ -169,10 +175,7 @@ func TestMovedBeforeTheEnd(t *testing.T) {
 	addSessions(t, s, "a.example", 30)
 	check(t, os.Rename(path, path+".moved"))
 	check(t, s.Close())
-	moved, err := OpenReader(t.Context(), path+".moved")
-	check(t, err)
-	defer moved.Close()
-	if got := credited(t, moved, "a.example"); got != 30 {
+	if got := creditedIn(t, path+".moved", "a.example"); got != 30 {
 		t.Errorf("%d of 30 acknowledged sessions are in the file that was moved", got)
 	}
 }
@@ -276,10 +279,7 @@ func TestDisplacedWhileBeingRead(t *testing.T) {
 				t.Errorf("%+v", n)
 			}
 			if _, err := os.Stat(path + ".moved"); err == nil {
-				moved, err := OpenReader(t.Context(), path+".moved")
-				check(t, err)
-				defer moved.Close()
-				if got := credited(t, moved, "a.example"); got != 60 {
+				if got := creditedIn(t, path+".moved", "a.example"); got != 60 {
 					t.Errorf("%d sessions in the file that was moved, want 60", got)
 				}
 			}
@@ -315,10 +315,7 @@ func TestMovedBeforeKill(t *testing.T) {
 			t.Fatalf("%s: kept %q; log: %s", c.name, kept, log.String())
 		}
 		check(t, os.Rename(kept[0], moved+"-wal"))
-		r, err := OpenReader(t.Context(), moved)
-		check(t, err)
-		defer r.Close()
-		if got := credited(t, r, "a.example"); got != 30 {
+		if got := creditedIn(t, moved, "a.example"); got != 30 {
 			t.Errorf("%s: %d of 30 acknowledged sessions are in the file that was moved and its log", c.name, got)
 		}
 	}
