@@ -64,6 +64,10 @@ func newZoneKey(name string) zoneKey {
 	if err != nil {
 		panic(fmt.Sprintf("probetest: no key for %s: %v", name, err)) // only when the system has no randomness
 	}
+	if key.KeyTag() == 0 {
+		// One key in 65,536, and a good one, but RRSIG.Sign takes this tag for one that was not set.
+		return newZoneKey(name)
+	}
 	return zoneKey{key, private.(crypto.Signer)}
 }
 
