@@ -57,10 +57,7 @@ func (s *Store) Begin(ctx context.Context, d assess.Domain, now time.Time, inter
 		}
 		return err
 	})
-	if err != nil {
-		return "", err // the writer may still be at it
-	}
-	return first, nil
+	return first, err
 }
 
 // Postpone sets when the domain is due next. A domain that is not known is never due.

@@ -91,8 +91,5 @@ func (s *Store) TakeDialogue(ctx context.Context, day string, shares []assess.Sh
 		}
 		return nil
 	})
-	if err != nil {
-		return 0, err // the writer may still be at it
-	}
-	return full, nil
+	return full, err
 }

@@ -69,6 +69,45 @@ func TestNobodyWaitsForALongLock(t *testing.T) {
 	}
 }
 
+// Who gives up while the writer is at it waits for that: what the transaction tells is written
+// by nobody once the caller reads it. What has not begun by then never does.
+func TestNothingRunsForWhoHasLeft(t *testing.T) {
+	s := open(t, Options{})
+	begun, hold := make(chan struct{}), make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	first := make(chan int)
+	go func() {
+		told := 0
+		_ = s.write(ctx, func(*tx) error { close(begun); <-hold; told++; return nil })
+		first <- told
+	}()
+	<-begun
+	runs := 0
+	second := make(chan error)
+	go func() { second <- s.write(ctx, func(*tx) error { runs++; return nil }) }()
+	for s.Counters().Pending == 0 { // the second is in the queue
+		runtime.Gosched()
+	}
+	leave()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	select {
+	case <-first:
+		close(hold)
+		t.Fatal("write returned while its function ran")
+	case <-time.After(10 * time.Millisecond):
+	}
+	close(hold)
+	if told := <-first; told != 1 {
+		t.Errorf("read %d while it was being written", told)
+	}
+	check(t, s.Learn(t.Context(), "a.example")) // the writer has gone over all that waited
+	if runs != 0 {
+		t.Error("a function ran after its write had returned")
+	}
+}
+
 // A disk that does not answer is as bad as a lock; when it does, nothing is lost.
 func TestNobodyWaitsForASlowDisk(t *testing.T) {
 	s := open(t, Options{})

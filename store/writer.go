@@ -101,9 +101,23 @@ func (s *Store) submit(ctx context.Context, j job) error {
 	}
 }
 
-// write runs do in a transaction. What do returns is returned, and undoes what do wrote.
+// write runs do in a transaction. What do returns is returned, and undoes what do wrote. Once
+// write has returned do does not run any more, whatever the error is.
 func (s *Store) write(ctx context.Context, do func(*tx) error) error {
-	return s.submit(ctx, job{do: do})
+	var running sync.Mutex
+	var given error // why nobody waits for do any more
+	err := s.submit(ctx, job{do: func(t *tx) error {
+		running.Lock()
+		defer running.Unlock()
+		if given != nil {
+			return given
+		}
+		return do(t)
+	}})
+	running.Lock()
+	given = err
+	running.Unlock()
+	return err
 }
 
 // run writes until close. A file that Open had no time to check is checked meanwhile.
