@@ -175,9 +175,20 @@ func (w *writer) watched(do func()) {
 	do()
 }
 
-// commit writes the jobs, and all that wait by then, in one transaction and answers them.
+// commit writes the jobs, and all that wait by then, in one transaction and answers them. Whoever
+// is answered does not find the writer at that transaction any more.
 func (w *writer) commit(jobs ...job) {
-	defer w.stall.watch()()
+	var results []error
+	var err error
+	w.watched(func() { jobs, results, err = w.conclude(jobs) })
+	answer(jobs, results, err)
+	if isCorrupt(err) {
+		w.watched(func() { w.examine(err) })
+	}
+}
+
+// conclude writes the jobs and notes what came of it.
+func (w *writer) conclude(jobs []job) (_ []job, results []error, err error) {
 	t, jobs, results, err := w.transact(jobs)
 	if err == nil {
 		w.domains = t.domains
@@ -191,10 +202,7 @@ func (w *writer) commit(jobs ...job) {
 	if isReadOnly(err) {
 		w.reopen()
 	}
-	answer(jobs, results, err)
-	if isCorrupt(err) {
-		w.examine(err)
-	}
+	return jobs, results, err
 }
 
 // begin opens the transaction and returns the jobs for it. What cannot be written because
