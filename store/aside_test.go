@@ -72,7 +72,8 @@ func TestReadErrorsAreNoCorruption(t *testing.T) {
 		t.Errorf("set aside %v, %d reports of corruption:\n%s", aside, failed, text)
 	}
 	s = openPath(t, path, Options{})
-	if got := tally(t, s, "a.example").Credited(); got != acknowledged {
+	waiting := strings.Count(text, ErrUnconfirmed.Error()+"\n") // stored in the end, where the file is closed in order
+	if got := tally(t, s, "a.example").Credited(); got < acknowledged || got > acknowledged+waiting {
 		t.Errorf("%d sessions stored, %d acknowledged\n%s", got, acknowledged, text)
 	}
 	t.Logf("%d openings, %d reports of corruption, %d acknowledged", openings, failed, acknowledged)
