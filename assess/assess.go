@@ -21,7 +21,11 @@
 // (milter) and where both are kept (store).
 package assess
 
-import "time"
+import (
+	"time"
+
+	"peerscore/assess/dnsname"
+)
 
 // Basis says what an assessment rests on; it is the word of the Peer-Score header.
 type Basis string
@@ -66,7 +70,7 @@ const (
 
 // Assessment is a dated judgement of one domain: the evidence, what follows from it, and the stars.
 type Assessment struct {
-	Domain   Domain
+	Domain   dnsname.Domain
 	At       time.Time // when it was judged, not when it was probed: that is Evidence.Facts.At
 	Profile  string
 	Status   Status
@@ -79,7 +83,7 @@ type Assessment struct {
 func (a Assessment) Answered() bool { return a.Evidence.Facts != nil && a.Evidence.Facts.reached() }
 
 // Conclude judges the evidence of a domain and scores it. It is pure; now dates the result.
-func Conclude(d Domain, e Evidence, p Profile, r Rules, now time.Time) Assessment {
+func Conclude(d dnsname.Domain, e Evidence, p Profile, r Rules, now time.Time) Assessment {
 	verdicts := Judge(e, r)
 	a := Assessment{
 		Domain: d, At: now.UTC(), Profile: p.Name, Status: StatusUnknown,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // MaxRun is how long one probe run may take; what is not measured by then is unknown.
@@ -29,7 +31,7 @@ type Assessor struct {
 	Profile    Profile
 	Rules      Rules
 	Window     time.Duration    // 0 means DefaultWindow
-	Deny       []Domain         // never probed, nor anything below them
+	Deny       []dnsname.Domain // never probed, nor anything below them
 	Bulk       bool             // works through a list of the operator's; see Drift
 	Now        func() time.Time // nil means time.Now
 	Logger     *slog.Logger     // nil means none
@@ -38,7 +40,7 @@ type Assessor struct {
 }
 
 // Eligible reports whether the domain may be probed: the error wraps ErrNotPeer.
-func (a *Assessor) Eligible(d Domain) error {
+func (a *Assessor) Eligible(d dnsname.Domain) error {
 	if err := d.CheckPeer(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotPeer, err)
 	}
@@ -54,11 +56,11 @@ func (a *Assessor) Eligible(d Domain) error {
 //
 // A run that learned nothing at all saves nothing while older facts are younger than KeepFor:
 // it returns the assessment that stands, and an error that wraps ErrNothingMeasured.
-func (a *Assessor) Assess(ctx context.Context, d Domain) (Assessment, error) {
+func (a *Assessor) Assess(ctx context.Context, d dnsname.Domain) (Assessment, error) {
 	return a.assess(ctx, d, MaxRun)
 }
 
-func (a *Assessor) assess(ctx context.Context, d Domain, limit time.Duration) (Assessment, error) {
+func (a *Assessor) assess(ctx context.Context, d dnsname.Domain, limit time.Duration) (Assessment, error) {
 	result, err := a.measure(ctx, d, limit)
 	if err != nil {
 		return result, err
@@ -71,11 +73,11 @@ func (a *Assessor) assess(ctx context.Context, d Domain, limit time.Duration) (A
 }
 
 // Measure is Assess without saving.
-func (a *Assessor) Measure(ctx context.Context, d Domain) (Assessment, error) {
+func (a *Assessor) Measure(ctx context.Context, d dnsname.Domain) (Assessment, error) {
 	return a.measure(ctx, d, MaxRun)
 }
 
-func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (Assessment, error) {
+func (a *Assessor) measure(ctx context.Context, d dnsname.Domain, limit time.Duration) (Assessment, error) {
 	if err := a.Eligible(d); err != nil {
 		return Assessment{}, err
 	}
@@ -105,7 +107,7 @@ func (a *Assessor) measure(ctx context.Context, d Domain, limit time.Duration) (
 }
 
 // Current judges the stored facts with the sessions of today. It does not touch the network.
-func (a *Assessor) Current(ctx context.Context, d Domain) (Assessment, error) {
+func (a *Assessor) Current(ctx context.Context, d dnsname.Domain) (Assessment, error) {
 	evidence, err := a.evidence(ctx, d)
 	if err != nil {
 		return Assessment{}, err
@@ -113,7 +115,7 @@ func (a *Assessor) Current(ctx context.Context, d Domain) (Assessment, error) {
 	return a.conclude(d, evidence), nil
 }
 
-func (a *Assessor) evidence(ctx context.Context, d Domain) (Evidence, error) {
+func (a *Assessor) evidence(ctx context.Context, d dnsname.Domain) (Evidence, error) {
 	window := a.Window
 	if window == 0 {
 		window = DefaultWindow
@@ -127,7 +129,7 @@ func (a *Assessor) evidence(ctx context.Context, d Domain) (Evidence, error) {
 
 // probe runs the prober within a limit of time. Facts of a run that we broke off ourselves say nothing
 // about the peer: they are an error.
-func (a *Assessor) probe(ctx context.Context, d Domain, selectors []Selector, limit time.Duration) (Facts, error) {
+func (a *Assessor) probe(ctx context.Context, d dnsname.Domain, selectors []Selector, limit time.Duration) (Facts, error) {
 	run, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	facts, err := a.Prober.Probe(run, d, selectors)
@@ -140,7 +142,7 @@ func (a *Assessor) probe(ctx context.Context, d Domain, selectors []Selector, li
 	return facts, nil
 }
 
-func (a *Assessor) conclude(d Domain, e Evidence) Assessment {
+func (a *Assessor) conclude(d dnsname.Domain, e Evidence) Assessment {
 	return Conclude(d, e, a.Profile, a.Rules, a.now())
 }
 

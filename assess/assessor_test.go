@@ -10,12 +10,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // proberFunc is a prober without a network.
-type proberFunc func(ctx context.Context, d Domain, selectors []Selector) (Facts, error)
+type proberFunc func(ctx context.Context, d dnsname.Domain, selectors []Selector) (Facts, error)
 
-func (f proberFunc) Probe(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
+func (f proberFunc) Probe(ctx context.Context, d dnsname.Domain, selectors []Selector) (Facts, error) {
 	return f(ctx, d, selectors)
 }
 
@@ -23,17 +25,17 @@ func (f proberFunc) Probe(ctx context.Context, d Domain, selectors []Selector) (
 type ledger struct {
 	mu       sync.Mutex
 	broken   error // returned by every method, when set
-	evidence map[Domain]Evidence
+	evidence map[dnsname.Domain]Evidence
 	saved    []Assessment
-	due      map[Domain]time.Time
-	begun    map[Domain]time.Time
+	due      map[dnsname.Domain]time.Time
+	begun    map[dnsname.Domain]time.Time
 }
 
 func newLedger() *ledger {
-	return &ledger{evidence: map[Domain]Evidence{}, due: map[Domain]time.Time{}, begun: map[Domain]time.Time{}}
+	return &ledger{evidence: map[dnsname.Domain]Evidence{}, due: map[dnsname.Domain]time.Time{}, begun: map[dnsname.Domain]time.Time{}}
 }
 
-func (l *ledger) Evidence(_ context.Context, d Domain, _ time.Time, _ time.Duration) (Evidence, error) {
+func (l *ledger) Evidence(_ context.Context, d dnsname.Domain, _ time.Time, _ time.Duration) (Evidence, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.evidence[d], l.broken
@@ -52,18 +54,18 @@ func (l *ledger) SaveAssessment(_ context.Context, a Assessment) error {
 	return l.broken
 }
 
-func (l *ledger) Due(_ context.Context, now time.Time, limit int) ([]Domain, error) {
+func (l *ledger) Due(_ context.Context, now time.Time, limit int) ([]dnsname.Domain, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var due []Domain
+	var due []dnsname.Domain
 	for d, at := range l.due {
 		if !at.After(now) {
 			due = append(due, d)
 		}
 	}
-	slices.SortFunc(due, func(a, b Domain) int { return l.due[a].Compare(l.due[b]) })
+	slices.SortFunc(due, func(a, b dnsname.Domain) int { return l.due[a].Compare(l.due[b]) })
 	kinds := [2]int{}
-	due = slices.DeleteFunc(due, func(d Domain) bool {
+	due = slices.DeleteFunc(due, func(d dnsname.Domain) bool {
 		kind := 0
 		if f := l.evidence[d].Facts; f != nil && f.reached() {
 			kind = 1
@@ -74,7 +76,7 @@ func (l *ledger) Due(_ context.Context, now time.Time, limit int) ([]Domain, err
 	return due, l.broken
 }
 
-func (l *ledger) Begin(_ context.Context, d Domain, now time.Time, interval time.Duration) (Domain, error) {
+func (l *ledger) Begin(_ context.Context, d dnsname.Domain, now time.Time, interval time.Duration) (dnsname.Domain, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	organisation := d.Organisational()
@@ -88,7 +90,7 @@ func (l *ledger) Begin(_ context.Context, d Domain, now time.Time, interval time
 	return d, nil
 }
 
-func (l *ledger) Postpone(_ context.Context, d Domain, due time.Time) error {
+func (l *ledger) Postpone(_ context.Context, d dnsname.Domain, due time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.due[d] = due
@@ -106,7 +108,7 @@ func testAssessor(t testing.TB, l *ledger, prober proberFunc) *Assessor {
 
 // finds is a prober that finds the same at every domain.
 func finds(f *Facts) proberFunc {
-	return func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+	return func(_ context.Context, d dnsname.Domain, _ []Selector) (Facts, error) {
 		found := *f
 		found.Domain = d
 		return found, nil
@@ -118,7 +120,7 @@ func TestAssess(t *testing.T) {
 	selectors := []Selector{{Domain: "example.org", Name: "s1"}}
 	l.evidence["example.org"] = Evidence{Tally: Tally{Hosts: []HostTally{sender("198.51.100.1", good, good, good)}, Selectors: selectors}}
 	var asked []Selector
-	a := testAssessor(t, l, func(_ context.Context, _ Domain, s []Selector) (Facts, error) {
+	a := testAssessor(t, l, func(_ context.Context, _ dnsname.Domain, s []Selector) (Facts, error) {
 		asked = s
 		return *measuredFacts(), nil
 	})
@@ -198,12 +200,12 @@ func TestPort25Blocked(t *testing.T) {
 
 func TestAssessRefuses(t *testing.T) {
 	l := newLedger()
-	a := testAssessor(t, l, func(context.Context, Domain, []Selector) (Facts, error) {
+	a := testAssessor(t, l, func(context.Context, dnsname.Domain, []Selector) (Facts, error) {
 		t.Error("the prober was asked")
 		return Facts{}, nil
 	})
-	a.Deny = []Domain{"denied.example"}
-	for _, d := range []Domain{"co.uk", "github.io", "a.local", "denied.example", "mail.denied.example"} {
+	a.Deny = []dnsname.Domain{"denied.example"}
+	for _, d := range []dnsname.Domain{"co.uk", "github.io", "a.local", "denied.example", "mail.denied.example"} {
 		if _, err := a.Assess(t.Context(), d); !errors.Is(err, ErrNotPeer) {
 			t.Errorf("%s: %v", d, err)
 		}
@@ -217,12 +219,12 @@ func TestAssessRefuses(t *testing.T) {
 func TestAssessErrors(t *testing.T) {
 	ours := errors.New("ours")
 	l := newLedger()
-	a := testAssessor(t, l, func(context.Context, Domain, []Selector) (Facts, error) { return Facts{}, ours })
+	a := testAssessor(t, l, func(context.Context, dnsname.Domain, []Selector) (Facts, error) { return Facts{}, ours })
 	if _, err := a.Assess(t.Context(), "example.org"); !errors.Is(err, ours) {
 		t.Errorf("of the prober: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	a.Prober = proberFunc(func(context.Context, Domain, []Selector) (Facts, error) {
+	a.Prober = proberFunc(func(context.Context, dnsname.Domain, []Selector) (Facts, error) {
 		cancel()
 		return *blackout(failed()), nil
 	})

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Run drains the queue until the context ends. Every run has ended when it returns; what
@@ -73,7 +75,7 @@ func (q *Queue) admit(ctx context.Context) bool {
 	return true
 }
 
-func (q *Queue) pop() (Domain, bool) {
+func (q *Queue) pop() (dnsname.Domain, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 || q.waiting[0].at.After(time.Now()) {
@@ -103,7 +105,7 @@ func (q *Queue) begin(ctx context.Context, runs *sync.WaitGroup) {
 }
 
 // take finds a domain that may begin, and how long its run may take.
-func (q *Queue) take() (d Domain, kind int, limit time.Duration) {
+func (q *Queue) take() (d dnsname.Domain, kind int, limit time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	half := max(1, q.Schedule.Concurrency/2)
@@ -130,7 +132,7 @@ func (q *Queue) take() (d Domain, kind int, limit time.Duration) {
 }
 
 // take is the domain that has waited longest.
-func (l *lane) take() Domain {
+func (l *lane) take() dnsname.Domain {
 	d := l.ready[0]
 	l.ready = l.ready[1:]
 	l.running++
@@ -138,7 +140,7 @@ func (l *lane) take() Domain {
 }
 
 // takeInTurn is the domain that has waited longest, or that which came last.
-func (l *lane) takeInTurn() Domain {
+func (l *lane) takeInTurn() dnsname.Domain {
 	l.newest = !l.newest
 	if l.newest {
 		return l.take()
@@ -150,7 +152,7 @@ func (l *lane) takeInTurn() Domain {
 	return d
 }
 
-func (q *Queue) release(kind int, d Domain) {
+func (q *Queue) release(kind int, d dnsname.Domain) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lanes[kind].running--
@@ -162,7 +164,7 @@ func (q *Queue) release(kind int, d Domain) {
 
 // run assesses a domain, if the budget of its organisation lets it, and notes when it is due
 // next. A run that ends with the queue notes nothing: the domain stays due.
-func (q *Queue) run(ctx context.Context, kind int, d Domain, limit time.Duration) {
+func (q *Queue) run(ctx context.Context, kind int, d dnsname.Domain, limit time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -228,21 +230,21 @@ func (q *Queue) count(f func(*QueueStats)) {
 }
 
 // postpone sets the next due time of a domain an interval from now, jittered.
-func (q *Queue) postpone(ctx context.Context, d Domain, interval time.Duration) {
+func (q *Queue) postpone(ctx context.Context, d dnsname.Domain, interval time.Duration) {
 	due := q.Assessor.now().Add(jittered(interval, q.random()))
 	if err := q.Agenda.Postpone(ctx, d, due); err != nil {
 		q.complain(ctx, "the agenda cannot be written", d, err)
 	}
 }
 
-func (q *Queue) complain(ctx context.Context, message string, d Domain, err error) {
+func (q *Queue) complain(ctx context.Context, message string, d dnsname.Domain, err error) {
 	if logger := q.Assessor.Logger; logger != nil && ctx.Err() == nil {
 		logger.WarnContext(ctx, message, "domain", d, "error", err)
 	}
 }
 
 // laneOf tells by its last run where a domain waits.
-func (a *Assessor) laneOf(ctx context.Context, d Domain) int {
+func (a *Assessor) laneOf(ctx context.Context, d dnsname.Domain) int {
 	evidence, err := a.evidence(ctx, d)
 	switch {
 	case err != nil || evidence.Facts == nil:

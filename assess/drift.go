@@ -3,6 +3,8 @@ package assess
 import (
 	"net/netip"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // What makes a drift begin and end. The whole population fails at once where, in a time in
@@ -20,7 +22,7 @@ const (
 
 // Vote is how an organisation that passed a test before does at it now.
 type Vote struct {
-	Organisation Domain
+	Organisation dnsname.Domain
 	Since        time.Time    // when it became known; zero: just now
 	Host         netip.Prefix // from which it sends; the zero prefix where that is not told
 	Failed       bool
@@ -40,12 +42,12 @@ type Drift struct {
 	// when: it goes on for minutes, so that the least time and the networks do not matter.
 	Bulk bool
 
-	began, latest time.Time            // of all votes
-	heard         map[Domain]time.Time // each voter's last vote
-	forgot        time.Time            // when heard was last rid of what is too old
-	failing       map[Domain]Vote      // of those whose last vote is a failure
-	passed        [driftPassed]Vote    // the last ones of different organisations, the latest first
-	frozen        time.Time            // when the drift began; zero: there is none
+	began, latest time.Time                    // of all votes
+	heard         map[dnsname.Domain]time.Time // each voter's last vote
+	forgot        time.Time                    // when heard was last rid of what is too old
+	failing       map[dnsname.Domain]Vote      // of those whose last vote is a failure
+	passed        [driftPassed]Vote            // the last ones of different organisations, the latest first
+	frozen        time.Time                    // when the drift began; zero: there is none
 }
 
 // Add notes a vote. It reports whether a drift began or ended by it.
@@ -55,7 +57,7 @@ func (d *Drift) Add(v Vote) (changed bool) {
 	}
 	before := d.Frozen()
 	if d.heard == nil || d.latest.Sub(v.At) > driftMemory { // the clock was ahead
-		*d = Drift{Bulk: d.Bulk, began: v.At, forgot: v.At, heard: map[Domain]time.Time{}, failing: map[Domain]Vote{}}
+		*d = Drift{Bulk: d.Bulk, began: v.At, forgot: v.At, heard: map[dnsname.Domain]time.Time{}, failing: map[dnsname.Domain]Vote{}}
 	}
 	if v.At.After(d.latest) {
 		d.latest = v.At

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // population is many organisations that vote at a clock of its own.
@@ -19,7 +21,7 @@ type population struct {
 // voter is an organisation that has been known for a month, with a host in a network of its own.
 func voter(kind string, i int) Vote {
 	return Vote{
-		Organisation: Domain(fmt.Sprintf("%s%d.example", kind, i)), Since: testTime.AddDate(0, -1, 0),
+		Organisation: dnsname.Domain(fmt.Sprintf("%s%d.example", kind, i)), Since: testTime.AddDate(0, -1, 0),
 		Host: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32),
 	}
 }

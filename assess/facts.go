@@ -3,6 +3,8 @@ package assess
 import (
 	"net/netip"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Facts is everything that one probe run learned about a domain, without opinion. Bytes as
@@ -11,8 +13,8 @@ import (
 //
 // A zero field means that nothing is known, not that something is absent.
 type Facts struct {
-	Domain Domain    `json:"domain"`
-	At     time.Time `json:"at"` // when the run began, UTC
+	Domain dnsname.Domain `json:"domain"`
+	At     time.Time      `json:"at"` // when the run began, UTC
 
 	Hosts  MXFacts     `json:"mx"`
 	SPF    SPFFacts    `json:"spf"`

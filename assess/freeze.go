@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"peerscore/assess/dnsname"
 )
 
 // freezer holds a Drift for each part of the facts: a resolver that lies, a middlebox that
@@ -21,7 +23,7 @@ type freezer struct {
 var driftParts = []struct {
 	part         string
 	result       func(*Facts) Result
-	organisation func(*Facts) Domain
+	organisation func(*Facts) dnsname.Domain
 	take         func(to, from *Facts, reason string)
 }{
 	{partMX, (*Facts).mxResult, ownOrganisation, takePart(partMX)},
@@ -116,12 +118,12 @@ func (f *Facts) stands(part string) bool {
 	})
 }
 
-func ownOrganisation(f *Facts) Domain { return f.Domain.Organisational() }
+func ownOrganisation(f *Facts) dnsname.Domain { return f.Domain.Organisational() }
 
 // mxOrganisation is whose mail hosts they are: a thousand domains may be on the same.
-func mxOrganisation(f *Facts) Domain {
+func mxOrganisation(f *Facts) dnsname.Domain {
 	for _, h := range f.Hosts.Hosts {
-		if d, err := ParseDomain(h.Name); err == nil {
+		if d, err := dnsname.Parse(h.Name); err == nil {
 			return d.Organisational()
 		}
 	}

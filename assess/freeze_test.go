@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Something on our side makes every domain lose the same at once: what was known stands.
@@ -38,7 +40,7 @@ func testFreeze(t *testing.T, bulk bool, fault func(*Facts), frozen string, stan
 	if bulk {
 		interval = 10 * time.Millisecond
 	}
-	a := testAssessor(t, l, func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+	a := testAssessor(t, l, func(_ context.Context, d dnsname.Domain, _ []Selector) (Facts, error) {
 		f := measuredFacts()
 		f.Domain, f.At = d, now
 		f.Hosts.Hosts[0].Name = "mx." + string(d)
@@ -53,14 +55,14 @@ func testFreeze(t *testing.T, bulk bool, fault func(*Facts), frozen string, stan
 	assessed := func(i int) Support {
 		t.Helper()
 		now = now.Add(interval)
-		result, err := a.Assess(t.Context(), Domain(fmt.Sprintf("d%d.example", i)))
+		result, err := a.Assess(t.Context(), dnsname.Domain(fmt.Sprintf("d%d.example", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return result.Verdicts[standard].Support
 	}
 	for i := range 60 {
-		l.evidence[Domain(fmt.Sprintf("d%d.example", i))] = Evidence{Tally: tallyOf(sender(fmt.Sprintf("198.51.%d.1", i), good, good, good))}
+		l.evidence[dnsname.Domain(fmt.Sprintf("d%d.example", i))] = Evidence{Tally: tallyOf(sender(fmt.Sprintf("198.51.%d.1", i), good, good, good))}
 		if got := assessed(i); got != SupportYes {
 			t.Fatalf("%d: %s before anything happens", i, got)
 		}
@@ -102,7 +104,7 @@ func testFreeze(t *testing.T, bulk bool, fault func(*Facts), frozen string, stan
 // Domains that became known within the week lose what they like.
 func TestFreezeIgnoresNewcomers(t *testing.T) {
 	l, now, broken := newLedger(), testTime, false
-	a := testAssessor(t, l, func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+	a := testAssessor(t, l, func(_ context.Context, d dnsname.Domain, _ []Selector) (Facts, error) {
 		f := measuredFacts()
 		f.Domain, f.At = d, now
 		if broken {
@@ -114,7 +116,7 @@ func TestFreezeIgnoresNewcomers(t *testing.T) {
 	for _, broken = range []bool{false, true} {
 		for i := range 40 {
 			now = now.Add(10 * time.Minute)
-			d := Domain(fmt.Sprintf("d%d.example", i))
+			d := dnsname.Domain(fmt.Sprintf("d%d.example", i))
 			if !broken {
 				l.evidence[d] = Evidence{Tally: tallyOf(sender(fmt.Sprintf("198.51.%d.1", i), good, good, good))}
 			}
@@ -133,7 +135,7 @@ func TestFreezeIgnoresNewcomers(t *testing.T) {
 func TestFreezeCountsProvidersOnce(t *testing.T) {
 	a := testAssessor(t, newLedger(), nil)
 	broken := false
-	a.Prober = proberFunc(func(_ context.Context, d Domain, _ []Selector) (Facts, error) {
+	a.Prober = proberFunc(func(_ context.Context, d dnsname.Domain, _ []Selector) (Facts, error) {
 		f := measuredFacts()
 		f.Domain = d
 		if broken {
@@ -143,7 +145,7 @@ func TestFreezeCountsProvidersOnce(t *testing.T) {
 	})
 	for _, broken = range []bool{false, true} {
 		for i := range 40 {
-			if _, err := a.Assess(t.Context(), Domain(fmt.Sprintf("d%d.example", i))); err != nil {
+			if _, err := a.Assess(t.Context(), dnsname.Domain(fmt.Sprintf("d%d.example", i))); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Proof is a set of reasons to believe that a session speaks for a domain (attribution.md, "Proofs").
@@ -40,7 +42,7 @@ func (p Proof) String() string {
 // It carries no local part, recipient, subject or content, ever.
 type Observation struct {
 	At     time.Time
-	Domain Domain
+	Domain dnsname.Domain
 	Proof  Proof
 
 	// Host is the client: an IPv4 /32 or an IPv6 /64. The zero prefix is the pseudo-host
@@ -73,8 +75,8 @@ type SignatureID [16]byte
 
 // Selector names one DKIM key: the record is <Name>._domainkey.<Domain>.
 type Selector struct {
-	Domain Domain `json:"domain"`
-	Name   string `json:"name"`
+	Domain dnsname.Domain `json:"domain"`
+	Name   string         `json:"name"`
 }
 
 // ClientHost is the unit that counts as one outbound host: an IPv4 address, or an IPv6 /64

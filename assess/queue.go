@@ -6,18 +6,20 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Prober obtains the facts of one domain. Selectors are the DKIM keys seen in use. The peer's
 // faults are in the facts; an error means that nothing could be done at all.
 type Prober interface {
-	Probe(ctx context.Context, d Domain, selectors []Selector) (Facts, error)
+	Probe(ctx context.Context, d dnsname.Domain, selectors []Selector) (Facts, error)
 }
 
 // Repository keeps what assessments rest on.
 type Repository interface {
 	// Evidence returns the latest facts, nil when there are none, and the tally of the window before now.
-	Evidence(ctx context.Context, d Domain, now time.Time, window time.Duration) (Evidence, error)
+	Evidence(ctx context.Context, d dnsname.Domain, now time.Time, window time.Duration) (Evidence, error)
 	// SaveAssessment keeps facts, verdicts and scores in one transaction and makes the domain known.
 	SaveAssessment(ctx context.Context, a Assessment) error
 }
@@ -26,13 +28,13 @@ type Repository interface {
 type Agenda interface {
 	// Due returns up to limit known domains whose next run is at or before now, the most overdue
 	// first: at most half of them such as answered in the run before, and half all others.
-	Due(ctx context.Context, now time.Time, limit int) ([]Domain, error)
+	Due(ctx context.Context, now time.Time, limit int) ([]dnsname.Domain, error)
 	// Begin notes that a run of the domain's organisation begins now, unless one began less than
 	// interval ago. It returns whose run it is, "" for nobody's: the organisational domain's where
 	// that is due, so that others within do not use up its runs, else the domain's own.
-	Begin(ctx context.Context, d Domain, now time.Time, interval time.Duration) (Domain, error)
+	Begin(ctx context.Context, d dnsname.Domain, now time.Time, interval time.Duration) (dnsname.Domain, error)
 	// Postpone sets when the domain is due next.
-	Postpone(ctx context.Context, d Domain, due time.Time) error
+	Postpone(ctx context.Context, d dnsname.Domain, due time.Time) error
 }
 
 // QueueCapacity is how many domains wait at most, or run; past it, or past what those of one
@@ -141,8 +143,8 @@ type Queue struct {
 	Random   func() float64 // in [0, 1); nil means math/rand/v2
 
 	mu      sync.Mutex
-	places  map[Domain]place // waiting or running, by organisation
-	taken   [sources]int     // of places
+	places  map[dnsname.Domain]place // waiting or running, by organisation
+	taken   [sources]int             // of places
 	waiting delayed
 	lanes   [lanes]lane
 	turn    int // the lane after proven that comes first
@@ -152,7 +154,7 @@ type Queue struct {
 
 // place is what an organisation has in the queue.
 type place struct {
-	domain Domain
+	domain dnsname.Domain
 	source source
 }
 
@@ -167,19 +169,19 @@ const (
 
 // lane holds the domains of one kind whose delay is over, in the order of their coming.
 type lane struct {
-	ready   []Domain
+	ready   []dnsname.Domain
 	running int
 	newest  bool // it is the turn of the last one
 }
 
 // Offer asks for a run of a domain that a message was credited to. It never blocks; what is
 // known already, may not be probed or does not fit is dropped and counted.
-func (q *Queue) Offer(d Domain) { q.offer(d, fromSender) }
+func (q *Queue) Offer(d dnsname.Domain) { q.offer(d, fromSender) }
 
 // OfferRecipient is Offer for a domain that our own users write to.
-func (q *Queue) OfferRecipient(d Domain) { q.offer(d, fromRecipient) }
+func (q *Queue) OfferRecipient(d dnsname.Domain) { q.offer(d, fromRecipient) }
 
-func (q *Queue) offer(d Domain, from source) {
+func (q *Queue) offer(d dnsname.Domain, from source) {
 	err := q.Assessor.Eligible(d)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -195,13 +197,13 @@ func (q *Queue) offer(d Domain, from source) {
 }
 
 // has reports whether the organisation of a domain has its place; mu is held.
-func (q *Queue) has(d Domain) bool {
+func (q *Queue) has(d dnsname.Domain) bool {
 	_, has := q.places[d.Organisational()]
 	return has
 }
 
 // push lets a domain wait for its start. It reports whether there was room; mu is held.
-func (q *Queue) push(d Domain, from source) bool {
+func (q *Queue) push(d dnsname.Domain, from source) bool {
 	if q.taken[from] >= room[from] {
 		return false
 	}
@@ -217,7 +219,7 @@ func (q *Queue) push(d Domain, from source) bool {
 // init makes what the zero Queue lacks; mu is held.
 func (q *Queue) init() {
 	if q.places == nil {
-		q.places, q.wake = map[Domain]place{}, make(chan struct{}, 1)
+		q.places, q.wake = map[dnsname.Domain]place{}, make(chan struct{}, 1)
 	}
 }
 
@@ -250,7 +252,7 @@ func (q *Queue) random() float64 {
 
 // start is a domain that waits for its moment.
 type start struct {
-	domain Domain
+	domain dnsname.Domain
 	at     time.Time
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // course is a queue at work, with a record of its runs.
@@ -20,8 +22,8 @@ type course struct {
 	*Queue
 	*ledger
 	mu      sync.Mutex
-	started map[Domain][]time.Duration // since the course began, run by run
-	running map[Domain]bool
+	started map[dnsname.Domain][]time.Duration // since the course began, run by run
+	running map[dnsname.Domain]bool
 	atOnce  int
 	began   time.Time
 	stop    func()
@@ -30,8 +32,8 @@ type course struct {
 // runQueue starts a queue in a bubble. Work is what the prober does of a domain.
 func runQueue(t *testing.T, s Schedule, work proberFunc, prepare func(*course)) *course {
 	t.Helper()
-	c := &course{ledger: newLedger(), started: map[Domain][]time.Duration{}, running: map[Domain]bool{}, began: time.Now()}
-	a := testAssessor(t, c.ledger, func(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
+	c := &course{ledger: newLedger(), started: map[dnsname.Domain][]time.Duration{}, running: map[dnsname.Domain]bool{}, began: time.Now()}
+	a := testAssessor(t, c.ledger, func(ctx context.Context, d dnsname.Domain, selectors []Selector) (Facts, error) {
 		if !c.enter(d) {
 			t.Errorf("%s runs twice at once", d)
 		}
@@ -50,7 +52,7 @@ func runQueue(t *testing.T, s Schedule, work proberFunc, prepare func(*course)) 
 	return c
 }
 
-func (c *course) enter(d Domain) bool {
+func (c *course) enter(d dnsname.Domain) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.started[d] = append(c.started[d], time.Since(c.began))
@@ -60,19 +62,19 @@ func (c *course) enter(d Domain) bool {
 	return alone
 }
 
-func (c *course) leave(d Domain) {
+func (c *course) leave(d dnsname.Domain) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.running, d)
 }
 
-func (c *course) starts(d Domain) []time.Duration {
+func (c *course) starts(d dnsname.Domain) []time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.started[d])
 }
 
-func (c *course) dueAt(d Domain) time.Time {
+func (c *course) dueAt(d dnsname.Domain) time.Time {
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
 	return c.due[d]
@@ -80,7 +82,7 @@ func (c *course) dueAt(d Domain) time.Time {
 
 // takes is a prober that needs that long to find everything, or nothing once its time is up.
 func takes(d time.Duration) proberFunc {
-	return func(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+	return func(ctx context.Context, domain dnsname.Domain, s []Selector) (Facts, error) {
 		select {
 		case <-time.After(d):
 			return finds(measuredFacts().with(func(f *Facts) { f.At = time.Now() }))(ctx, domain, s)
@@ -91,7 +93,7 @@ func takes(d time.Duration) proberFunc {
 }
 
 // tarpit answers nothing for the 45 s that a dialogue may take.
-func tarpit(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+func tarpit(ctx context.Context, domain dnsname.Domain, s []Selector) (Facts, error) {
 	select {
 	case <-time.After(45 * time.Second):
 	case <-ctx.Done():
@@ -104,12 +106,12 @@ func TestQueueRuns(t *testing.T) {
 		c := runQueue(t, DefaultSchedule(), takes(10*time.Millisecond), nil)
 		defer c.stop()
 		for i := range 500 {
-			c.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.example", i)))
 		}
 		time.Sleep(10 * time.Minute)
 		first, last := time.Hour, time.Duration(0)
 		for i := range 500 {
-			d := Domain(fmt.Sprintf("d%d.example", i))
+			d := dnsname.Domain(fmt.Sprintf("d%d.example", i))
 			starts := c.starts(d)
 			if len(starts) != 1 {
 				t.Fatalf("%s ran %d times", d, len(starts))
@@ -170,7 +172,7 @@ func TestQueueDropsDuplicates(t *testing.T) {
 func TestQueueCapacity(t *testing.T) {
 	q := &Queue{Assessor: testAssessor(t, newLedger(), tarpit), Schedule: DefaultSchedule()}
 	for i := range room[fromSender] + 10 {
-		q.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+		q.Offer(dnsname.Domain(fmt.Sprintf("d%d.example", i)))
 	}
 	q.Offer("d0.example")
 	q.Offer("co.uk")
@@ -181,7 +183,7 @@ func TestQueueCapacity(t *testing.T) {
 		t.Error("not the newest were dropped")
 	}
 	for i := range room[fromRecipient] + 10 {
-		q.OfferRecipient(Domain(fmt.Sprintf("r%d.example", i)))
+		q.OfferRecipient(dnsname.Domain(fmt.Sprintf("r%d.example", i)))
 	}
 	if s := q.Stats(); s.Waiting != room[fromSender]+room[fromRecipient] || s.Dropped != 20 {
 		t.Errorf("%+v", s)
@@ -197,7 +199,7 @@ func TestQueueHoldsOrganisationBudget(t *testing.T) {
 		c := runQueue(t, DefaultSchedule(), takes(time.Second), nil)
 		defer c.stop()
 		for i := range 100 {
-			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.evil.example", i)))
 		}
 		c.Offer("other.example")
 		if s := c.Stats(); s.Waiting != 2 || s.Duplicates != 99 {
@@ -205,7 +207,7 @@ func TestQueueHoldsOrganisationBudget(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		for i := range 100 { // each has a turn, and no budget
-			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.evil.example", i)))
 			time.Sleep(2 * time.Minute)
 		}
 		time.Sleep(19 * time.Hour)
@@ -227,16 +229,16 @@ func TestQueueSurvivesSubdomains(t *testing.T) {
 		defer c.stop()
 		waiting := 0
 		for i := range 150 * 600 {
-			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.evil.example", i)))
 			if i%15000 == 0 {
-				c.Offer(Domain(fmt.Sprintf("honest%d.example", i/15000)))
+				c.Offer(dnsname.Domain(fmt.Sprintf("honest%d.example", i/15000)))
 			}
 			waiting = max(waiting, c.Stats().Waiting)
 			time.Sleep(time.Second / 150)
 		}
 		time.Sleep(2 * time.Minute)
 		for i := range 6 {
-			if len(c.starts(Domain(fmt.Sprintf("honest%d.example", i)))) != 1 {
+			if len(c.starts(dnsname.Domain(fmt.Sprintf("honest%d.example", i)))) != 1 {
 				t.Errorf("honest domain %d had no run", i)
 			}
 		}
@@ -244,7 +246,7 @@ func TestQueueSurvivesSubdomains(t *testing.T) {
 			t.Errorf("%d wait, %+v", waiting, s)
 		}
 		for range 3 * 24 * 60 { // a minute each
-			c.Offer(Domain(fmt.Sprintf("d%d.evil.example", time.Since(c.began)/time.Minute)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.evil.example", time.Since(c.began)/time.Minute)))
 			time.Sleep(time.Minute)
 		}
 		if starts := c.starts("evil.example"); len(starts) != 1 || starts[0] > 50*time.Hour {
@@ -256,7 +258,7 @@ func TestQueueSurvivesSubdomains(t *testing.T) {
 func TestQueuePollsTheAgenda(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runQueue(t, DefaultSchedule(), takes(time.Second), func(c *course) {
-			c.Assessor.Deny = []Domain{"denied.example"}
+			c.Assessor.Deny = []dnsname.Domain{"denied.example"}
 			c.due["due.example"] = c.began.Add(-time.Hour)
 			c.due["later.example"] = c.began.Add(10 * time.Minute)
 			c.due["denied.example"] = c.began.Add(-time.Hour)
@@ -282,7 +284,7 @@ func TestQueuePollsTheAgenda(t *testing.T) {
 
 func TestQueueRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+		work := func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {
 			if d == "fails.example" {
 				return Facts{}, errors.New("ours")
 			}
@@ -293,7 +295,7 @@ func TestQueueRetries(t *testing.T) {
 		c.Offer("fails.example")
 		c.Offer("dark.example")
 		time.Sleep(2 * time.Minute)
-		for _, d := range []Domain{"fails.example", "dark.example"} {
+		for _, d := range []dnsname.Domain{"fails.example", "dark.example"} {
 			if in := time.Until(c.dueAt(d)); in < 4*time.Hour || in > 8*time.Hour {
 				t.Errorf("%s is due in %s", d, in)
 			}
@@ -309,7 +311,7 @@ func TestQueueRetries(t *testing.T) {
 func TestQueueSurvivesTarpits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := DefaultSchedule()
-		work := func(ctx context.Context, d Domain, selectors []Selector) (Facts, error) {
+		work := func(ctx context.Context, d dnsname.Domain, selectors []Selector) (Facts, error) {
 			if strings.HasPrefix(string(d), "tarpit") {
 				return tarpit(ctx, d, selectors)
 			}
@@ -320,7 +322,7 @@ func TestQueueSurvivesTarpits(t *testing.T) {
 		})
 		defer c.stop()
 		for i := range 1000 {
-			c.Offer(Domain(fmt.Sprintf("tarpit%d.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("tarpit%d.example", i)))
 		}
 		time.Sleep(5 * time.Minute)
 		offered := time.Since(c.began)
@@ -328,7 +330,7 @@ func TestQueueSurvivesTarpits(t *testing.T) {
 		c.Offer("new.example")
 		time.Sleep(5 * time.Minute)
 		for _, tt := range []struct {
-			domain Domain
+			domain dnsname.Domain
 			within time.Duration
 		}{{"known.example", s.MaxDelay}, {"new.example", s.MaxDelay + 45*time.Second}} {
 			if starts := c.starts(tt.domain); len(starts) != 1 || starts[0]-offered > tt.within {
@@ -344,7 +346,7 @@ func TestQueueSurvivesTarpits(t *testing.T) {
 
 // stuckFor answers nothing for as long as it may.
 func stuckFor(d time.Duration) proberFunc {
-	return func(ctx context.Context, domain Domain, s []Selector) (Facts, error) {
+	return func(ctx context.Context, domain dnsname.Domain, s []Selector) (Facts, error) {
 		select {
 		case <-time.After(d):
 		case <-ctx.Done():
@@ -358,17 +360,17 @@ func stuckFor(d time.Duration) proberFunc {
 func TestQueueSurvivesSteadyTarpits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, quick := stuckFor(5*time.Minute), takes(2*time.Second)
-		c := runQueue(t, DefaultSchedule(), func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+		c := runQueue(t, DefaultSchedule(), func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {
 			if strings.HasPrefix(string(d), "tarpit") {
 				return slow(ctx, d, s)
 			}
 			return quick(ctx, d, s)
 		}, nil)
 		defer c.stop()
-		offered := map[Domain]time.Duration{}
+		offered := map[dnsname.Domain]time.Duration{}
 		for i := range 24 * 180 {
-			c.Offer(Domain(fmt.Sprintf("tarpit%d.example", i)))
-			if d := Domain(fmt.Sprintf("honest%d.example", i/180)); i%180 == 90 {
+			c.Offer(dnsname.Domain(fmt.Sprintf("tarpit%d.example", i)))
+			if d := dnsname.Domain(fmt.Sprintf("honest%d.example", i/180)); i%180 == 90 {
 				offered[d] = time.Since(c.began)
 				c.Offer(d)
 			}
@@ -389,7 +391,7 @@ func TestQueueSurvivesSteadyTarpits(t *testing.T) {
 // before is probed when it is due, and so is a domain that our users write to.
 func TestQueueSurvivesKnownTarpits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+		work := func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {
 			if strings.HasPrefix(string(d), "tarpit") {
 				return tarpit(ctx, d, s)
 			}
@@ -397,18 +399,18 @@ func TestQueueSurvivesKnownTarpits(t *testing.T) {
 		}
 		c := runQueue(t, DefaultSchedule(), work, func(c *course) {
 			for i := range QueueCapacity {
-				c.due[Domain(fmt.Sprintf("tarpit%d.example", i))] = c.began.Add(-time.Hour)
+				c.due[dnsname.Domain(fmt.Sprintf("tarpit%d.example", i))] = c.began.Add(-time.Hour)
 			}
 			c.evidence["known.example"] = Evidence{Facts: measuredFacts()}
 			c.due["known.example"] = c.began
 		})
 		defer c.stop()
 		for i := range QueueCapacity {
-			c.Offer(Domain(fmt.Sprintf("tarpit-%d.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("tarpit-%d.example", i)))
 		}
 		c.OfferRecipient("recipient.example")
 		time.Sleep(10 * time.Minute)
-		for d, within := range map[Domain]time.Duration{"known.example": 2 * time.Minute, "recipient.example": 4 * time.Minute} {
+		for d, within := range map[dnsname.Domain]time.Duration{"known.example": 2 * time.Minute, "recipient.example": 4 * time.Minute} {
 			if starts := c.starts(d); len(starts) == 0 || starts[0] > within {
 				t.Errorf("%s ran after %v", d, starts)
 			}
@@ -435,7 +437,7 @@ func TestQueueStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runQueue(t, Schedule{Concurrency: 4, MaxAge: time.Hour, Retry: time.Hour}, takes(time.Minute), nil)
 		for i := range 10 {
-			c.Offer(Domain(fmt.Sprintf("d%d.example", i)))
+			c.Offer(dnsname.Domain(fmt.Sprintf("d%d.example", i)))
 		}
 		synctest.Wait()
 		c.stop()
@@ -478,7 +480,7 @@ func TestQueueSurvivesTheStore(t *testing.T) {
 func TestQueueNoticesOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var blocked atomic.Bool
-		work := func(ctx context.Context, d Domain, s []Selector) (Facts, error) {
+		work := func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {
 			if blocked.Load() {
 				return tarpit(ctx, d, s)
 			}
@@ -490,7 +492,7 @@ func TestQueueNoticesOutage(t *testing.T) {
 		})
 		offer := func(prefix string) {
 			for i := range OutageRuns {
-				c.Offer(Domain(fmt.Sprintf("%s%d.example", prefix, i)))
+				c.Offer(dnsname.Domain(fmt.Sprintf("%s%d.example", prefix, i)))
 			}
 			time.Sleep(time.Hour / 2)
 		}

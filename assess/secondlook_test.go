@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // refusedZone is a domain whose zone the resolver refuses; its other questions are answered.
@@ -51,7 +53,7 @@ func TestSecondLook(t *testing.T) {
 		l, now := newLedger(), testTime
 		finds := answered
 		a := &Assessor{
-			Prober: proberFunc(func(context.Context, Domain, []Selector) (Facts, error) {
+			Prober: proberFunc(func(context.Context, dnsname.Domain, []Selector) (Facts, error) {
 				return *measuredFacts().with(func(f *Facts) { f.At, f.DNSSEC.Zone = now, found("SOA"); f.DNSSEC.Zone.Name = "example.org" }).with(finds), nil
 			}),
 			Repository: l, Profile: Profile{}, Now: func() time.Time { return now },
@@ -82,7 +84,10 @@ func TestSecondLookAtAll(t *testing.T) {
 	l, now := newLedger(), refused.At
 	l.evidence["example.org"] = Evidence{Facts: measuredFacts()}
 	a := &Assessor{
-		Prober:     proberFunc(func(context.Context, Domain, []Selector) (Facts, error) { refused.At = now; return refused, nil }),
+		Prober: proberFunc(func(context.Context, dnsname.Domain, []Selector) (Facts, error) {
+			refused.At = now
+			return refused, nil
+		}),
 		Repository: l, Now: func() time.Time { return now },
 	}
 	first, err := a.Assess(t.Context(), "example.org")

@@ -3,6 +3,8 @@ package assess
 import (
 	"net/netip"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // Standing is what the milter needs to know of a domain while a message waits: enough for the
@@ -50,9 +52,9 @@ func (h MXHost) Addresses() []netip.Addr {
 // ask again (security.md, budgets).
 type HostRecord struct {
 	Session      SMTPFacts
-	Organisation Domain    // that the run was for; "" where that is not known
-	Failures     int       // in a row; 0 after a dialogue that answered
-	NotBefore    time.Time // the address is not dialled again before
+	Organisation dnsname.Domain // that the run was for; "" where that is not known
+	Failures     int            // in a row; 0 after a dialogue that answered
+	NotBefore    time.Time      // the address is not dialled again before
 }
 
 // HostRecordLapse is how long after the rest of its address a record still says that the name has

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"peerscore/assess/dnsname"
 )
 
 // maxQuoted is how much of a peer's text one finding repeats, in octets.
@@ -32,7 +34,7 @@ func told(s string) string {
 // hostName is a name out of a record or certificate: as it is where it could be a host's or a
 // wildcard, else in quotation marks.
 func hostName(s string) string {
-	if s == "" || len(s) > MaxDomainLength || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.*") != "" {
+	if s == "" || len(s) > dnsname.MaxLength || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.*") != "" {
 		return quoted(s)
 	}
 	return s

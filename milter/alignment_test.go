@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -62,7 +62,7 @@ func TestAlignmentForProofs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLab(t, tenants())
-			author, _ := assess.ParseDomain(tt.author)
+			author, _ := dnsname.Parse(tt.author)
 			l.ledger.standings[author] = fiveStars
 			text := letter("a@" + tt.author)
 			if tt.signer != "" {

@@ -5,24 +5,25 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // testimony is what the receiver can swear to about one message that reached its end.
 type testimony struct {
 	at       time.Time
-	author   assess.Domain // "": the message has no identity
-	host     netip.Prefix  // the client, as assess.ClientHost counts it; zero when the MTA named none
-	internal bool          // the client is authenticated, internal, or a program of this host
-	own      bool          // the author domain is one of ours
-	nullPath bool          // MAIL FROM:<>
+	author   dnsname.Domain // "": the message has no identity
+	host     netip.Prefix   // the client, as assess.ClientHost counts it; zero when the MTA named none
+	internal bool           // the client is authenticated, internal, or a program of this host
+	own      bool           // the author domain is one of ours
+	nullPath bool           // MAIL FROM:<>
 
 	startTLS           assess.Result
 	tlsVersion, cipher string
 
-	spf        string        // the result for MAIL FROM; "" when not told
-	spfDomain  assess.Domain // whose record was asked; "" when it has no proper name
-	spfAligned bool          // a pass, aligned with the author domain
-	spfNarrow  bool          // by a mechanism that is not all, and no wide range
+	spf        string         // the result for MAIL FROM; "" when not told
+	spfDomain  dnsname.Domain // whose record was asked; "" when it has no proper name
+	spfAligned bool           // a pass, aligned with the author domain
+	spfNarrow  bool           // by a mechanism that is not all, and no wide range
 
 	dkim       assess.Result // Pass: a valid aligned signature; Fail: none, or none valid; Unknown: not told
 	dkimResult string

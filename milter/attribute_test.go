@@ -11,6 +11,7 @@ import (
 	"testing/quick"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // trait is one thing that a test changes about a session.
@@ -44,12 +45,12 @@ func dmarcFails(t *testimony)   { t.dmarc, t.dmarcResult = assess.Fail, "fail" }
 func dmarcUntold(t *testimony)  { t.dmarc, t.dmarcResult = assess.Unknown, "temperror" }
 
 // spfPass is an aligned pass of a domain.
-func spfPass(domain assess.Domain) trait {
+func spfPass(domain dnsname.Domain) trait {
 	return func(t *testimony) { t.spf, t.spfDomain, t.spfAligned, t.spfNarrow = "pass", domain, true, true }
 }
 
 // spfResult is another result, of a domain that need not be aligned.
-func spfResult(result string, domain assess.Domain) trait {
+func spfResult(result string, domain dnsname.Domain) trait {
 	return func(t *testimony) { t.spf, t.spfDomain = result, domain }
 }
 
@@ -192,7 +193,7 @@ func TestAttribute(t *testing.T) {
 type anySession struct{ testimony }
 
 func (anySession) Generate(r *rand.Rand, _ int) reflect.Value {
-	domains := []assess.Domain{"", "example.org", "news.example.org", "victim.example", "own.example"}
+	domains := []dnsname.Domain{"", "example.org", "news.example.org", "victim.example", "own.example"}
 	results := []string{"", "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}
 	yes := func() bool { return r.Intn(3) == 0 }
 	t := testimony{
@@ -224,7 +225,7 @@ var checked = &quick.Config{MaxCount: 3000}
 
 func tallies(l *ledger) string {
 	var all []string
-	for _, d := range []assess.Domain{"example.org", "news.example.org", "victim.example", "own.example"} {
+	for _, d := range []dnsname.Domain{"example.org", "news.example.org", "victim.example", "own.example"} {
 		all = append(all, fmt.Sprintf("%s: %+v", d, l.tally(d)))
 	}
 	return strings.Join(all, "\n")
@@ -312,7 +313,7 @@ func TestHostsDoNotOutvoteEachOther(t *testing.T) {
 	property := func(sessions []anySession, again anySession) bool {
 		once := record(append(sessions, again))
 		often := record(append(sessions, again, again, again, again, again, again, again, again))
-		for _, d := range []assess.Domain{"example.org", "news.example.org", "victim.example"} {
+		for _, d := range []dnsname.Domain{"example.org", "news.example.org", "victim.example"} {
 			a, b := once.tally(d), often.tally(d)
 			if len(a) != len(b) {
 				return false

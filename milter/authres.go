@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 const (
@@ -190,7 +190,7 @@ func (t trusted) spf(domain string) string {
 }
 
 // dmarc is the result for the author domain; "" when it was not told.
-func (t trusted) dmarc(author assess.Domain) string {
+func (t trusted) dmarc(author dnsname.Domain) string {
 	for _, m := range t {
 		if m.method == "dmarc" && sameDomain(m.properties["header.from"], author, true) {
 			return m.result
@@ -231,10 +231,10 @@ func (s *signature) matches(properties map[string]string) bool {
 		strings.HasPrefix(s.tags.compact("b"), b)
 }
 
-func sameDomain(text string, d assess.Domain, orEmpty bool) bool {
+func sameDomain(text string, d dnsname.Domain, orEmpty bool) bool {
 	if text == "" {
 		return orEmpty
 	}
-	parsed, err := assess.ParseDomain(text)
+	parsed, err := dnsname.Parse(text)
 	return err == nil && parsed == d
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -495,7 +496,7 @@ func FuzzTags(f *testing.F) {
 		h.add("DKIM-Signature", field)
 		chosen, _ := h.signatures("example.org", true, time.Now())
 		for _, s := range chosen {
-			if _, err := assess.ParseDomain(string(s.domain)); err != nil {
+			if _, err := dnsname.Parse(string(s.domain)); err != nil {
 				t.Errorf("d=%q", s.domain)
 			}
 			if s.finding == (finding{}) && !validKeyName(s.keyName()) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -52,8 +53,8 @@ func TestDrift(t *testing.T) {
 	cheap := known
 	cheap.Since = now.AddDate(0, 0, -6)
 	for i := range 40 {
-		l.ledger.standings[assess.Domain(domain(i))] = known
-		l.ledger.standings[assess.Domain(domain(50+i))] = cheap
+		l.ledger.standings[dnsname.Domain(domain(i))] = known
+		l.ledger.standings[dnsname.Domain(domain(50+i))] = cheap
 	}
 	frozen := func(want string) {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-msgauth/authres"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
 
@@ -207,7 +208,7 @@ func value(result string) authres.ResultValue {
 
 // domainOrNothing is the domain of the identity that was checked, where it is a proper one.
 func domainOrNothing(o spf.Outcome, identity spf.Identity) string {
-	d, err := assess.ParseDomain(o.Domain)
+	d, err := dnsname.Parse(o.Domain)
 	if err != nil || o.Identity != identity {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -61,7 +62,7 @@ func TestHostProofs(t *testing.T) {
 			if !strings.HasPrefix(tt.name, "P-HOST") {
 				known.MX = []netip.Addr{netip.MustParseAddr("203.0.113.20"), peer.Addr}
 			}
-			author := assess.Domain(tt.author)
+			author := dnsname.Domain(tt.author)
 			l.ledger.standings[author] = known
 			shown := strings.Join(l.answer(t, peer, miltertest.Message{From: "a@" + tt.author, Data: []byte(letter("a@" + tt.author))}).Inserted(), "\n")
 			want, credit, _ := strings.Cut(tt.want, "; ")

@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 	"peerscore/milter/miltertest"
 )
@@ -130,10 +131,10 @@ func relaxed(o *dkim.SignOptions) {
 type ledger struct {
 	mu              sync.Mutex
 	observations    []assess.Observation
-	unauthenticated map[assess.Domain]int
-	standings       map[assess.Domain]assess.Standing
-	offered         []assess.Domain
-	learned         []assess.Domain
+	unauthenticated map[dnsname.Domain]int
+	standings       map[dnsname.Domain]assess.Standing
+	offered         []dnsname.Domain
+	learned         []dnsname.Domain
 	err             error // of AddObservation
 }
 
@@ -146,28 +147,28 @@ func (l *ledger) AddObservation(_ context.Context, o assess.Observation) error {
 	return l.err
 }
 
-func (l *ledger) CountUnauthenticated(d assess.Domain) {
+func (l *ledger) CountUnauthenticated(d dnsname.Domain) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.unauthenticated == nil {
-		l.unauthenticated = map[assess.Domain]int{}
+		l.unauthenticated = map[dnsname.Domain]int{}
 	}
 	l.unauthenticated[d]++
 }
 
-func (l *ledger) Standing(_ context.Context, d assess.Domain) assess.Standing {
+func (l *ledger) Standing(_ context.Context, d dnsname.Domain) assess.Standing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.standings[d]
 }
 
-func (l *ledger) Offer(d assess.Domain) {
+func (l *ledger) Offer(d dnsname.Domain) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offered = append(l.offered, d)
 }
 
-func (l *ledger) Learn(d assess.Domain) {
+func (l *ledger) Learn(d dnsname.Domain) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.learned = append(l.learned, d)
@@ -175,7 +176,7 @@ func (l *ledger) Learn(d assess.Domain) {
 
 // tally adds up what is credited to a domain: for each host once, however many messages it
 // sent; for the pseudo-host "relayed" each signature once.
-func (l *ledger) tally(d assess.Domain) []assess.HostTally {
+func (l *ledger) tally(d dnsname.Domain) []assess.HostTally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	hosts := map[netip.Prefix]*assess.HostTally{}
@@ -215,14 +216,14 @@ const labHost = "mx.own.example"
 
 func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 	t.Helper()
-	l := &lab{zone: z, ledger: &ledger{standings: map[assess.Domain]assess.Standing{}}, logged: &locked{}}
+	l := &lab{zone: z, ledger: &ledger{standings: map[dnsname.Domain]assess.Standing{}}, logged: &locked{}}
 	config := Config{
 		Resolver: always(z), Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
 		Logger: slog.New(slog.NewTextHandler(l.logged, nil)),
 		Policy: Policy{
 			Authentication: Verify, AuthservID: labHost, Score: true, Bars: true, LearnRecipients: true,
 			InternalHosts: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-			OwnDomains:    []assess.Domain{"own.example"},
+			OwnDomains:    []dnsname.Domain{"own.example"},
 		},
 	}
 	for _, change := range changes {

@@ -10,6 +10,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dmarc"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
 
@@ -24,7 +25,7 @@ type message struct {
 	client client // as it was at MAIL
 
 	from       string // reverse-path without angle brackets, the domain as A-labels; "" for the null one
-	recipients []assess.Domain
+	recipients []dnsname.Domain
 	queueID    string
 	mta        string // the MTA's own name, its macro j
 	header     header
@@ -35,7 +36,7 @@ type message struct {
 	took   time.Duration // how long it did before, what it waited for included
 
 	internal    bool
-	author      assess.Domain
+	author      dnsname.Domain
 	noIdentity  string      // why there is no author domain
 	notRecorded string      // why the observation was not safe when the message was answered
 	evaluation  *evaluation // nil where nothing is to be evaluated
@@ -56,7 +57,7 @@ func (s *Server) newMessage(c client, from string) *message {
 // it (RFC 8616, section 4). What is no domain stays as it is.
 func asciiDomain(domain string) string {
 	if strings.ContainsFunc(domain, notASCII) {
-		if d, err := assess.ParseDomain(domain); err == nil {
+		if d, err := dnsname.Parse(domain); err == nil {
 			return string(d)
 		}
 	}
@@ -95,7 +96,7 @@ func (m *message) readMacros(values macros) {
 // servID is the name under which our header fields speak (RFC 8601, section 2.5).
 func (m *message) servID() string {
 	for _, name := range []string{m.policy.AuthservID, m.mta} {
-		if name != "" && len(name) <= assess.MaxDomainLength && !strings.ContainsFunc(name, notInHostName) {
+		if name != "" && len(name) <= dnsname.MaxLength && !strings.ContainsFunc(name, notInHostName) {
 			return strings.ToLower(name)
 		}
 	}
@@ -111,7 +112,7 @@ func (m *message) addRecipient(to string) {
 	if !m.internal || !m.policy.LearnRecipients || len(m.recipients) >= maxRecipients {
 		return
 	}
-	d, err := assess.ParseAddressOrDomain(to)
+	d, err := dnsname.ParseAddressOrDomain(to)
 	if err == nil && d.CheckPeer() == nil && !m.policy.owns(d) && !slices.Contains(m.recipients, d) {
 		m.recipients = append(m.recipients, d)
 	}
@@ -134,7 +135,7 @@ func (m *message) begin() {
 	author, err := dmarc.AuthorDomain(m.header.from())
 	if err != nil {
 		m.noIdentity = err.Error()
-	} else if m.author, err = assess.ParseDomain(author); err != nil {
+	} else if m.author, err = dnsname.Parse(author); err != nil {
 		m.noIdentity = err.Error()
 	}
 	if m.author != "" || m.policy.AuthenticationResults {
@@ -194,7 +195,7 @@ func (m *message) testify(a authentication, standing assess.Standing) testimony 
 		dkim: a.dkim, dkimResult: a.dkimResult, dmarcResult: a.dmarcResult,
 		dmarc: a.dmarc, handedOn: m.header.changedOnTheWay(), incomplete: a.incomplete,
 	}
-	if d, err := assess.ParseDomain(a.spf.Domain); err == nil && a.spf.Identity == spf.MailFrom {
+	if d, err := dnsname.Parse(a.spf.Domain); err == nil && a.spf.Identity == spf.MailFrom {
 		t.spfDomain = d
 	}
 	for i, s := range a.valid {
@@ -230,7 +231,7 @@ func (m *message) bearsName() bool {
 	if m.author == "" || !m.client.addr.IsValid() {
 		return false
 	}
-	name, err := assess.ParseDomain(m.client.name)
+	name, err := dnsname.Parse(m.client.name)
 	return err == nil && name.Within(m.author.Organisational())
 }
 
@@ -244,12 +245,12 @@ func (m *message) greetsWithName() bool {
 // does not know every provider that gives names below its own to strangers. An error is a
 // temporary failure.
 func (m *message) nameIsTheirs(ctx context.Context, r spf.Resolver) (bool, error) {
-	name, err := assess.ParseDomain(m.client.name)
+	name, err := dnsname.Parse(m.client.name)
 	if err != nil || name.Within(m.author) {
 		return err == nil, nil
 	}
 	org, err := dmarc.OrganisationalDomain(ctx, r, string(m.author))
-	return err == nil && name.Within(assess.Domain(org)), err
+	return err == nil && name.Within(dnsname.Domain(org)), err
 }
 
 // carryOut tells the store and the assessor.

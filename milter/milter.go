@@ -39,6 +39,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Recorder keeps what messages showed.
@@ -47,21 +48,21 @@ type Recorder interface {
 	// error is counted and stands in the line of the message, which goes on.
 	AddObservation(ctx context.Context, o assess.Observation) error
 	// CountUnauthenticated counts a message that claimed the domain without proof, or failed its DMARC. It does not block.
-	CountUnauthenticated(d assess.Domain)
+	CountUnauthenticated(d dnsname.Domain)
 }
 
 // Reputation tells what is known of a domain, the zero Standing where nothing is. It is asked
 // once for each message and should answer from memory.
 type Reputation interface {
-	Standing(ctx context.Context, d assess.Domain) assess.Standing
+	Standing(ctx context.Context, d dnsname.Domain) assess.Standing
 }
 
 // Learner is told which domains are worth an assessment. Neither method blocks.
 type Learner interface {
 	// Offer names a domain that was just credited: probe it if it is new or its assessment is old.
-	Offer(d assess.Domain)
+	Offer(d dnsname.Domain)
 	// Learn names a domain that our own users write to: it becomes a known peer.
-	Learn(d assess.Domain)
+	Learn(d dnsname.Domain)
 }
 
 // Config is what a Server works with. All fields but Now and Sessions are required.
@@ -93,7 +94,7 @@ type Policy struct {
 	AuthservID         string         // empty: the name of the MTA
 	TrustedAuthservIDs []string       // whose results are believed when Authentication is Trust
 	InternalHosts      []netip.Prefix // clients whose mail is our own
-	OwnDomains         []assess.Domain
+	OwnDomains         []dnsname.Domain
 
 	Score, Bars           bool // the header fields Peer-Score and Peer-Score-*
 	AuthenticationResults bool // one Authentication-Results of our own
@@ -101,7 +102,7 @@ type Policy struct {
 }
 
 // owns reports whether a domain is one of ours, or lies below one.
-func (p *Policy) owns(d assess.Domain) bool {
+func (p *Policy) owns(d dnsname.Domain) bool {
 	return slices.ContainsFunc(p.OwnDomains, d.Within)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -357,7 +358,7 @@ func TestOwnMail(t *testing.T) {
 			if tt.learned != (len(fields) == 0 || tt.kept) {
 				t.Errorf("Peer-Score %q", fields)
 			}
-			want := []assess.Domain{"example.org", "xn--bcher-kva.example"}
+			want := []dnsname.Domain{"example.org", "xn--bcher-kva.example"}
 			if !tt.learned {
 				want = nil
 			}

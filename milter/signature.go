@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Limits on DKIM, all checked before any arithmetic or lookup (security.md).
@@ -23,9 +24,9 @@ const (
 
 // signature is one DKIM-Signature field (RFC 6376, section 3.5), as far as its own text goes.
 type signature struct {
-	index    int           // of the field in the header
-	domain   assess.Domain // d=
-	selector string        // s=
+	index    int            // of the field in the header
+	domain   dnsname.Domain // d=
+	selector string         // s=
 	tags     tags
 	finding  finding // what the text alone decides; zero when it decides nothing
 }
@@ -50,7 +51,7 @@ func tempError(reason string) finding      { return finding{assess.Unknown, "tem
 // signatures are the ones worth an evaluation, those of the author first: of the very domain,
 // then those that could be aligned with it, then, where all are wanted, others. It also tells
 // how many that could be aligned were left out.
-func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chosen []signature, omitted int) {
+func (h *header) signatures(author dnsname.Domain, all bool, now time.Time) (chosen []signature, omitted int) {
 	unicode := 0
 	for i, f := range h.fields {
 		if !f.is("DKIM-Signature") {
@@ -70,7 +71,7 @@ func (h *header) signatures(author assess.Domain, all bool, now time.Time) (chos
 				continue
 			}
 		}
-		if s.domain, err = assess.ParseDomain(d); err != nil || s.domain.CheckPeer() != nil {
+		if s.domain, err = dnsname.Parse(d); err != nil || s.domain.CheckPeer() != nil {
 			continue // of no domain that could be aligned or looked up
 		}
 		if all || couldAlign(s.domain, author) {
@@ -96,12 +97,12 @@ func notASCII(r rune) bool { return r >= utf8.RuneSelf }
 
 // couldAlign reports whether two domains share two labels; with less they have no organisational
 // domain in common (RFC 9989, section 4.10.2), which is known without a lookup.
-func couldAlign(a, b assess.Domain) bool {
+func couldAlign(a, b dnsname.Domain) bool {
 	labels := strings.Split(string(a), ".")
-	return b != "" && b.Within(assess.Domain(strings.Join(labels[len(labels)-2:], ".")))
+	return b != "" && b.Within(dnsname.Domain(strings.Join(labels[len(labels)-2:], ".")))
 }
 
-func rank(d, author assess.Domain) int {
+func rank(d, author dnsname.Domain) int {
 	switch {
 	case d == author:
 		return 0
@@ -181,7 +182,7 @@ func (s *signature) id() assess.SignatureID {
 
 // validKeyName holds key names to letters, digits, hyphens and underscores before any query.
 func validKeyName(name string) bool {
-	if len(name) > assess.MaxDomainLength {
+	if len(name) > dnsname.MaxLength {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {

@@ -9,6 +9,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dmarc"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
 
@@ -251,7 +252,7 @@ func (e *evaluation) forProof(a dmarc.Alignment) dmarc.Answer {
 // one organisation; nothing speaks for the author where it does not. What is wrong with the DNS
 // of another's domain, which is of the sender's choosing, then leaves nothing open.
 func (e *evaluation) ofOneOrganisation(domain string) bool {
-	d, err := assess.ParseDomain(domain)
+	d, err := dnsname.Parse(domain)
 	return err == nil && d.Organisational() == e.message.author.Organisational()
 }
 

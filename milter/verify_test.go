@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter/miltertest"
 )
 
@@ -69,7 +70,7 @@ func (hung) AddObservation(ctx context.Context, _ assess.Observation) error {
 	return ctx.Err()
 }
 
-func (hung) Standing(ctx context.Context, _ assess.Domain) assess.Standing {
+func (hung) Standing(ctx context.Context, _ dnsname.Domain) assess.Standing {
 	<-ctx.Done()
 	return assess.Standing{}
 }

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
-func due(t *testing.T, s *Store, now time.Time, limit int) []assess.Domain {
+func due(t *testing.T, s *Store, now time.Time, limit int) []dnsname.Domain {
 	t.Helper()
 	d, err := s.Due(t.Context(), now, limit)
 	check(t, err)
@@ -27,7 +28,7 @@ func TestDue(t *testing.T) {
 	check(t, s.Learn(t.Context(), "learned.example"))
 	addAll(t, s, observe("seen.example", "192.0.2.1", at(noon.Add(-time.Second))))
 	check(t, s.SaveAssessment(t.Context(), assessed("assessed.example", noon)))
-	if got, want := due(t, s, noon, 10), []assess.Domain{"seen.example", "learned.example"}; !slices.Equal(got, want) {
+	if got, want := due(t, s, noon, 10), []dnsname.Domain{"seen.example", "learned.example"}; !slices.Equal(got, want) {
 		t.Errorf("due %v, want %v", got, want)
 	}
 	check(t, s.Postpone(t.Context(), "seen.example", noon.Add(time.Hour)))
@@ -38,12 +39,12 @@ func TestDue(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		limit int
-		want  []assess.Domain
+		want  []dnsname.Domain
 	}{
-		{0, 10, []assess.Domain{"learned.example"}},
-		{time.Hour, 10, []assess.Domain{"learned.example", "seen.example"}},
-		{2 * time.Hour, 10, []assess.Domain{"learned.example", "seen.example", "assessed.example"}},
-		{2 * time.Hour, 2, []assess.Domain{"learned.example", "seen.example"}}, // one of each kind
+		{0, 10, []dnsname.Domain{"learned.example"}},
+		{time.Hour, 10, []dnsname.Domain{"learned.example", "seen.example"}},
+		{2 * time.Hour, 10, []dnsname.Domain{"learned.example", "seen.example", "assessed.example"}},
+		{2 * time.Hour, 2, []dnsname.Domain{"learned.example", "seen.example"}}, // one of each kind
 	} {
 		if got := due(t, s, noon.Add(c.after), c.limit); !slices.Equal(got, c.want) {
 			t.Errorf("due after %s: %v, want %v", c.after, got, c.want)
@@ -55,10 +56,10 @@ func TestDue(t *testing.T) {
 func TestDueInHalves(t *testing.T) {
 	s := open(t, Options{})
 	for i := range 20 {
-		check(t, s.Learn(t.Context(), assess.Domain(fmt.Sprintf("tarpit%d.example", i))))
+		check(t, s.Learn(t.Context(), dnsname.Domain(fmt.Sprintf("tarpit%d.example", i))))
 	}
 	for i := range 3 {
-		d := assess.Domain(fmt.Sprintf("known%d.example", i))
+		d := dnsname.Domain(fmt.Sprintf("known%d.example", i))
 		check(t, s.SaveAssessment(t.Context(), assessed(d, noon)))
 		check(t, s.Postpone(t.Context(), d, noon.Add(time.Hour)))
 	}
@@ -83,9 +84,9 @@ func TestBeginForOrganisation(t *testing.T) {
 	check(t, s.Learn(t.Context(), "a.example"))
 	check(t, s.Postpone(t.Context(), "a.example", noon.Add(day)))
 	for _, c := range []struct {
-		domain assess.Domain
+		domain dnsname.Domain
 		after  time.Duration
-		want   assess.Domain
+		want   dnsname.Domain
 	}{{"sub.a.example", 0, "sub.a.example"}, {"sub.a.example", 23 * time.Hour, ""}, {"sub.a.example", day, "a.example"}, {"sub.b.example", day, "sub.b.example"}} {
 		if got, err := s.Begin(t.Context(), c.domain, noon.Add(c.after), day); got != c.want || err != nil {
 			t.Errorf("%s after %s: %q, want %q (%v)", c.domain, c.after, got, c.want, err)
@@ -96,7 +97,7 @@ func TestBeginForOrganisation(t *testing.T) {
 func TestBegin(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	for _, c := range []struct {
-		organisation assess.Domain
+		organisation dnsname.Domain
 		after        time.Duration
 		want         bool
 	}{
@@ -146,11 +147,11 @@ func TestHostRecords(t *testing.T) {
 // Names that others have an address asked for push no record out that was there before, nor one
 // organisation's that of another, nor those that fail one that answered; what lapsed goes first.
 func TestHostRecordsAreKept(t *testing.T) {
-	any := func(i int) assess.Domain { return assess.Domain(fmt.Sprintf("cheap%d.example", i)) }
-	one := func(int) assess.Domain { return "attacker.example" }
+	any := func(i int) dnsname.Domain { return dnsname.Domain(fmt.Sprintf("cheap%d.example", i)) }
+	one := func(int) dnsname.Domain { return "attacker.example" }
 	for _, c := range []struct {
 		name     string
-		attacker func(i int) assess.Domain
+		attacker func(i int) dnsname.Domain
 		before   int // names of the attacker's that are there first
 		failures int
 		later    time.Duration // that the known name is asked after those
@@ -165,7 +166,7 @@ func TestHostRecordsAreKept(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			now := newClock(noon)
 			s := open(t, Options{Now: now.now})
-			save := func(name string, organisation assess.Domain, failures int) {
+			save := func(name string, organisation dnsname.Domain, failures int) {
 				r := assess.HostRecord{Session: facts("a.example", now.now()).Hosts.Hosts[0].Sessions[0], Organisation: organisation, Failures: failures, NotBefore: now.now().Add(7 * day)}
 				r.Session.ServerName = name
 				check(t, s.SaveHostRecord(t.Context(), r))

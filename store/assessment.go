@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // firstDue is when a domain that becomes known by being assessed is due again, unless the
@@ -227,7 +228,7 @@ type Judgement struct {
 }
 
 // History returns the judgements of a domain, the latest first; none where it is not known.
-func (s *Store) History(ctx context.Context, d assess.Domain) ([]Judgement, error) {
+func (s *Store) History(ctx context.Context, d dnsname.Domain) ([]Judgement, error) {
 	rows, err := s.read.Load().QueryContext(ctx, `SELECT a.since, a.at, a.profile, a.status, a.scores, a.verdicts, facts.content
 		FROM assessment a JOIN domain ON domain.id = a.domain_id LEFT JOIN facts ON facts.id = a.facts_id
 		WHERE domain.name = ? ORDER BY a.id DESC`, string(d))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 func profile() assess.Profile {
@@ -20,7 +21,7 @@ func profile() assess.Profile {
 }
 
 // facts are those of a domain with one MX host that speaks STARTTLS, but for changes.
-func facts(d assess.Domain, at time.Time, changes ...func(*assess.Facts)) *assess.Facts {
+func facts(d dnsname.Domain, at time.Time, changes ...func(*assess.Facts)) *assess.Facts {
 	found := func(records ...string) assess.Lookup {
 		return assess.Lookup{Name: string(d), Status: assess.LookupFound, Records: records}
 	}
@@ -44,11 +45,11 @@ func noSPF(f *assess.Facts) {
 }
 
 // assessed is an assessment of a domain without sessions.
-func assessed(d assess.Domain, at time.Time, changes ...func(*assess.Facts)) assess.Assessment {
+func assessed(d dnsname.Domain, at time.Time, changes ...func(*assess.Facts)) assess.Assessment {
 	return assess.Conclude(d, assess.Evidence{Facts: facts(d, at, changes...)}, profile(), assess.Rules{Threshold: 0.8}, at)
 }
 
-func history(t *testing.T, s *Store, d assess.Domain) []Judgement {
+func history(t *testing.T, s *Store, d dnsname.Domain) []Judgement {
 	t.Helper()
 	h, err := s.History(t.Context(), d)
 	check(t, err)
@@ -166,7 +167,7 @@ func TestUnknownDomain(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	s := open(t, Options{})
-	fill := func(d assess.Domain) {
+	fill := func(d dnsname.Domain) {
 		addAll(t, s, observe(d, "192.0.2.1", func(o *assess.Observation) { o.Selectors = []assess.Selector{{Domain: d, Name: "s1"}} }),
 			observe(d, "", relayed("one")))
 		s.CountUnauthenticated(d)
@@ -212,7 +213,7 @@ func TestSpoofsChangeNothing(t *testing.T) {
 	before, standing := dump(t, s, "unauthenticated", "memo"), st.Standing(t.Context(), "victim.example")
 	for i := range 100_000 {
 		s.CountUnauthenticated("victim.example")
-		s.CountUnauthenticated(assess.Domain(fmt.Sprintf("d%d.example", i%5000)))
+		s.CountUnauthenticated(dnsname.Domain(fmt.Sprintf("d%d.example", i%5000)))
 		s.CountUnauthenticated("")
 	}
 	check(t, s.write(t.Context(), func(*tx) error { return nil })) // a commit takes them along

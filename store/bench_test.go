@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // BenchmarkAddObservation is what a message waits for: its observation on disk. "sessions" of
@@ -52,10 +53,10 @@ func add(tb testing.TB, s *Store, o assess.Observation) {
 func benchObservation(n uint32, at time.Time) assess.Observation {
 	d := n * 2654435761 % 1000 // scattered
 	return assess.Observation{
-		At: at, Domain: assess.Domain(fmt.Sprintf("peer%d.example", d)), Proof: assess.ProofSPF | assess.ProofDKIM,
+		At: at, Domain: dnsname.Domain(fmt.Sprintf("peer%d.example", d)), Proof: assess.ProofSPF | assess.ProofDKIM,
 		Host:     netip.PrefixFrom(netip.AddrFrom4([4]byte{192, byte(d >> 8), byte(d), byte(n % 4)}), 32),
 		StartTLS: assess.Pass, SPF: assess.Pass, DKIM: assess.Pass, TLSVersion: "TLSv1.3",
 		SPFResult: "pass", DKIMResult: "pass", DMARCResult: "pass",
-		Selectors: []assess.Selector{{Domain: assess.Domain(fmt.Sprintf("peer%d.example", d)), Name: "s1"}},
+		Selectors: []assess.Selector{{Domain: dnsname.Domain(fmt.Sprintf("peer%d.example", d)), Name: "s1"}},
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // What comes out of the database is as foreign as what comes in: any program may have written
@@ -14,11 +14,11 @@ import (
 // Foreign text, which stands in JSON, may be anything, and who prints it cleans it.
 
 // name is a domain.
-type name assess.Domain
+type name dnsname.Domain
 
 func (n *name) Scan(value any) error {
 	s, _ := value.(string)
-	if checkName(assess.Domain(s)) != nil {
+	if checkName(dnsname.Domain(s)) != nil {
 		return fmt.Errorf("the database holds %q in place of a domain: another program changed it", value)
 	}
 	*n = name(s)

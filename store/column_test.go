@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // A row that another program spoilt is refused to whoever asks for it, and keeps the daemon from nothing.
@@ -40,7 +40,7 @@ func TestSpoiltRowsDoNotHoldUpPruning(t *testing.T) {
 		"UPDATE facts SET content = 'x' WHERE domain_id = 1",
 	} {
 		s := open(t, Options{Window: 60 * day, Keep: 60 * day})
-		for _, d := range []assess.Domain{"a.example", "b.example"} {
+		for _, d := range []dnsname.Domain{"a.example", "b.example"} {
 			addAll(t, s, observe(d, "192.0.2.1"))
 			check(t, s.SaveAssessment(t.Context(), assessed(d, noon)))
 		}

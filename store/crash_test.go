@@ -11,13 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 const crashWriters = 8
 
-func crashDomain(writer int) assess.Domain {
-	return assess.Domain(fmt.Sprintf("w%d.example", writer))
+func crashDomain(writer int) dnsname.Domain {
+	return dnsname.Domain(fmt.Sprintf("w%d.example", writer))
 }
 
 // writeUntilKilled adds observations from several goroutines, and says after each which

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // stepping is a clock that goes on a second each time that it is read.
@@ -119,7 +120,7 @@ func TestBackupOverAYoungerFile(t *testing.T) {
 	}
 }
 
-func addSessions(t *testing.T, s *Store, d assess.Domain, n int) {
+func addSessions(t *testing.T, s *Store, d dnsname.Domain, n int) {
 	t.Helper()
 	for range n {
 		addAll(t, s, observe(d, "192.0.2.1"))
@@ -135,7 +136,7 @@ func overwrite(path, backup string) error {
 	return os.WriteFile(path, content, 0o640)
 }
 
-func credited(t *testing.T, s *Store, d assess.Domain) int {
+func credited(t *testing.T, s *Store, d dnsname.Domain) int {
 	t.Helper()
 	e, err := s.Evidence(t.Context(), d, noon, assess.DefaultWindow)
 	check(t, err)
@@ -143,7 +144,7 @@ func credited(t *testing.T, s *Store, d assess.Domain) int {
 }
 
 // creditedIn is what the file at a path holds, whoever has it open.
-func creditedIn(t *testing.T, path string, d assess.Domain) int {
+func creditedIn(t *testing.T, path string, d dnsname.Domain) int {
 	t.Helper()
 	r, err := OpenReader(t.Context(), path)
 	check(t, err)
@@ -209,7 +210,7 @@ func TestOthersCopyTheLog(t *testing.T) {
 	var log bytes.Buffer
 	s := openPath(t, path, Options{SetAside: true, Now: stepping(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for i := range 100 {
-		addAll(t, s, observe(assess.Domain("d"+string(rune('a'+i%26))+".example"), "192.0.2.1"))
+		addAll(t, s, observe(dnsname.Domain("d"+string(rune('a'+i%26))+".example"), "192.0.2.1"))
 		check(t, s.SaveAssessment(t.Context(), assessed("a.example", noon.Add(time.Duration(i)*time.Hour))))
 		if i%10 == 0 {
 			command := openPath(t, path, Options{})

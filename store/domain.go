@@ -6,11 +6,11 @@ import (
 	"errors"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Known reports whether the store has a row for the domain.
-func (s *Store) Known(ctx context.Context, d assess.Domain) (bool, error) {
+func (s *Store) Known(ctx context.Context, d dnsname.Domain) (bool, error) {
 	var one int
 	err := s.read.Load().QueryRowContext(ctx, "SELECT 1 FROM domain WHERE name = ?", string(d)).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -21,7 +21,7 @@ func (s *Store) Known(ctx context.Context, d assess.Domain) (bool, error) {
 
 // Learn makes a domain known that mail is sent to, and due at once. A domain whose
 // organisation has no room folds into the organisational domain.
-func (s *Store) Learn(ctx context.Context, d assess.Domain) error {
+func (s *Store) Learn(ctx context.Context, d dnsname.Domain) error {
 	if err := checkName(d); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *Store) Learn(ctx context.Context, d assess.Domain) error {
 
 // Forget erases all that is known of a domain, from the disk too. The error is
 // ErrUnknownDomain where that is nothing, ErrLogInUse where only the second could not be done.
-func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
+func (s *Store) Forget(ctx context.Context, d dnsname.Domain) error {
 	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec("DELETE FROM domain WHERE name = ?", string(d)) // what refers to it goes along
 		if err != nil {
@@ -65,7 +65,7 @@ func (s *Store) Forget(ctx context.Context, d assess.Domain) error {
 
 // forgetTraces removes what no row of the domain refers to: its organisation's last run and
 // share of networks, and dialogues with MX hosts that bear its name.
-func (t *tx) forgetTraces(d assess.Domain) error {
+func (t *tx) forgetTraces(d dnsname.Domain) error {
 	org := string(d.Organisational())
 	for _, trace := range []string{
 		"DELETE FROM run WHERE organisation = ?1", "DELETE FROM share WHERE part = ?1",
@@ -80,7 +80,7 @@ func (t *tx) forgetTraces(d assess.Domain) error {
 }
 
 // find reads the id of a known domain; the error is ErrUnknownDomain for another.
-func (t *tx) find(d assess.Domain) (id int64, err error) {
+func (t *tx) find(d dnsname.Domain) (id int64, err error) {
 	err = t.get("SELECT id FROM domain WHERE name = ?", []any{string(d)}, &id)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrUnknownDomain
@@ -90,7 +90,7 @@ func (t *tx) find(d assess.Domain) (id int64, err error) {
 
 // admit finds the key that a domain counts under, making it known and due as needed: the
 // domain itself, or the organisational domain where the organisation has no room for more.
-func (t *tx) admit(d assess.Domain, due time.Time) (id int64, key assess.Domain, err error) {
+func (t *tx) admit(d dnsname.Domain, due time.Time) (id int64, key dnsname.Domain, err error) {
 	if id, err = t.find(d); !errors.Is(err, ErrUnknownDomain) {
 		return id, d, err
 	}
@@ -110,7 +110,7 @@ func (t *tx) admit(d assess.Domain, due time.Time) (id int64, key assess.Domain,
 
 // room reports whether the organisation may have d as one more key. One place is kept for the
 // organisational domain.
-func (t *tx) room(d assess.Domain) (bool, error) {
+func (t *tx) room(d dnsname.Domain) (bool, error) {
 	org := d.Organisational()
 	if d == org {
 		return true, nil
@@ -120,7 +120,7 @@ func (t *tx) room(d assess.Domain) (bool, error) {
 	return others < t.limits.Keys-1, err
 }
 
-func (t *tx) insert(d assess.Domain, due time.Time) (id int64, err error) {
+func (t *tx) insert(d dnsname.Domain, due time.Time) (id int64, err error) {
 	err = t.get("INSERT INTO domain (name, organisation, due, observed) VALUES (?, ?, ?, 1) RETURNING id",
 		[]any{string(d), string(d.Organisational()), stamp(due)}, &id)
 	t.grown++
@@ -170,7 +170,7 @@ func (t *tx) boundDomains() error {
 	if excess <= 0 {
 		return nil
 	}
-	var gone assess.Domain
+	var gone dnsname.Domain
 	return t.each("DELETE FROM domain WHERE id IN ("+leastWorth+") RETURNING name", []any{worthLabel, t.limits.Domains / newcomers, excess}, func() error {
 		t.left(gone)
 		return nil
@@ -182,7 +182,7 @@ const leastWorth = `SELECT id FROM domain INDEXED BY domain_worth
 	WHERE worth < ? AND id <= (SELECT max(id) FROM domain) - ? ORDER BY worth, id LIMIT ?`
 
 // left notes that a domain is no longer known.
-func (t *tx) left(d assess.Domain) {
+func (t *tx) left(d dnsname.Domain) {
 	if t.domains > 0 {
 		t.domains--
 	}

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Evidence returns the latest facts, nil when there are none, and the tally of the window
 // before now. Of a domain that is not known the evidence is empty.
-func (s *Store) Evidence(ctx context.Context, d assess.Domain, now time.Time, window time.Duration) (assess.Evidence, error) {
+func (s *Store) Evidence(ctx context.Context, d dnsname.Domain, now time.Time, window time.Duration) (assess.Evidence, error) {
 	e, _, err := s.evidence(ctx, d, now, window)
 	if errors.Is(err, ErrUnknownDomain) {
 		return assess.Evidence{Tally: assess.Tally{Window: window}}, nil
@@ -22,7 +23,7 @@ func (s *Store) Evidence(ctx context.Context, d assess.Domain, now time.Time, wi
 }
 
 // evidence also returns the state of the evidence that it is (column observed).
-func (s *Store) evidence(ctx context.Context, d assess.Domain, now time.Time, window time.Duration) (e assess.Evidence, observed int64, err error) {
+func (s *Store) evidence(ctx context.Context, d dnsname.Domain, now time.Time, window time.Duration) (e assess.Evidence, observed int64, err error) {
 	err = s.snapshot(ctx, func(q *sql.Tx) error {
 		var id int64
 		var first, last, judged stamp

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -31,7 +32,7 @@ func pragma(t *testing.T, s *Store, text string) {
 func fillUp(t *testing.T, s *Store, name string) (acknowledged int, err error) {
 	t.Helper()
 	for acknowledged < 100_000 {
-		if err = s.AddObservation(t.Context(), observe(assess.Domain(fmt.Sprintf("%s%d.example", name, acknowledged)), "192.0.2.1")); err != nil {
+		if err = s.AddObservation(t.Context(), observe(dnsname.Domain(fmt.Sprintf("%s%d.example", name, acknowledged)), "192.0.2.1")); err != nil {
 			return acknowledged, err
 		}
 		acknowledged++
@@ -68,7 +69,7 @@ func TestFaults(t *testing.T) {
 			}
 			end()
 			for i := range 100 {
-				addAll(t, s, observe(assess.Domain(fmt.Sprintf("after%d.example", i)), "192.0.2.1"))
+				addAll(t, s, observe(dnsname.Domain(fmt.Sprintf("after%d.example", i)), "192.0.2.1"))
 			}
 			if got, want := count(t, s, "domain"), 1+before+100; got != want {
 				t.Errorf("%d domains, want %d", got, want)
@@ -172,7 +173,7 @@ func TestCorruptionInUse(t *testing.T) {
 		t.Run(fmt.Sprint("SetAside=", setAside), func(t *testing.T) {
 			s := open(t, Options{SetAside: setAside})
 			for i := range 200 {
-				addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
+				addAll(t, s, observe(dnsname.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
 			}
 			_, err := second(t, s.path).ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)")
 			check(t, err)

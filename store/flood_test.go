@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // fill puts as many domains into the table as it may hold: each was seen on ten days.
@@ -41,11 +42,11 @@ func touched(t *testing.T, s *Store) (rows int) {
 func TestFloodOfDomains(t *testing.T) {
 	s := open(t, Options{})
 	fill(t, s)
-	for _, d := range []assess.Domain{"learned.example", "labelled.example", "assessed.example"} {
+	for _, d := range []dnsname.Domain{"learned.example", "labelled.example", "assessed.example"} {
 		check(t, s.Learn(t.Context(), d))
 	}
 	check(t, s.SetLabels(t.Context(), "labelled.example", []string{"bank"}))
-	cost := func(d assess.Domain) int {
+	cost := func(d dnsname.Domain) int {
 		before := touched(t, s)
 		addAll(t, s, observe(d, "192.0.2.1"))
 		return touched(t, s) - before
@@ -56,7 +57,7 @@ func TestFloodOfDomains(t *testing.T) {
 	ordinary := touched(t, room) - before
 	worst := 0
 	for i := range 100 {
-		worst = max(worst, cost(assess.Domain(fmt.Sprintf("first%d.example", i))))
+		worst = max(worst, cost(dnsname.Domain(fmt.Sprintf("first%d.example", i))))
 	}
 	t.Logf("a newcomer touches %d rows, and %d at most where there is no room", ordinary, worst)
 	if worst > 2*ordinary {
@@ -66,7 +67,7 @@ func TestFloodOfDomains(t *testing.T) {
 		var flood sync.WaitGroup
 		for j := range 100 {
 			flood.Go(func() {
-				addInTheEnd(t, s, observe(assess.Domain(fmt.Sprintf("flood%d-%d.example", i, j)), "192.0.2.1"))
+				addInTheEnd(t, s, observe(dnsname.Domain(fmt.Sprintf("flood%d-%d.example", i, j)), "192.0.2.1"))
 			})
 		}
 		flood.Wait()
@@ -109,40 +110,40 @@ func TestVictimsAreNotSearchedFor(t *testing.T) {
 
 func TestWorth(t *testing.T) {
 	s := open(t, Options{Limits: Limits{Domains: 8}})
-	steps := []func(assess.Domain){ // each of them is worth more than all before
-		func(d assess.Domain) { addAll(t, s, observe(d, "192.0.2.1")) },
-		func(d assess.Domain) {
+	steps := []func(dnsname.Domain){ // each of them is worth more than all before
+		func(d dnsname.Domain) { addAll(t, s, observe(d, "192.0.2.1")) },
+		func(d dnsname.Domain) {
 			addAll(t, s, observe(d, "192.0.2.1"), observe(d, "192.0.2.1"), observe(d, "192.0.2.2"))
 		},
-		func(d assess.Domain) { check(t, s.SaveAssessment(t.Context(), assessed(d, noon))) },
-		func(d assess.Domain) {
+		func(d dnsname.Domain) { check(t, s.SaveAssessment(t.Context(), assessed(d, noon))) },
+		func(d dnsname.Domain) {
 			addAll(t, s, observe(d, "192.0.2.1"), observe(d, "192.0.2.1", at(noon.Add(day))))
 		},
-		func(d assess.Domain) {
+		func(d dnsname.Domain) {
 			addAll(t, s, observe(d, "192.0.2.1"), observe(d, "192.0.2.1", at(noon.Add(6*day))))
 		},
-		func(d assess.Domain) {
+		func(d dnsname.Domain) {
 			addAll(t, s, observe(d, "192.0.2.1"), observe(d, "192.0.2.1", at(noon.Add(30*day))))
 		},
-		func(d assess.Domain) { check(t, s.Learn(t.Context(), d)) },
-		func(d assess.Domain) {
+		func(d dnsname.Domain) { check(t, s.Learn(t.Context(), d)) },
+		func(d dnsname.Domain) {
 			check(t, s.Learn(t.Context(), d))
 			check(t, s.SetLabels(t.Context(), d, []string{"bank"}))
 		},
 	}
 	for i := len(steps) - 1; i >= 0; i-- { // what goes first became known last
-		steps[i](assess.Domain(fmt.Sprintf("d%d.example", i)))
+		steps[i](dnsname.Domain(fmt.Sprintf("d%d.example", i)))
 	}
 	for i := range len(steps) - 1 {
 		check(t, s.write(t.Context(), func(t *tx) error {
-			_, err := t.insert(assess.Domain(fmt.Sprintf("n%d.example", i)), noon)
+			_, err := t.insert(dnsname.Domain(fmt.Sprintf("n%d.example", i)), noon)
 			if err == nil {
 				_, err = t.exec("UPDATE domain SET worth = ? WHERE worth = 0", worthLabel)
 			}
 			return err
 		}))
 		for j := range steps {
-			known, err := s.Known(t.Context(), assess.Domain(fmt.Sprintf("d%d.example", j)))
+			known, err := s.Known(t.Context(), dnsname.Domain(fmt.Sprintf("d%d.example", j)))
 			if want := j > i; known != want || err != nil {
 				t.Errorf("after %d newcomers d%d is known: %v, want %v (%v)", i+1, j, known, want, err)
 			}
@@ -179,7 +180,7 @@ func BenchmarkFlood(b *testing.B) {
 	for n := 0; b.Loop(); n++ {
 		var flood sync.WaitGroup
 		for i := range 100 {
-			flood.Go(func() { add(b, s, observe(assess.Domain(fmt.Sprintf("flood%d-%d.example", n, i)), "192.0.2.1")) })
+			flood.Go(func() { add(b, s, observe(dnsname.Domain(fmt.Sprintf("flood%d-%d.example", n, i)), "192.0.2.1")) })
 		}
 		began := time.Now()
 		add(b, s, observe("old1.example", "192.0.2.1"))

@@ -3,12 +3,12 @@ package store
 import (
 	"context"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // SetLabels puts a domain into these categories of the operator's and no others. The error is
 // ErrUnknownDomain where the domain is not known.
-func (s *Store) SetLabels(ctx context.Context, d assess.Domain, categories []string) error {
+func (s *Store) SetLabels(ctx context.Context, d dnsname.Domain, categories []string) error {
 	return s.write(ctx, func(t *tx) error {
 		id, err := t.find(d)
 		if err != nil {
@@ -27,15 +27,15 @@ func (s *Store) SetLabels(ctx context.Context, d assess.Domain, categories []str
 }
 
 // Labels are the categories of each domain that is in one, in the order of their names.
-func (s *Store) Labels(ctx context.Context) (map[assess.Domain][]string, error) {
+func (s *Store) Labels(ctx context.Context) (map[dnsname.Domain][]string, error) {
 	rows, err := s.read.Load().QueryContext(ctx, `SELECT domain.name, label.category
 		FROM label JOIN domain ON domain.id = label.domain_id ORDER BY label.category`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	labels := map[assess.Domain][]string{}
-	var d assess.Domain
+	labels := map[dnsname.Domain][]string{}
+	var d dnsname.Domain
 	var category string
 	err = scanAll(rows, func() error { labels[d] = append(labels[d], category); return nil }, (*name)(&d), (*word)(&category))
 	return labels, err

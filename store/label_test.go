@@ -5,21 +5,21 @@ import (
 	"reflect"
 	"testing"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 func TestLabels(t *testing.T) {
 	s := open(t, Options{})
 	addAll(t, s, observe("a.example", "192.0.2.1"), observe("b.example", "192.0.2.2"))
 	for _, tt := range []struct {
-		domain     assess.Domain
+		domain     dnsname.Domain
 		categories []string
-		want       map[assess.Domain][]string
+		want       map[dnsname.Domain][]string
 	}{
-		{"a.example", []string{"university", "bank", "bank"}, map[assess.Domain][]string{"a.example": {"bank", "university"}}},
-		{"b.example", []string{"bank"}, map[assess.Domain][]string{"a.example": {"bank", "university"}, "b.example": {"bank"}}},
-		{"a.example", []string{"isp"}, map[assess.Domain][]string{"a.example": {"isp"}, "b.example": {"bank"}}},
-		{"b.example", nil, map[assess.Domain][]string{"a.example": {"isp"}}},
+		{"a.example", []string{"university", "bank", "bank"}, map[dnsname.Domain][]string{"a.example": {"bank", "university"}}},
+		{"b.example", []string{"bank"}, map[dnsname.Domain][]string{"a.example": {"bank", "university"}, "b.example": {"bank"}}},
+		{"a.example", []string{"isp"}, map[dnsname.Domain][]string{"a.example": {"isp"}, "b.example": {"bank"}}},
+		{"b.example", nil, map[dnsname.Domain][]string{"a.example": {"isp"}}},
 	} {
 		check(t, s.SetLabels(t.Context(), tt.domain, tt.categories))
 		if got, err := s.Labels(t.Context()); err != nil || !reflect.DeepEqual(got, tt.want) {

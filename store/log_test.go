@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // A process that reads and does not end keeps the log from being copied: the log says so, is
@@ -25,7 +25,7 @@ func TestLogIsBounded(t *testing.T) {
 	check(t, err)
 	acknowledged := 0
 	for acknowledged < 2000 && err == nil {
-		d := assess.Domain(fmt.Sprintf("d%d.example", acknowledged))
+		d := dnsname.Domain(fmt.Sprintf("d%d.example", acknowledged))
 		if err = s.SaveAssessment(t.Context(), assessed(d, noon)); err == nil {
 			acknowledged++
 		}

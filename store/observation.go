@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // AddObservation adds one observation to the sums. When it returns nil the observation is on
@@ -31,11 +31,8 @@ func (s *Store) AddObservation(ctx context.Context, o assess.Observation) error 
 
 // checkName holds what ParseDomain guarantees of every Domain, so that nothing else can reach
 // the disk under that type.
-func checkName(d assess.Domain) error {
-	foreign := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.'
-	}
-	if d == "" || len(d) > assess.MaxDomainLength || strings.ContainsFunc(string(d), foreign) {
+func checkName(d dnsname.Domain) error {
+	if !dnsname.IsHost(string(d)) {
 		return fmt.Errorf("%q is not a normalised domain", d)
 	}
 	return nil
@@ -44,13 +41,13 @@ func checkName(d assess.Domain) error {
 // batch sums the observations of one transaction, so that a hundred of one row are one write.
 type batch struct {
 	*tx
-	peers map[assess.Domain]*peerDelta // several names lead to one peer where they fold
+	peers map[dnsname.Domain]*peerDelta // several names lead to one peer where they fold
 }
 
 // peerDelta is what a batch adds to one domain.
 type peerDelta struct {
 	id          int64
-	key         assess.Domain
+	key         dnsname.Domain
 	first, last time.Time
 	sessions    int
 	tallies     map[tallyKey]*tallyDelta
@@ -58,7 +55,7 @@ type peerDelta struct {
 	flushed     bool
 }
 
-func newBatch(t *tx) *batch { return &batch{tx: t, peers: map[assess.Domain]*peerDelta{}} }
+func newBatch(t *tx) *batch { return &batch{tx: t, peers: map[dnsname.Domain]*peerDelta{}} }
 
 // add sums one observation.
 func (b *batch) add(o assess.Observation) error {
@@ -148,10 +145,7 @@ func (p *peerDelta) add(row tallyKey, o assess.Observation) {
 
 // validSelector holds a selector to what DNS names are made of (RFC 6376 §3.1), underscore included.
 func validSelector(s assess.Selector) bool {
-	foreign := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
-	}
-	return s.Name != "" && len(s.Name) <= assess.MaxDomainLength && !strings.ContainsFunc(s.Name, foreign) && checkName(s.Domain) == nil
+	return dnsname.Queryable(s.Name) && checkName(s.Domain) == nil
 }
 
 // flush writes the sums.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 func TestObservationsAddUp(t *testing.T) {
@@ -117,11 +118,11 @@ func TestSelectorsADomain(t *testing.T) {
 func TestKeysAnOrganisation(t *testing.T) {
 	s := open(t, Options{Limits: Limits{Keys: 4}})
 	for i := range 6 {
-		d := assess.Domain(fmt.Sprintf("s%d.uni.example", i))
+		d := dnsname.Domain(fmt.Sprintf("s%d.uni.example", i))
 		addAll(t, s, observe(d, "192.0.2.1"), observe(d, "192.0.2.2", failing))
 	}
 	for _, c := range []struct {
-		domain   assess.Domain
+		domain   dnsname.Domain
 		sessions int
 	}{{"s0.uni.example", 2}, {"s2.uni.example", 2}, {"s3.uni.example", 0}, {"uni.example", 6}} {
 		if got := tally(t, s, c.domain).Credited(); got != c.sessions {
@@ -152,14 +153,14 @@ func TestDomainsInAll(t *testing.T) {
 	check(t, s.SaveAssessment(t.Context(), assessed("both.example", noon)))
 	addAll(t, s, observe("both.example", "192.0.2.1", at(noon.Add(-2*day))))
 	for i := range 500 {
-		addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1", at(noon.Add(time.Duration(i)*time.Second))))
+		addAll(t, s, observe(dnsname.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1", at(noon.Add(time.Duration(i)*time.Second))))
 	}
 	peers, err := s.Peers(t.Context(), Filter{})
 	check(t, err)
 	if len(peers) != 200 {
 		t.Errorf("%d domains, want 200", len(peers))
 	}
-	for d, want := range map[assess.Domain]bool{"learned.example": true, "busy.example": true, "both.example": true, "d3.example": false, "d499.example": true} {
+	for d, want := range map[dnsname.Domain]bool{"learned.example": true, "busy.example": true, "both.example": true, "d3.example": false, "d499.example": true} {
 		if known, err := s.Known(t.Context(), d); known != want || err != nil {
 			t.Errorf("%s is known: %v, want %v (%v)", d, known, want, err)
 		}
@@ -173,7 +174,7 @@ func TestOrderOfObservationsDoesNotMatter(t *testing.T) {
 		if i%3 == 0 {
 			changes = append(changes, failing)
 		}
-		o := observe(assess.Domain(fmt.Sprintf("d%d.example", i%5)), fmt.Sprintf("192.0.2.%d", i%11), changes...)
+		o := observe(dnsname.Domain(fmt.Sprintf("d%d.example", i%5)), fmt.Sprintf("192.0.2.%d", i%11), changes...)
 		if i%7 == 0 {
 			relayed(fmt.Sprint(i))(&o)
 		}
@@ -183,7 +184,7 @@ func TestOrderOfObservationsDoesNotMatter(t *testing.T) {
 		s := open(t, Options{Now: (newClock(noon.Add(6 * day))).now})
 		addAll(t, s, all...)
 		for i := range 5 {
-			out = append(out, tally(t, s, assess.Domain(fmt.Sprintf("d%d.example", i))))
+			out = append(out, tally(t, s, dnsname.Domain(fmt.Sprintf("d%d.example", i))))
 		}
 		return out
 	}
@@ -199,7 +200,7 @@ func TestOrderOfObservationsDoesNotMatter(t *testing.T) {
 
 func TestForeignNamesAreRefused(t *testing.T) {
 	s := open(t, Options{})
-	for _, name := range []assess.Domain{"", "user@a.example", "A.example", "a.example\n", "ü.example", "a b.example", assess.Domain(strings.Repeat("a", 254))} {
+	for _, name := range []dnsname.Domain{"", "user@a.example", "A.example", "a.example\n", "ü.example", "a b.example", dnsname.Domain(strings.Repeat("a", 254))} {
 		if err := s.AddObservation(t.Context(), observe(name, "192.0.2.1")); err == nil {
 			t.Errorf("an observation of %q was taken", name)
 		}

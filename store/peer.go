@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Peer is one line of `list`: the columns of a domain.
 type Peer struct {
-	Domain    assess.Domain
+	Domain    dnsname.Domain
 	Status    assess.Status
 	Scores    assess.Scores // Known and Stars only
 	Credited  int           // sessions in the window
@@ -57,7 +58,7 @@ const selectPeers = `SELECT name, status, confidentiality, identity, integrity, 
 	SELECT *, nullif(min(coalesce(confidentiality, 9), coalesce(identity, 9), coalesce(integrity, 9)), 9) AS lowest FROM domain)`
 
 // Peer returns the columns of one domain. The error is ErrUnknownDomain where it is not known.
-func (s *Store) Peer(ctx context.Context, d assess.Domain) (Peer, error) {
+func (s *Store) Peer(ctx context.Context, d dnsname.Domain) (Peer, error) {
 	peers, err := s.peers(ctx, selectPeers+" WHERE name = ?", string(d))
 	if err == nil && len(peers) == 0 {
 		err = ErrUnknownDomain

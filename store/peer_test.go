@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // scored is an assessment with stars of our choice, below 0 for none.
-func scored(d assess.Domain, confidentiality, identity, integrity float64) assess.Assessment {
+func scored(d dnsname.Domain, confidentiality, identity, integrity float64) assess.Assessment {
 	a := assessed(d, noon)
 	for c, stars := range map[assess.Category]float64{assess.Confidentiality: confidentiality, assess.Identity: identity, assess.Integrity: integrity} {
 		a.Scores[c] = assess.Score{Known: stars >= 0, Stars: max(stars, 0)}
@@ -29,28 +30,28 @@ func TestPeers(t *testing.T) {
 
 	for _, c := range []struct {
 		filter Filter
-		want   []assess.Domain
+		want   []dnsname.Domain
 	}{
-		{Filter{}, []assess.Domain{"fair.example", "good.example", "new.example", "none.example", "part.example", "poor.example"}},
-		{Filter{Sort: "domain", Limit: 2}, []assess.Domain{"fair.example", "good.example"}},
-		{Filter{Sort: "confidentiality"}, []assess.Domain{"poor.example", "good.example", "part.example", "fair.example", "new.example", "none.example"}},
-		{Filter{Sort: "identity", Limit: 3}, []assess.Domain{"good.example", "fair.example", "poor.example"}},
-		{Filter{Sort: "integrity", Limit: 3}, []assess.Domain{"good.example", "part.example", "fair.example"}},
-		{Filter{Sort: "seen", Limit: 3}, []assess.Domain{"poor.example", "new.example", "fair.example"}},
-		{Filter{Sort: "sessions", Limit: 3}, []assess.Domain{"new.example", "poor.example", "fair.example"}},
-		{Filter{Sort: "assessed", Limit: 1}, []assess.Domain{"fair.example"}},
-		{Filter{Below: 3.5}, []assess.Domain{"fair.example", "poor.example"}},
-		{Filter{Below: 2.5}, []assess.Domain{"poor.example"}},
-		{Filter{Level: assess.LevelProtected}, []assess.Domain{"good.example", "part.example"}},
-		{Filter{Level: assess.LevelMinimum}, []assess.Domain{"fair.example"}},
-		{Filter{Level: assess.LevelUnprotected}, []assess.Domain{"poor.example"}},
-		{Filter{Level: assess.LevelUnknown}, []assess.Domain{"new.example", "none.example"}},
-		{Filter{Since: noon.Add(-day)}, []assess.Domain{"new.example", "poor.example"}},
-		{Filter{Since: noon.Add(-time.Hour), Below: 5}, []assess.Domain{"poor.example"}},
+		{Filter{}, []dnsname.Domain{"fair.example", "good.example", "new.example", "none.example", "part.example", "poor.example"}},
+		{Filter{Sort: "domain", Limit: 2}, []dnsname.Domain{"fair.example", "good.example"}},
+		{Filter{Sort: "confidentiality"}, []dnsname.Domain{"poor.example", "good.example", "part.example", "fair.example", "new.example", "none.example"}},
+		{Filter{Sort: "identity", Limit: 3}, []dnsname.Domain{"good.example", "fair.example", "poor.example"}},
+		{Filter{Sort: "integrity", Limit: 3}, []dnsname.Domain{"good.example", "part.example", "fair.example"}},
+		{Filter{Sort: "seen", Limit: 3}, []dnsname.Domain{"poor.example", "new.example", "fair.example"}},
+		{Filter{Sort: "sessions", Limit: 3}, []dnsname.Domain{"new.example", "poor.example", "fair.example"}},
+		{Filter{Sort: "assessed", Limit: 1}, []dnsname.Domain{"fair.example"}},
+		{Filter{Below: 3.5}, []dnsname.Domain{"fair.example", "poor.example"}},
+		{Filter{Below: 2.5}, []dnsname.Domain{"poor.example"}},
+		{Filter{Level: assess.LevelProtected}, []dnsname.Domain{"good.example", "part.example"}},
+		{Filter{Level: assess.LevelMinimum}, []dnsname.Domain{"fair.example"}},
+		{Filter{Level: assess.LevelUnprotected}, []dnsname.Domain{"poor.example"}},
+		{Filter{Level: assess.LevelUnknown}, []dnsname.Domain{"new.example", "none.example"}},
+		{Filter{Since: noon.Add(-day)}, []dnsname.Domain{"new.example", "poor.example"}},
+		{Filter{Since: noon.Add(-time.Hour), Below: 5}, []dnsname.Domain{"poor.example"}},
 	} {
 		peers, err := s.Peers(t.Context(), c.filter)
 		check(t, err)
-		var got []assess.Domain
+		var got []dnsname.Domain
 		for _, p := range peers {
 			got = append(got, p.Domain)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // TestNoPersonIsStored plants a local part, a recipient and a word of a message wherever an
@@ -27,10 +28,10 @@ func TestNoPersonIsStored(t *testing.T) {
 		o := observe("a.example", "192.0.2.1")
 		o.TLSVersion, o.Cipher, o.SPFResult, o.DKIMResult, o.DMARCResult = address, address, address, address, address
 		for _, name := range []string{address, word + " ", word + "+tag", word + "\n", "<" + word + ">"} {
-			o.Selectors = append(o.Selectors, assess.Selector{Domain: "a.example", Name: name}, assess.Selector{Domain: assess.Domain(name), Name: "s1"})
+			o.Selectors = append(o.Selectors, assess.Selector{Domain: "a.example", Name: name}, assess.Selector{Domain: dnsname.Domain(name), Name: "s1"})
 		}
 		addAll(t, s, o)
-		for _, d := range []assess.Domain{assess.Domain(address), assess.Domain("<" + address + ">"), assess.Domain(word + " x.example")} {
+		for _, d := range []dnsname.Domain{dnsname.Domain(address), dnsname.Domain("<" + address + ">"), dnsname.Domain(word + " x.example")} {
 			s.CountUnauthenticated(d)
 			if s.AddObservation(t.Context(), observe(d, "192.0.2.1")) == nil || s.Learn(t.Context(), d) == nil ||
 				s.SaveAssessment(t.Context(), assessed(d, noon)) == nil {
@@ -84,9 +85,9 @@ func TestForgottenLeavesNoFragment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	daemon, command := openPath(t, path, Options{}), openPath(t, path, Options{})
 	random := rand.New(rand.NewPCG(1, 2))
-	var domains []assess.Domain
+	var domains []dnsname.Domain
 	for range 150 {
-		d := assess.Domain(fmt.Sprintf("x%d.example", random.Int64()))
+		d := dnsname.Domain(fmt.Sprintf("x%d.example", random.Int64()))
 		domains = append(domains, d)
 		check(t, daemon.SaveAssessment(t.Context(), assessed(d, noon)))
 		check(t, daemon.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0]}))

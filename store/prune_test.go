@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 func TestPrune(t *testing.T) {
@@ -231,7 +232,7 @@ func TestTheFutureIsPruned(t *testing.T) {
 			if got := due(t, s, now.now().Add(8*day), 10); len(got) != 2 {
 				t.Errorf("due within the week: %v", got)
 			}
-			for _, d := range []assess.Domain{"a.example", "b.example"} {
+			for _, d := range []dnsname.Domain{"a.example", "b.example"} {
 				if got, want := tally(t, s, d).Credited(), tally(t, never, d).Credited(); got != want {
 					t.Errorf("%s: %d sessions, without the leap %d", d, got, want)
 				}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // readAsChild prints how many sessions a.example has.
@@ -131,13 +132,13 @@ func TestReadersBesideTheWriter(t *testing.T) {
 
 	stop := make(chan struct{})
 	var readers, writers sync.WaitGroup
-	for _, read := range []func(d assess.Domain) error{
-		func(d assess.Domain) error { st.Standing(t.Context(), d); return nil },
-		func(d assess.Domain) error { _, err := s.Evidence(t.Context(), d, noon, day); return err },
-		func(d assess.Domain) error { _, err := command.Peers(t.Context(), Filter{Sort: "seen"}); return err },
-		func(d assess.Domain) error { _, err := command.History(t.Context(), d); return err },
-		func(d assess.Domain) error { s.CountUnauthenticated(d); return nil },
-		func(d assess.Domain) error { _, err := st.Rejudge(t.Context()); return err },
+	for _, read := range []func(d dnsname.Domain) error{
+		func(d dnsname.Domain) error { st.Standing(t.Context(), d); return nil },
+		func(d dnsname.Domain) error { _, err := s.Evidence(t.Context(), d, noon, day); return err },
+		func(d dnsname.Domain) error { _, err := command.Peers(t.Context(), Filter{Sort: "seen"}); return err },
+		func(d dnsname.Domain) error { _, err := command.History(t.Context(), d); return err },
+		func(d dnsname.Domain) error { s.CountUnauthenticated(d); return nil },
+		func(d dnsname.Domain) error { _, err := st.Rejudge(t.Context()); return err },
 	} {
 		readers.Go(func() {
 			for i := 0; ; i++ {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 const (
@@ -35,7 +36,7 @@ type Standings struct {
 	judge Judge
 
 	mu      sync.Mutex
-	cached  map[assess.Domain]cachedStanding
+	cached  map[dnsname.Domain]cachedStanding
 	changes int // of the cache's domains, so that a row read before a change is not cached after it
 
 	unreadable bool      // what the log said last of looks at rows
@@ -57,7 +58,7 @@ func NewStandings(s *Store, j Judge) *Standings {
 	if j.Window == 0 {
 		j.Window = s.options.Window
 	}
-	st := &Standings{store: s, judge: j, cached: map[assess.Domain]cachedStanding{}}
+	st := &Standings{store: s, judge: j, cached: map[dnsname.Domain]cachedStanding{}}
 	s.cacheMu.Lock()
 	defer s.cacheMu.Unlock()
 	s.caches = append(s.caches, st)
@@ -67,7 +68,7 @@ func NewStandings(s *Store, j Judge) *Standings {
 // Standing tells what is known of the domain, at most a few seconds old. The caller must not
 // change what it refers to. Where nothing can be read the last known answer stands, else the
 // domain counts as not known. Domains that are not known are not cached: anybody can claim one.
-func (st *Standings) Standing(ctx context.Context, d assess.Domain) assess.Standing {
+func (st *Standings) Standing(ctx context.Context, d dnsname.Domain) assess.Standing {
 	now := st.store.now()
 	st.mu.Lock()
 	hit, ok := st.cached[d]
@@ -115,7 +116,7 @@ func (st *Standings) makeRoom() {
 }
 
 // changed tells all caches which domains a transaction changed.
-func (s *Store) changed(domains []assess.Domain) {
+func (s *Store) changed(domains []dnsname.Domain) {
 	if len(domains) == 0 {
 		return
 	}
@@ -132,7 +133,7 @@ func (s *Store) changed(domains []assess.Domain) {
 }
 
 // standing reads the row of a domain.
-func (s *Store) standing(ctx context.Context, d assess.Domain) (assess.Standing, error) {
+func (s *Store) standing(ctx context.Context, d dnsname.Domain) (assess.Standing, error) {
 	standing := assess.Standing{Known: true, Status: assess.StatusPending}
 	var status assess.Status
 	var scores, mx []byte
@@ -273,7 +274,7 @@ func (st *Standings) rejudge(ctx context.Context, before time.Time, limit int) (
 
 // reportUnjudged logs one domain that cannot be judged, at most once in reportEvery, and how
 // many there were since.
-func (st *Standings) reportUnjudged(d assess.Domain, err error) {
+func (st *Standings) reportUnjudged(d dnsname.Domain, err error) {
 	st.unjudged++
 	if time.Since(st.unjudgedAt) >= reportEvery {
 		st.store.log.Warn("a domain cannot be judged", "domain", d, "failures", st.unjudged, "error", err)
@@ -281,7 +282,7 @@ func (st *Standings) reportUnjudged(d assess.Domain, err error) {
 	}
 }
 
-func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]assess.Domain, error) {
+func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]dnsname.Domain, error) {
 	rows, err := s.read.Load().QueryContext(ctx, `SELECT name FROM domain INDEXED BY domain_unjudged
 		WHERE observed <> judged AND judged_at NOT BETWEEN ? AND ? ORDER BY judged_at LIMIT ?`,
 		before.UnixMilli()+1, stamp(s.now()), limit) // a time to come is that of a wrong clock
@@ -289,13 +290,13 @@ func (s *Store) marked(ctx context.Context, before time.Time, limit int) ([]asse
 		return nil, err
 	}
 	defer rows.Close()
-	var marked []assess.Domain
-	var d assess.Domain
+	var marked []dnsname.Domain
+	var d dnsname.Domain
 	err = scanAll(rows, func() error { marked = append(marked, d); return nil }, &d)
 	return marked, err
 }
 
-func (st *Standings) conclude(ctx context.Context, d assess.Domain, now time.Time) (j rejudged, err error) {
+func (st *Standings) conclude(ctx context.Context, d dnsname.Domain, now time.Time) (j rejudged, err error) {
 	j.Domain = d
 	evidence, observed, err := st.store.evidence(ctx, d, now, st.judge.Window)
 	j.observed = observed

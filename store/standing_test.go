@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // passive judges by sessions alone, so that observations change scores at once.
@@ -62,7 +63,7 @@ func TestStanding(t *testing.T) {
 // A domain is known since its first session or its first judgement, whichever was earlier.
 func TestKnownSince(t *testing.T) {
 	s := open(t, Options{})
-	since := func(d assess.Domain, want time.Time) {
+	since := func(d dnsname.Domain, want time.Time) {
 		t.Helper()
 		if e, err := s.Evidence(t.Context(), d, noon, day); err != nil || !e.Since.Equal(want) {
 			t.Errorf("%s: known since %v, %v; want %v", d, e.Since, err, want)
@@ -116,7 +117,7 @@ func TestOlderEdition(t *testing.T) {
 		return err
 	}))
 	check(t, st.upkeep(t.Context()))
-	for _, d := range []assess.Domain{"parked.example", "mistyped.example"} {
+	for _, d := range []dnsname.Domain{"parked.example", "mistyped.example"} {
 		if p, err := s.Peer(t.Context(), d); err != nil || p.Status != assess.StatusNoMail || p.Scores.Known() {
 			t.Errorf("%s: %+v, %v", d, p, err)
 		}
@@ -185,7 +186,7 @@ func TestLongestUnjudgedFirst(t *testing.T) {
 	st := passive(s)
 	for round := range 6 {
 		for i := range 6 {
-			addAll(t, s, observe(assess.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
+			addAll(t, s, observe(dnsname.Domain(fmt.Sprintf("d%d.example", i)), "192.0.2.1"))
 		}
 		now.set(now.now().Add(time.Minute))
 		if n, err := st.rejudge(t.Context(), now.now(), 2); n != 2 || err != nil {
@@ -252,10 +253,10 @@ func TestCacheIsBoundedAndAges(t *testing.T) {
 	s := openPath(t, path, Options{Now: now.now, Limits: Limits{StandingsInCache: 10}})
 	st := passive(s)
 	for i := range 30 {
-		d := assess.Domain(fmt.Sprintf("d%d.example", i))
+		d := dnsname.Domain(fmt.Sprintf("d%d.example", i))
 		check(t, s.Learn(t.Context(), d))
 		st.Standing(t.Context(), d)
-		st.Standing(t.Context(), assess.Domain(fmt.Sprintf("unknown%d.example", i)))
+		st.Standing(t.Context(), dnsname.Domain(fmt.Sprintf("unknown%d.example", i)))
 	}
 	if len(st.cached) != 10 {
 		t.Errorf("%d cached, want 10", len(st.cached))
@@ -326,7 +327,7 @@ func BenchmarkStanding(b *testing.B) {
 	}
 	defer s.Close()
 	for i := range 1000 {
-		if err := s.SaveAssessment(b.Context(), assessed(assess.Domain(fmt.Sprintf("d%d.example", i)), noon)); err != nil {
+		if err := s.SaveAssessment(b.Context(), assessed(dnsname.Domain(fmt.Sprintf("d%d.example", i)), noon)); err != nil {
 			b.Fatal(err)
 		}
 	}

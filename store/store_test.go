@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 func TestMain(m *testing.M) {
@@ -74,7 +75,7 @@ func check(t *testing.T, err error) {
 }
 
 // observe is a message at noon with everything right, but for changes.
-func observe(d assess.Domain, addr string, changes ...func(*assess.Observation)) assess.Observation {
+func observe(d dnsname.Domain, addr string, changes ...func(*assess.Observation)) assess.Observation {
 	o := assess.Observation{
 		At: noon, Domain: d, Proof: assess.ProofSPF | assess.ProofDKIM, StartTLS: assess.Pass, SPF: assess.Pass, DKIM: assess.Pass,
 		TLSVersion: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384", SPFResult: "pass", DKIMResult: "pass", DMARCResult: "pass",
@@ -111,7 +112,7 @@ func addAll(t *testing.T, s *Store, observations ...assess.Observation) {
 	}
 }
 
-func tally(t *testing.T, s *Store, d assess.Domain) assess.Tally {
+func tally(t *testing.T, s *Store, d dnsname.Domain) assess.Tally {
 	t.Helper()
 	e, err := s.Evidence(t.Context(), d, s.now(), s.options.Window)
 	check(t, err)

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // tx is the transaction that the writer has open.
@@ -16,7 +16,7 @@ type tx struct {
 	grown   int    // domains that were added
 	epoch   uint32 // if marked: the epoch was counted up to this
 	marked  bool
-	changed []assess.Domain // whose standing may differ from before
+	changed []dnsname.Domain // whose standing may differ from before
 }
 
 // begin takes the file for writing. The error is SQLITE_BUSY (isBusy) where another process

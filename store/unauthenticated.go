@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // maxSpoofed is how many domains are counted apart between two commits; of the others only
@@ -17,21 +17,21 @@ const maxSpoofed = 1024
 // commit. A crash may lose the last seconds of it: no score rests on it.
 type spoofs struct {
 	mu      sync.Mutex
-	counted map[assess.Domain]int
+	counted map[dnsname.Domain]int
 	sum     int
 	dropped atomic.Int64 // messages that are in the sum only
 
 	// Owned by the writer: what the open transaction writes, and what a failed one did not.
-	taken    map[assess.Domain]int
+	taken    map[dnsname.Domain]int
 	takenSum int
 }
 
 // CountUnauthenticated counts a message that claimed d without proof, or had no identity at
 // all (d is ""). It never waits and never fails; of domains that are not known only the sum
 // over all is kept.
-func (s *Store) CountUnauthenticated(d assess.Domain) { s.spoofs.count(d) }
+func (s *Store) CountUnauthenticated(d dnsname.Domain) { s.spoofs.count(d) }
 
-func (c *spoofs) count(d assess.Domain) {
+func (c *spoofs) count(d dnsname.Domain) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sum++
@@ -39,13 +39,13 @@ func (c *spoofs) count(d assess.Domain) {
 		return
 	}
 	if c.counted == nil {
-		c.counted = map[assess.Domain]int{}
+		c.counted = map[dnsname.Domain]int{}
 	}
 	c.add(c.counted, d, 1)
 }
 
 // add counts messages of a domain, unless there are as many others as there may be.
-func (c *spoofs) add(to map[assess.Domain]int, d assess.Domain, n int) {
+func (c *spoofs) add(to map[dnsname.Domain]int, d dnsname.Domain, n int) {
 	if _, ok := to[d]; !ok && len(to) >= maxSpoofed {
 		c.dropped.Add(int64(n))
 		return

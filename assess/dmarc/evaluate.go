@@ -2,6 +2,7 @@ package dmarc
 
 import (
 	"context"
+	"peerscore/assess/dnsname"
 	"strings"
 )
 
@@ -162,7 +163,7 @@ func Aligned(ctx context.Context, r Resolver, a, b string, mode Mode) (bool, err
 //   - the organisational domain of a name lies above it, so what does not lie below that of
 //     the start has another one.
 func (w *walk) sharesOrganisation(ctx context.Context, domain string) (bool, error) {
-	if !queryable(w.start) || !queryable(domain) {
+	if !dnsname.Queryable(w.start) || !dnsname.Queryable(domain) {
 		return false, nil
 	}
 	if w.start == domain {
@@ -187,7 +188,7 @@ func (w *walk) sharesOrganisation(ctx context.Context, domain string) (bool, err
 func ReceivesReports(ctx context.Context, r Resolver, domain, host string) (bool, error) {
 	domain, host = canonical(domain), canonical(host)
 	name := domain + "._report._dmarc." + host
-	if !queryable(name) {
+	if !dnsname.Queryable(name) {
 		return false, nil
 	}
 	if same, err := Aligned(ctx, r, domain, host, Relaxed); same || err != nil {

@@ -2,6 +2,7 @@ package dmarc
 
 import (
 	"net/netip"
+	"peerscore/assess/dnsname"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
@@ -31,10 +32,6 @@ const (
 )
 
 func (n NoIdentity) Error() string { return string(n) }
-
-// reservedTLDs never belong to a mail provider (RFC 6761, RFC 6762, RFC 7686). "test" and
-// "example" are ordinary here: laboratories live under them.
-var reservedTLDs = []string{"localhost", "invalid", "local", "onion", "arpa"}
 
 // IsFromField reports whether a header field counts as From. White space and control characters
 // in the name do not hide it: some readers take "From " for From, and others do not.
@@ -91,7 +88,7 @@ func unfold(value string) string {
 
 // providerDomain normalises the domain of a mailbox and refuses what cannot be a mail provider.
 func providerDomain(raw string) (string, error) {
-	domain, err := toASCII(strings.TrimSuffix(raw, "."))
+	domain, err := dnsname.ToASCII(strings.TrimSuffix(raw, "."))
 	if err != nil {
 		return "", NotDomain
 	}
@@ -100,15 +97,12 @@ func providerDomain(raw string) (string, error) {
 	}
 	tld := domain[strings.LastIndexByte(domain, '.')+1:]
 	switch {
-	case !hostName(domain) || strings.Trim(tld, "0123456789") == "":
+	case !dnsname.IsHost(domain) || strings.Trim(tld, "0123456789") == "":
 		return "", NotDomain
 	case tld == domain:
 		return "", SingleLabel
-	}
-	for _, reserved := range reservedTLDs {
-		if tld == reserved {
-			return "", ReservedName
-		}
+	case dnsname.Reserved(tld):
+		return "", ReservedName
 	}
 	// A suffix that the list does not know is a public one only by its default rule, "*".
 	suffix, icann := publicsuffix.PublicSuffix(domain)
@@ -116,12 +110,4 @@ func providerDomain(raw string) (string, error) {
 		return "", PublicSuffix
 	}
 	return domain, nil
-}
-
-// hostName reports whether a canonical name is made of letters, digits and hyphens, with no
-// hyphen at either end of a label.
-func hostName(name string) bool {
-	return queryable(name) && !strings.Contains(name, "_") &&
-		!strings.HasPrefix(name, "-") && !strings.HasSuffix(name, "-") &&
-		!strings.Contains(name, "-.") && !strings.Contains(name, ".-")
 }

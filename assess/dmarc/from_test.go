@@ -2,6 +2,7 @@ package dmarc
 
 import (
 	"errors"
+	"peerscore/assess/dnsname"
 	"strings"
 	"testing"
 	"time"
@@ -301,7 +302,7 @@ func FuzzAuthorDomain(f *testing.F) {
 			}
 			return
 		}
-		if !hostName(domain) || !strings.Contains(domain, ".") || domain != canonical(domain) || !strings.Contains(value, "@") {
+		if !dnsname.IsHost(domain) || !strings.Contains(domain, ".") || domain != canonical(domain) || !strings.Contains(value, "@") {
 			t.Errorf("%q: %q", value, domain)
 		}
 		for _, spelling := range []string{"x@" + domain, "<x@" + strings.ToUpper(domain) + ".>"} {

@@ -1,26 +1,12 @@
 package dmarc
 
 import (
-	"errors"
+	"peerscore/assess/dnsname"
 	"strings"
-	"unicode/utf8"
-
-	"golang.org/x/net/idna"
 )
 
-const (
-	maxName  = 253 // octets of a domain name, RFC 1035, section 2.3.4
-	maxLabel = 63
-
-	// maxRawName bounds a name in either spelling before it is looked at.
-	maxRawName = 4 * maxName
-)
-
-// lookupProfile is UTS #46 non-transitional, as registries and browsers use it today.
-var lookupProfile = idna.New(
-	idna.MapForLookup(), idna.StrictDomainName(true), idna.Transitional(false),
-	idna.BidiRule(), idna.CheckHyphens(false), idna.VerifyDNSLength(true),
-)
+// maxRawName bounds a name in either spelling before it is looked at, in octets.
+const maxRawName = 4 * dnsname.MaxLength
 
 // canonical is a name as names are compared and queried here: A-labels in lower case, no
 // trailing dot. What is no name in either spelling comes back as it is, or empty when it is
@@ -33,42 +19,10 @@ func canonical(name string) string {
 	if isASCII(name) {
 		return name
 	}
-	if ascii, err := toASCII(name); err == nil {
+	if ascii, err := dnsname.ToASCII(name); err == nil {
 		return ascii
 	}
 	return name
-}
-
-var (
-	errUTF8    = errors.New("invalid UTF-8")
-	errTooLong = errors.New("name too long")
-)
-
-// toASCII is the A-label spelling of a name. The profile by itself encodes bytes that are no
-// UTF-8 as if they were U+FFFD, and takes time that grows with the square of a label.
-func toASCII(name string) (string, error) {
-	switch {
-	case !utf8.ValidString(name):
-		return "", errUTF8
-	case len(name) > maxName+1, longLabel(name):
-		return "", errTooLong
-	}
-	return lookupProfile.ToASCII(name)
-}
-
-// longLabel reports whether a label has more than 63 characters. No A-label has fewer octets than
-// its U-label has characters.
-func longLabel(name string) bool {
-	n := 0
-	for _, r := range name {
-		if n++; strings.ContainsRune(".。．｡", r) {
-			n = 0
-		}
-		if n > maxLabel {
-			return true
-		}
-	}
-	return false
 }
 
 // lower is s in lower case where it is ASCII. Elsewhere other letters would turn into ASCII
@@ -84,25 +38,6 @@ func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
 			return false
-		}
-	}
-	return true
-}
-
-// queryable reports whether a canonical name can exist: labels of letters, digits, hyphens and
-// underscores, within the lengths of the DNS. Nothing else is ever asked for.
-func queryable(name string) bool {
-	if name == "" || len(name) > maxName {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > maxLabel {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; !alphanumeric(c) && c != '-' && c != '_' {
-				return false
-			}
 		}
 	}
 	return true

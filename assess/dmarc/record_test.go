@@ -3,6 +3,7 @@ package dmarc
 import (
 	"errors"
 	"fmt"
+	"peerscore/assess/dnsname"
 	"runtime"
 	"slices"
 	"strings"
@@ -359,7 +360,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("broken without an error")
 		}
 		for _, u := range append(r.RUA, r.RUF...) {
-			if u.Address != "" && !queryable(u.Host()) {
+			if u.Address != "" && !dnsname.Queryable(u.Host()) {
 				t.Errorf("%+v: %q is no host", u, u.Host())
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"peerscore/assess/dnsname"
 	"strconv"
 	"strings"
 )
@@ -128,7 +129,7 @@ func mailAddress(rest string) string {
 		return ""
 	}
 	domain := canonical(address[at+1:])
-	if !queryable(domain) {
+	if !dnsname.Queryable(domain) {
 		return ""
 	}
 	return address[:at+1] + domain

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"peerscore/assess/dnsname"
 )
 
 // The shortcut of section 4.10, step 4: a name of 8 labels or more is followed by its last 7,
@@ -75,7 +76,7 @@ func (t *tree) step(ctx context.Context, domain string) Step {
 	}
 	s := Step{Domain: domain}
 	switch name := "_dmarc." + domain; {
-	case !queryable(name):
+	case !dnsname.Queryable(name):
 	case len(t.steps) >= maxQueries:
 		s.Err = ErrTooManyQueries
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"peerscore/assess/dnsname"
 	"slices"
 	"strings"
 	"testing"
@@ -299,7 +300,7 @@ func FuzzDiscover(f *testing.F) {
 				continue // each walk begins with a query of its own, and eight do for both
 			}
 			strict, _ := Aligned(t.Context(), z, domain, other, Strict)
-			if err1 != nil || err2 != nil || there != back || strict && !there || strict != (other == domain && queryable(domain)) {
+			if err1 != nil || err2 != nil || there != back || strict && !there || strict != (other == domain && dnsname.Queryable(domain)) {
 				t.Errorf("%s and %s: aligned %t, the other way %t, strictly %t", domain, other, there, back, strict)
 			}
 			if there && !within(other, d.Organisational) {

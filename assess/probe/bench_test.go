@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -103,7 +104,7 @@ func newProvider(b *testing.B, resolving time.Duration) provider {
 }
 
 // measure takes the time of one run by a prober that knows nothing, but for revocation lists.
-func (p provider) measure(lists bool, run func(*Runner, context.Context, assess.Domain, []assess.Selector) (assess.Facts, error)) (assess.Facts, time.Duration) {
+func (p provider) measure(lists bool, run func(*Runner, context.Context, dnsname.Domain, []assess.Selector) (assess.Facts, error)) (assess.Facts, time.Duration) {
 	p.t.Helper()
 	p.env.Resolver = p.resolver()
 	r := p.runner()
@@ -129,7 +130,7 @@ func (p provider) measure(lists bool, run func(*Runner, context.Context, assess.
 }
 
 // sequential is a prober that does one probe after the other, one MX host after the other.
-func sequential(r *Runner, ctx context.Context, d assess.Domain, selectors []assess.Selector) (assess.Facts, error) {
+func sequential(r *Runner, ctx context.Context, d dnsname.Domain, selectors []assess.Selector) (assess.Facts, error) {
 	r.gate.budget = newBudget(Limits{AtOnce: 1, ProbesPerMinute: 30_000, NetworkPerDay: 1000, Patience: time.Minute})
 	facts := assess.Facts{Domain: d, At: r.env.Now().UTC()}
 	t := newTarget(ctx, r, d, selectors)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Limits are the budgets of a prober. What protects one peer, one dialogue with an address at
@@ -85,8 +85,8 @@ type budget struct {
 	newest   [classes]bool // it is the newest one's turn
 	failing  bool          // it is the turn of failing addresses
 	running  int
-	unproven map[assess.Domain]int // of running, by organisation
-	slow     int                   // all of unproven
+	unproven map[dnsname.Domain]int // of running, by organisation
+	slow     int                    // all of unproven
 	busy     map[netip.Prefix]bool
 	minute   window      // of the dialogues that began
 	timer    *time.Timer // wakes dispatch when the next may begin
@@ -95,7 +95,7 @@ type budget struct {
 type waiter struct {
 	class        class
 	network      netip.Prefix
-	organisation assess.Domain
+	organisation dnsname.Domain
 	admitted     chan struct{}
 }
 
@@ -105,7 +105,7 @@ func newBudget(limits Limits) *budget {
 	limits.Reserved = min(limits.Reserved, limits.AtOnce/2) // or newcomers would never be asked
 	b := &budget{
 		limits:   limits,
-		unproven: make(map[assess.Domain]int),
+		unproven: make(map[dnsname.Domain]int),
 		busy:     make(map[netip.Prefix]bool),
 		minute:   newWindow(limits.ProbesPerMinute, time.Minute),
 	}
@@ -118,7 +118,7 @@ func newBudget(limits Limits) *budget {
 
 // admit waits until a dialogue with the network may begin; done must be called at its end. The
 // error is the context's.
-func (b *budget) admit(ctx context.Context, c class, network netip.Prefix, organisation assess.Domain) (done func(), err error) {
+func (b *budget) admit(ctx context.Context, c class, network netip.Prefix, organisation dnsname.Domain) (done func(), err error) {
 	w := &waiter{class: c, network: network, organisation: organisation, admitted: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting[c] = append(b.waiting[c], w)

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // network is the i-th of many networks.
@@ -39,7 +39,7 @@ func newTrack(limits Limits) *track {
 // want asks for a dialogue that takes so long.
 func (k *track) want(name string, c class, n netip.Prefix, takes time.Duration) {
 	k.wg.Go(func() {
-		done, err := k.admit(context.Background(), c, n, assess.Domain(n.String()))
+		done, err := k.admit(context.Background(), c, n, dnsname.Domain(n.String()))
 		if err != nil {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -149,7 +150,7 @@ func TestDKIMKeys(t *testing.T) {
 			if !ok {
 				domain = "keys.example"
 			}
-			facts, err := l.runner().Probe(t.Context(), "keys.example", []assess.Selector{{Domain: assess.Domain(domain), Name: name}})
+			facts, err := l.runner().Probe(t.Context(), "keys.example", []assess.Selector{{Domain: dnsname.Domain(domain), Name: name}})
 			must(t, err)
 			key := fmt.Sprintf("key %s._domainkey.%s", name, domain)
 			for _, note := range judged(facts, assess.DKIM).Notes {

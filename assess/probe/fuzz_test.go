@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // FuzzSMTPReply: whatever a server says, the replies are the same however the octets come in,
@@ -168,7 +169,7 @@ func FuzzCertificate(f *testing.F) {
 		if len(facts.Names) > maxNames || len(facts.Warnings) > 3 {
 			t.Errorf("%d names, %d warnings", len(facts.Names), len(facts.Warnings))
 		}
-		if _, err := assess.ParseDomain(host); err != nil || len(leaf.DNSNames) == 0 {
+		if _, err := dnsname.Parse(host); err != nil || len(leaf.DNSNames) == 0 {
 			return
 		}
 		standard := leaf.VerifyHostname(host) == nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/pkix"
 )
 
@@ -46,10 +47,10 @@ type line struct {
 // visit is what a run wants at an address.
 type visit struct {
 	addr         netip.Addr
-	name         string        // of the server
-	organisation assess.Domain // that the run is for
-	further      bool          // the run has asked for another address before
-	own          bool          // certificates shown under other names do not speak for this one
+	name         string         // of the server
+	organisation dnsname.Domain // that the run is for
+	further      bool           // the run has asked for another address before
+	own          bool           // certificates shown under other names do not speak for this one
 	// known, when not nil, is the dialogue that there was; its server is asked for its other certificate.
 	known *assess.SMTPFacts
 }

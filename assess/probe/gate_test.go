@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -42,13 +43,13 @@ func stuck(stage, problem string) ended {
 
 // visitOf is one of an organisation to somewhere.
 func visitOf(name, organisation string) visit {
-	return visit{addr: somewhere, name: name, organisation: assess.Domain(organisation)}
+	return visit{addr: somewhere, name: name, organisation: dnsname.Domain(organisation)}
 }
 
 // asks sends one dialogue through the gate; it tells whether the address was asked.
 func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, bool) {
 	asked := false
-	facts := g.session(context.Background(), visit{addr: addr, name: name, organisation: assess.Domain(addr.String())}, func(context.Context, again) (assess.SMTPFacts, error) {
+	facts := g.session(context.Background(), visit{addr: addr, name: name, organisation: dnsname.Domain(addr.String())}, func(context.Context, again) (assess.SMTPFacts, error) {
 		asked = true
 		f := assess.SMTPFacts{Address: addr, ServerName: name, At: time.Now().UTC()}
 		how(&f)
@@ -448,7 +449,7 @@ func TestMemoryKeepsTheirRecords(t *testing.T) {
 			save := func(name, organisation string, failures int) {
 				must(t, memory.SaveHostRecord(t.Context(), assess.HostRecord{
 					Session:      assess.SMTPFacts{Address: somewhere, ServerName: name, At: now},
-					Organisation: assess.Domain(organisation), Failures: failures, NotBefore: now.Add(sessionKeep),
+					Organisation: dnsname.Domain(organisation), Failures: failures, NotBefore: now.Add(sessionKeep),
 				}))
 			}
 			failures := 0

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 )
@@ -141,7 +142,7 @@ func probeWith(t testing.TB, r *Runner, domain string) assess.Facts {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	facts, err := r.Probe(ctx, assess.Domain(domain), nil)
+	facts, err := r.Probe(ctx, dnsname.Domain(domain), nil)
 	must(t, err)
 	return facts
 }

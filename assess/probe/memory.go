@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // Memory remembers dialogues across runs and restarts. The store is one; NewMemory is another
@@ -90,7 +91,7 @@ func withRecord(records []assess.HostRecord, record assess.HostRecord) []assess.
 // number of names for an address pushes out those that were there before; store has the same
 // rule. The records are in the order in which their names first came.
 func leastWorth(records []assess.HostRecord, another assess.HostRecord) int {
-	of := map[assess.Domain]int{another.Organisation: 1}
+	of := map[dnsname.Domain]int{another.Organisation: 1}
 	for _, r := range records {
 		of[r.Organisation]++
 	}

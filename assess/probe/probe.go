@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -127,7 +128,7 @@ func (d *Dialer) refusing(servers []netip.AddrPort) *Dialer {
 // Probe obtains the facts of one domain. Selectors are the DKIM keys seen in use. What is not
 // known when the deadline of the context comes is unknown. The error is a context that was
 // canceled, and then there are no facts.
-func (r *Runner) Probe(ctx context.Context, d assess.Domain, selectors []assess.Selector) (assess.Facts, error) {
+func (r *Runner) Probe(ctx context.Context, d dnsname.Domain, selectors []assess.Selector) (assess.Facts, error) {
 	facts := assess.Facts{Domain: d, At: r.env.Now().UTC()}
 	t := newTarget(ctx, r, d, selectors)
 	var probes sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -24,7 +25,7 @@ type crowd struct {
 // visit reports whether it is known afterwards how the server speaks TLS.
 func (c *crowd) visit(addr, name, organisation string) bool {
 	asked := false
-	v := visit{addr: netip.MustParseAddr(addr), name: name, organisation: assess.Domain(organisation)}
+	v := visit{addr: netip.MustParseAddr(addr), name: name, organisation: dnsname.Domain(organisation)}
 	facts := c.session(context.Background(), v, func(context.Context, again) (assess.SMTPFacts, error) {
 		asked = true
 		f := assess.SMTPFacts{Address: v.addr, ServerName: name, At: time.Now().UTC()}

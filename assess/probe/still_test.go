@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 )
@@ -185,7 +186,7 @@ func (s *still) probe(r *Runner, domain string) (assess.Facts, time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), assess.MaxRun)
 	defer cancel()
 	began := time.Now()
-	facts, err := r.Probe(ctx, assess.Domain(domain), nil)
+	facts, err := r.Probe(ctx, dnsname.Domain(domain), nil)
 	must(s.t, err)
 	return facts, time.Since(began)
 }

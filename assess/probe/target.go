@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/mtasts"
 	"peerscore/assess/probe/resolver"
 )
@@ -16,7 +17,7 @@ import (
 // Target is one domain in one run: what several probes need is fetched once, by whoever asks
 // first, and shared.
 type Target struct {
-	Domain    assess.Domain
+	Domain    dnsname.Domain
 	Selectors []assess.Selector
 
 	runner *Runner
@@ -52,7 +53,7 @@ type addresses struct {
 	omitted int
 }
 
-func newTarget(ctx context.Context, r *Runner, d assess.Domain, selectors []assess.Selector) *Target {
+func newTarget(ctx context.Context, r *Runner, d dnsname.Domain, selectors []assess.Selector) *Target {
 	t := &Target{
 		Domain: d, Selectors: selectors,
 		runner: r,

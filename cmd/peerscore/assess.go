@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/store"
 )
@@ -143,7 +144,7 @@ func (b *bulk) close() {
 
 // run assesses one domain. A run that measured nothing still has what is known. What was measured
 // is stored and returned, whenever the context ends.
-func (b *bulk) run(ctx context.Context, d assess.Domain) (r report, err error) {
+func (b *bulk) run(ctx context.Context, d dnsname.Domain) (r report, err error) {
 	if b.store == nil {
 		r.Assessment, err = b.assessor.Measure(ctx, d)
 		return r, absent(r, err)
@@ -173,7 +174,7 @@ func (b *bulk) complain(format string, args ...any) {
 }
 
 // few probes the domains of the command line and prints summaries.
-func (b *bulk) few(ctx context.Context, domains []assess.Domain) error {
+func (b *bulk) few(ctx context.Context, domains []dnsname.Domain) error {
 	for _, d := range domains {
 		if err := b.assessor.Eligible(d); err != nil { // before any is probed, whose result would not be printed
 			return failure{exitUsage, err}
@@ -207,7 +208,7 @@ func (b *bulk) few(ctx context.Context, domains []assess.Domain) error {
 // forgetful is the repository of --no-store: it knows nothing and keeps nothing.
 type forgetful struct{}
 
-func (forgetful) Evidence(_ context.Context, _ assess.Domain, _ time.Time, window time.Duration) (assess.Evidence, error) {
+func (forgetful) Evidence(_ context.Context, _ dnsname.Domain, _ time.Time, window time.Duration) (assess.Evidence, error) {
 	return assess.Evidence{Tally: assess.Tally{Window: window}}, nil
 }
 

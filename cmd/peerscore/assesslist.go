@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // maxListLine is what is read of a line: no address is longer (RFC 5321 §4.5.3.1).
@@ -34,7 +35,7 @@ type listRun struct {
 
 // listItem is one domain of a list, and the octets of the list that end with it.
 type listItem struct {
-	domain assess.Domain
+	domain dnsname.Domain
 	octets int64
 }
 
@@ -89,7 +90,7 @@ func (r *listRun) work(ctx context.Context, work <-chan listItem) {
 }
 
 // tell prints the result of one domain. One that was cut short by an interruption has none.
-func (r *listRun) tell(ctx context.Context, d assess.Domain, result report, err error) {
+func (r *listRun) tell(ctx context.Context, d dnsname.Domain, result report, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -108,7 +109,7 @@ func (r *listRun) tell(ctx context.Context, d assess.Domain, result report, err 
 }
 
 // writeResult prints one line.
-func (b *bulk) writeResult(d assess.Domain, result report) error {
+func (b *bulk) writeResult(d dnsname.Domain, result report) error {
 	if b.json {
 		return writeJSONLine(b.out, result.json(false))
 	}
@@ -156,7 +157,7 @@ func (r *listRun) read(ctx context.Context, in io.Reader, work chan<- listItem) 
 }
 
 // parse reads one line, which may come with an error; "" is a line without a domain.
-func (r *listRun) parse(line string, problem error) (assess.Domain, error) {
+func (r *listRun) parse(line string, problem error) (dnsname.Domain, error) {
 	text, _, comment := strings.Cut(line, "#")
 	text = strings.TrimSpace(text)
 	switch {
@@ -165,7 +166,7 @@ func (r *listRun) parse(line string, problem error) (assess.Domain, error) {
 	case problem != nil && !comment:
 		return "", problem
 	}
-	d, err := assess.ParseAddressOrDomain(text)
+	d, err := dnsname.ParseAddressOrDomain(text)
 	if err != nil {
 		return "", err
 	}
@@ -183,7 +184,7 @@ func (r *listRun) refuse(number int, err error) {
 	r.complain("line %d: %v", number, err)
 }
 
-func (b *bulk) fresh(ctx context.Context, d assess.Domain) bool {
+func (b *bulk) fresh(ctx context.Context, d dnsname.Domain) bool {
 	if !b.options.skipFresh {
 		return false
 	}

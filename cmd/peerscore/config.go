@@ -16,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // systemConfig is read when no --config is given and it exists.
@@ -315,10 +316,10 @@ func loopback(s string) bool {
 
 // validHostName accepts a single label too: many hosts are called by one.
 func validHostName(s string) bool {
-	if _, err := assess.ParseDomain(s); err == nil {
+	if _, err := dnsname.Parse(s); err == nil {
 		return true
 	}
-	_, err := assess.ParseDomain(s + ".example")
+	_, err := dnsname.Parse(s + ".example")
 	return err == nil && !strings.Contains(s, ".")
 }
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 const day = 24 * time.Hour
@@ -198,19 +198,19 @@ func (ls *Listeners) UnmarshalTOML(value any) error {
 }
 
 // DomainName is a domain in either spelling, kept as A-labels.
-type DomainName assess.Domain
+type DomainName dnsname.Domain
 
 // UnmarshalText normalises.
 func (d *DomainName) UnmarshalText(text []byte) error {
-	domain, err := assess.ParseDomain(string(text))
+	domain, err := dnsname.Parse(string(text))
 	*d = DomainName(domain)
 	return err
 }
 
-func domains(names []DomainName) []assess.Domain {
-	var out []assess.Domain
+func domains(names []DomainName) []dnsname.Domain {
+	var out []dnsname.Domain
 	for _, n := range names {
-		out = append(out, assess.Domain(n))
+		out = append(out, dnsname.Domain(n))
 	}
 	return out
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -209,7 +209,7 @@ func (r *demoRun) awaitAssessments(ctx context.Context, providers []demoProvider
 	for {
 		missing := 0
 		for _, p := range providers {
-			peer, err := r.store.Peer(ctx, assess.Domain(p.domain))
+			peer, err := r.store.Peer(ctx, dnsname.Domain(p.domain))
 			if err != nil || peer.Assessed.IsZero() {
 				missing++
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/resolver"
 	"peerscore/store"
@@ -88,7 +89,7 @@ func (a *app) writeSymptoms(symptoms []symptom) error {
 }
 
 // examineDatabase also finds the peer that was assessed last, and when.
-func (a *app) examineDatabase(ctx context.Context) (last assess.Domain, latest time.Time, s symptom) {
+func (a *app) examineDatabase(ctx context.Context) (last dnsname.Domain, latest time.Time, s symptom) {
 	reader, err := a.openReader(ctx)
 	if err != nil {
 		return "", latest, symptomOf("database", "fail", "%v", err)
@@ -105,7 +106,7 @@ func (a *app) examineDatabase(ctx context.Context) (last assess.Domain, latest t
 }
 
 // examineNetwork asks the resolver and tries port 25.
-func (a *app) examineNetwork(ctx context.Context, config Config, d assess.Domain) []symptom {
+func (a *app) examineNetwork(ctx context.Context, config Config, d dnsname.Domain) []symptom {
 	logger := a.logger(config)
 	r, err := newResolver(config, logger, 0)
 	if err != nil {
@@ -141,7 +142,7 @@ func examineResolver(v resolver.Validation) symptom {
 }
 
 // examinePort reports whether any mail host of the domain answered.
-func examinePort(d assess.Domain, facts *assess.Facts) symptom {
+func examinePort(d dnsname.Domain, facts *assess.Facts) symptom {
 	reason, tried := "", false
 	if facts != nil {
 		for _, host := range facts.Hosts.Hosts {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -39,12 +40,12 @@ is a test that came out differently; "peerscore history" has them all.`,
 
 // event is one change of a domain's judgement.
 type event struct {
-	Schema int           `json:"schema"`
-	At     *time.Time    `json:"at"`
-	Domain assess.Domain `json:"domain"`
-	Kind   string        `json:"kind"` // regression, improvement, change
-	Scores string        `json:"scores"`
-	Reason string        `json:"reason"`
+	Schema int            `json:"schema"`
+	At     *time.Time     `json:"at"`
+	Domain dnsname.Domain `json:"domain"`
+	Kind   string         `json:"kind"` // regression, improvement, change
+	Scores string         `json:"scores"`
+	Reason string         `json:"reason"`
 }
 
 func (a *app) events(ctx context.Context, since time.Time, all bool) error {

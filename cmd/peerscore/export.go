@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -179,7 +180,7 @@ func certificatesKnown(f *assess.Facts) bool {
 
 func validPatterns(patterns []string) bool {
 	for _, p := range patterns {
-		if _, err := assess.ParseDomain(strings.TrimPrefix(p, "*.")); err != nil {
+		if _, err := dnsname.Parse(strings.TrimPrefix(p, "*.")); err != nil {
 			return false
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -37,7 +37,7 @@ database.`,
 }
 
 // forget erases each domain that is known, whatever becomes of the others.
-func (a *app) forget(ctx context.Context, s *store.Store, domains []assess.Domain) error {
+func (a *app) forget(ctx context.Context, s *store.Store, domains []dnsname.Domain) error {
 	var inUse, unknown error
 	for _, d := range domains {
 		err := s.Forget(ctx, d)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/milter"
 	"peerscore/store"
 )
@@ -20,7 +21,7 @@ type lossy struct {
 	now  time.Time
 }
 
-func (f *lossy) Probe(_ context.Context, d assess.Domain, _ []assess.Selector) (assess.Facts, error) {
+func (f *lossy) Probe(_ context.Context, d dnsname.Domain, _ []assess.Selector) (assess.Facts, error) {
 	facts := assess.Facts{Domain: d, At: f.now, SPF: assess.SPFFacts{
 		Lookup: assess.Lookup{Status: assess.LookupFound}, Count: 1, Record: "v=spf1 -all", Valid: assess.Check{Result: assess.Pass},
 	}}
@@ -65,7 +66,7 @@ func TestNoteFrozen(t *testing.T) {
 	noted()
 	for _, prober.lost = range []bool{false, true} {
 		for i := range 20 {
-			if _, err := d.assessor.Assess(t.Context(), assess.Domain(fmt.Sprintf("d%d.example", i))); err != nil {
+			if _, err := d.assessor.Assess(t.Context(), dnsname.Domain(fmt.Sprintf("d%d.example", i))); err != nil {
 				t.Fatal(err)
 			}
 		}

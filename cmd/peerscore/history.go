@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -106,7 +107,7 @@ func differing(v, other assess.Verdict) []assess.Test {
 	return tests
 }
 
-func (c console) writeHistory(w io.Writer, d assess.Domain, steps []step) {
+func (c console) writeHistory(w io.Writer, d dnsname.Domain, steps []step) {
 	c.writeFinding(w, c.paint(bold, titleOf(d))+" ", fmt.Sprintf("%d %s", len(steps), plural(len(steps), "judgement", "judgements")))
 	for _, s := range steps {
 		fmt.Fprintln(w)
@@ -161,7 +162,7 @@ func fromTo(from, to string) string {
 // historyJSON is what `history --json` prints.
 type historyJSON struct {
 	Schema     int             `json:"schema"`
-	Domain     assess.Domain   `json:"domain"`
+	Domain     dnsname.Domain  `json:"domain"`
 	Judgements []judgementJSON `json:"judgements"` // the latest first
 }
 
@@ -182,7 +183,7 @@ type changeJSON struct {
 	After    []testJSON      `json:"after"`
 }
 
-func historyOf(d assess.Domain, steps []step) historyJSON {
+func historyOf(d dnsname.Domain, steps []step) historyJSON {
 	out := historyJSON{schemaVersion, d, []judgementJSON{}}
 	for _, s := range steps {
 		j := judgementJSON{timeOrNull(s.Since), timeOrNull(s.At), s.Profile, s.Status, allScores(s.Scores), []changeJSON{}}

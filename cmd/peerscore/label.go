@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -49,7 +49,7 @@ printed; --clear takes it out of all.`,
 	return cmd
 }
 
-func labelFailure(d assess.Domain, err error) error {
+func labelFailure(d dnsname.Domain, err error) error {
 	if errors.Is(err, store.ErrUnknownDomain) {
 		return fail(exitUnknown, "%s is not known; `peerscore assess %s` probes it now", d, d)
 	}
@@ -59,7 +59,7 @@ func labelFailure(d assess.Domain, err error) error {
 	return nil
 }
 
-func (a *app) showLabels(ctx context.Context, d assess.Domain) error {
+func (a *app) showLabels(ctx context.Context, d dnsname.Domain) error {
 	reader, err := a.openReader(ctx)
 	if err != nil {
 		return err

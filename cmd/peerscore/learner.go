@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // learner stands between the milter, which must not wait, and the queue and the store.
 type learner struct {
 	*daemon
-	recipients chan assess.Domain
+	recipients chan dnsname.Domain
 }
 
 // recipientBacklog is how many recipient domains may wait to be stored; more are dropped, and
@@ -18,13 +18,13 @@ type learner struct {
 const recipientBacklog = 1000
 
 func newLearner(d *daemon) *learner {
-	return &learner{daemon: d, recipients: make(chan assess.Domain, recipientBacklog)}
+	return &learner{daemon: d, recipients: make(chan dnsname.Domain, recipientBacklog)}
 }
 
 // Offer has the domain probed unless it was within assess.max_age.
-func (l *learner) Offer(domain assess.Domain) { l.offer(domain, l.queue.Offer) }
+func (l *learner) Offer(domain dnsname.Domain) { l.offer(domain, l.queue.Offer) }
 
-func (l *learner) offer(domain assess.Domain, to func(assess.Domain)) {
+func (l *learner) offer(domain dnsname.Domain, to func(dnsname.Domain)) {
 	if !l.config.Assess.Enabled {
 		return
 	}
@@ -35,7 +35,7 @@ func (l *learner) offer(domain assess.Domain, to func(assess.Domain)) {
 }
 
 // Learn makes a domain that our users write to a known peer.
-func (l *learner) Learn(domain assess.Domain) {
+func (l *learner) Learn(domain dnsname.Domain) {
 	select {
 	case l.recipients <- domain:
 	default:
@@ -63,7 +63,7 @@ func (l *learner) run(ctx context.Context) {
 	}
 }
 
-func (l *learner) own(domain assess.Domain) bool {
+func (l *learner) own(domain dnsname.Domain) bool {
 	for _, own := range domains(l.config.Milter.OwnDomains) {
 		if domain.Within(own) {
 			return true

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -111,17 +112,17 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 // peerJSON is one line of `list --json`.
 type peerJSON struct {
-	Schema          int           `json:"schema"`
-	Domain          assess.Domain `json:"domain"`
-	Status          assess.Status `json:"status"`
-	Confidentiality *float64      `json:"confidentiality"`
-	Identity        *float64      `json:"identity"`
-	Integrity       *float64      `json:"integrity"`
-	Credited        int           `json:"credited"`
-	FirstSeen       *time.Time    `json:"first_seen"`
-	LastSeen        *time.Time    `json:"last_seen"`
-	Assessed        *time.Time    `json:"assessed"`
-	NextAssessment  *time.Time    `json:"next_assessment"`
+	Schema          int            `json:"schema"`
+	Domain          dnsname.Domain `json:"domain"`
+	Status          assess.Status  `json:"status"`
+	Confidentiality *float64       `json:"confidentiality"`
+	Identity        *float64       `json:"identity"`
+	Integrity       *float64       `json:"integrity"`
+	Credited        int            `json:"credited"`
+	FirstSeen       *time.Time     `json:"first_seen"`
+	LastSeen        *time.Time     `json:"last_seen"`
+	Assessed        *time.Time     `json:"assessed"`
+	NextAssessment  *time.Time     `json:"next_assessment"`
 }
 
 func (a *app) writePeers(peers []store.Peer, now time.Time) error {

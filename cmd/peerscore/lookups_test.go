@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 	"peerscore/milter"
@@ -23,10 +24,10 @@ import (
 type nobody struct{}
 
 func (nobody) AddObservation(context.Context, assess.Observation) error { return nil }
-func (nobody) CountUnauthenticated(assess.Domain)                       {}
-func (nobody) Standing(context.Context, assess.Domain) assess.Standing  { return assess.Standing{} }
-func (nobody) Offer(assess.Domain)                                      {}
-func (nobody) Learn(assess.Domain)                                      {}
+func (nobody) CountUnauthenticated(dnsname.Domain)                      {}
+func (nobody) Standing(context.Context, dnsname.Domain) assess.Standing { return assess.Standing{} }
+func (nobody) Offer(dnsname.Domain)                                     {}
+func (nobody) Learn(dnsname.Domain)                                     {}
 
 // journal is a log that may be read while it is written.
 type journal struct {

@@ -21,6 +21,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 	"peerscore/milter"
@@ -76,7 +77,7 @@ func officeDNS(t testing.TB) *resolver.Resolver {
 
 // mxHosts are the MX hosts of the domains that an office has assessed. The victim shares one of
 // its own with strangers: to its operator it is mx.hoster.example.
-var mxHosts = map[assess.Domain][]assess.MXHost{
+var mxHosts = map[dnsname.Domain][]assess.MXHost{
 	"victim.example":   {mxAt("mx.victim.example", "192.0.2.25"), mxAt("backup.victim.example", "198.51.100.25")},
 	"exchange.example": {mxAt("mx.exchange.example", "192.0.2.30")},
 }
@@ -138,15 +139,15 @@ func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 func officePolicy() milter.Policy {
 	return milter.Policy{
 		Authentication: milter.Verify, Score: true, Bars: true, AuthenticationResults: true, LearnRecipients: true,
-		OwnDomains: []assess.Domain{"own.example"}, InternalHosts: prefixes(privateNetworks()),
+		OwnDomains: []dnsname.Domain{"own.example"}, InternalHosts: prefixes(privateNetworks()),
 	}
 }
 
 // storeLearner stores at once whom our users write to.
 type storeLearner struct{ store *store.Store }
 
-func (l *storeLearner) Offer(assess.Domain)   {}
-func (l *storeLearner) Learn(d assess.Domain) { _ = l.store.Learn(context.Background(), d) }
+func (l *storeLearner) Offer(dnsname.Domain)   {}
+func (l *storeLearner) Learn(d dnsname.Domain) { _ = l.store.Learn(context.Background(), d) }
 
 // oneAtATime is a writer for the handlers of several goroutines.
 type oneAtATime struct {

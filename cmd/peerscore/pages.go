@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // pages are what a browser on this host may read: all peers, and the explanation of one.
@@ -53,7 +53,7 @@ func (p *pages) one(w http.ResponseWriter, r *http.Request) {
 	if !local(w, r) {
 		return
 	}
-	domain, err := assess.ParseAddressOrDomain(r.PathValue("domain"))
+	domain, err := dnsname.ParseAddressOrDomain(r.PathValue("domain"))
 	if err != nil {
 		http.Error(w, "this is no domain", http.StatusBadRequest)
 		return

@@ -10,6 +10,7 @@ import (
 	"unicode/utf16"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // schemaVersion is raised when a field is renamed or removed; adding one keeps it.
@@ -18,7 +19,7 @@ const schemaVersion = 1
 // domainJSON is the object that `show --json` and `assess --json` print for one domain.
 type domainJSON struct {
 	Schema         int              `json:"schema"`
-	Domain         assess.Domain    `json:"domain"`
+	Domain         dnsname.Domain   `json:"domain"`
 	Profile        string           `json:"profile"`
 	Status         assess.Status    `json:"status"`
 	Basis          assess.Basis     `json:"basis"`

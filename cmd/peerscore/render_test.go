@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/store"
 )
@@ -108,7 +108,7 @@ func (l commandLab) try(c console, args ...string) (string, int) {
 	return out.String(), status
 }
 
-func (l commandLab) learn(d assess.Domain) {
+func (l commandLab) learn(d dnsname.Domain) {
 	l.t.Helper()
 	s, err := store.Open(l.t.Context(), l.config.Store.Path, store.Options{})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -110,7 +111,7 @@ type pageData struct {
 }
 
 type pageRow struct {
-	Domain   assess.Domain
+	Domain   dnsname.Domain
 	Scores   []pageScore
 	Support  []assess.Support
 	Credited int

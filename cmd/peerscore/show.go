@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/store"
 )
 
@@ -51,7 +52,7 @@ func (a *app) show(ctx context.Context, args []string, below float64) error {
 	defer reader.Close()
 
 	var reports []report
-	var unknown []assess.Domain
+	var unknown []dnsname.Domain
 	for _, d := range domains {
 		r, err := reader.report(ctx, d)
 		switch {
@@ -75,10 +76,10 @@ func (a *app) show(ctx context.Context, args []string, below float64) error {
 	return nil
 }
 
-func parseDomains(args []string) ([]assess.Domain, error) {
-	var domains []assess.Domain
+func parseDomains(args []string) ([]dnsname.Domain, error) {
+	var domains []dnsname.Domain
 	for _, arg := range args {
-		d, err := assess.ParseAddressOrDomain(arg)
+		d, err := dnsname.ParseAddressOrDomain(arg)
 		if err != nil {
 			return nil, failure{exitUsage, err}
 		}
@@ -172,7 +173,7 @@ func (c Config) rules() assess.Rules {
 }
 
 // report judges what is stored of the domain by today's rules.
-func (r reader) report(ctx context.Context, d assess.Domain) (report, error) {
+func (r reader) report(ctx context.Context, d dnsname.Domain) (report, error) {
 	peer, err := r.Peer(ctx, d)
 	if errors.Is(err, store.ErrUnknownDomain) {
 		return report{}, errUnknownDomain

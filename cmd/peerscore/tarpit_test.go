@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
@@ -188,7 +189,7 @@ func meetTarpits(t *testing.T, tarpits, addresses int, patience time.Duration) {
 		}}
 		defer w.talking.Wait()
 		s, stop := w.process(ca)
-		learn := func(domain assess.Domain) {
+		learn := func(domain dnsname.Domain) {
 			if err := s.Learn(t.Context(), domain); err != nil {
 				t.Error(err)
 			}
@@ -201,7 +202,7 @@ func meetTarpits(t *testing.T, tarpits, addresses int, patience time.Duration) {
 		}
 		time.Sleep(7 * day)
 		for i := range tarpits {
-			learn(assess.Domain(fmt.Sprintf("t%d.example", i)))
+			learn(dnsname.Domain(fmt.Sprintf("t%d.example", i)))
 		}
 		began := time.Now()
 		time.Sleep(20 * time.Minute)

@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // standardNames are the standards as people write them.
@@ -137,7 +138,7 @@ func (c console) writeSummary(w io.Writer, r report, now time.Time) {
 }
 
 // titleOf is a domain in both spellings.
-func titleOf(d assess.Domain) string {
+func titleOf(d dnsname.Domain) string {
 	if u := d.Unicode(); u != string(d) {
 		return string(d) + " (" + printable(u) + ")"
 	}

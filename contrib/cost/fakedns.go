@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 )
 
 // fakeDNS answers for sender.example and for everybody else. It knows at once and keeps nothing,
@@ -82,8 +83,8 @@ func (d *fakeDNS) LookupAddr(ctx context.Context, _ string) ([]string, error) {
 // nothing remembers nothing.
 type nothing struct{}
 
-func (nothing) AddObservation(context.Context, assess.Observation) error           { return nil }
-func (nothing) CountUnauthenticated(assess.Domain)                                 {}
-func (nothing) Standing(context.Context, assess.Domain) (standing assess.Standing) { return }
-func (nothing) Offer(assess.Domain)                                                {}
-func (nothing) Learn(assess.Domain)                                                {}
+func (nothing) AddObservation(context.Context, assess.Observation) error            { return nil }
+func (nothing) CountUnauthenticated(dnsname.Domain)                                 {}
+func (nothing) Standing(context.Context, dnsname.Domain) (standing assess.Standing) { return }
+func (nothing) Offer(dnsname.Domain)                                                {}
+func (nothing) Learn(dnsname.Domain)                                                {}

@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"strings"
 
-	"peerscore/assess"
 	"peerscore/assess/dane"
 	"peerscore/assess/dmarc"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/mtasts"
 	"peerscore/assess/spf"
 	"peerscore/assess/tlsrpt"
@@ -47,7 +47,7 @@ func parsers() []*surface {
 			func(text string) { _, _ = dmarc.AuthorDomain([]string{text}) }, nil, 0},
 		{"domain", 64 << 10, "a.sender.example",
 			[]string{".", "-", "a", "xn--", "xn--a-.", "é", "ß", "\u200d", "\u3002", "ب", "א", "_", "\xff", strings.Repeat("a", 63), strings.Repeat("é", 30), "\u0300"},
-			func(text string) { _, _ = assess.ParseDomain(text) }, nil, 0},
+			func(text string) { _, _ = dnsname.Parse(text) }, nil, 0},
 		{"DMARC record", 4 << 10, "v=DMARC1; p=reject; rua=mailto:dmarc@sender.example; ", append([]string{"v=DMARC1;"}, tagAtoms...),
 			func(text string) { dmarc.Select([]string{"v=DMARC1; " + text}) }, nil, 0},
 		{"TLS-RPT record", 4 << 10, "v=TLSRPTv1; rua=mailto:tls@sender.example; ", append([]string{"v=TLSRPTv1;"}, tagAtoms...),

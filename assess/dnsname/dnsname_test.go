@@ -1,4 +1,4 @@
-package assess
+package dnsname
 
 import (
 	"strings"
@@ -22,7 +22,7 @@ func TestParseDomain(t *testing.T) {
 		{long, long},
 		{strings.Repeat("a", 63) + ".example", strings.Repeat("a", 63) + ".example"},
 	} {
-		if got, err := ParseDomain(tt.in); err != nil || string(got) != tt.want {
+		if got, err := Parse(tt.in); err != nil || string(got) != tt.want {
 			t.Errorf("ParseDomain(%q) = %q, %v, want %q", tt.in, got, err, tt.want)
 		}
 	}
@@ -37,7 +37,7 @@ func TestParseDomainRefuses(t *testing.T) {
 		"xn--.example", "xn--a.example", "xn--abc-.example", "xn--zn7c.example",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "a", strings.Repeat("é.", 5000),
 	} {
-		if got, err := ParseDomain(in); err == nil {
+		if got, err := Parse(in); err == nil {
 			t.Errorf("ParseDomain(%q) = %q, want an error", in, got)
 		}
 	}
@@ -138,18 +138,18 @@ func FuzzParseDomain(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, err := ParseDomain(s)
+		d, err := Parse(s)
 		if err != nil {
 			if d != "" {
 				t.Fatalf("%q: an error and %q", s, d)
 			}
 			return
 		}
-		if len(d) > MaxDomainLength || strings.Trim(string(d), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		if len(d) > MaxLength || strings.Trim(string(d), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
 			t.Fatalf("%q: %q is not letters, digits and hyphens", s, d)
 		}
 		for _, spelling := range []string{string(d), string(d) + ".", strings.ToUpper(string(d)), d.Unicode()} {
-			if again, err := ParseDomain(spelling); again != d {
+			if again, err := Parse(spelling); again != d {
 				t.Fatalf("%q: %q became %q: %v", s, spelling, again, err)
 			}
 		}
