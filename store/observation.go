@@ -29,7 +29,7 @@ func (s *Store) AddObservation(ctx context.Context, o assess.Observation) error 
 	return err
 }
 
-// checkName holds what ParseDomain guarantees of every Domain, so that nothing else can reach
+// checkName holds what dnsname.Parse guarantees of every Domain, so that nothing else can reach
 // the disk under that type.
 func checkName(d dnsname.Domain) error {
 	if !dnsname.IsHost(string(d)) {

@@ -45,7 +45,7 @@ func (v *verifier) named(cert *x509.Certificate) problem {
 	identifiers := pkix.HostNames(cert) // the common name where there are none (RFC 7672 section 3.2.3)
 	for _, reference := range v.names {
 		for _, identifier := range identifiers {
-			if identifies(identifier, normalise(reference)) {
+			if pkix.NameMatches(identifier, reference) {
 				return problem{}
 			}
 		}
@@ -55,15 +55,3 @@ func (v *verifier) named(cert *x509.Certificate) problem {
 
 // few are the first of many: enough for people to see what is meant.
 func few[T any](all []T) []T { return all[:min(len(all), 5)] }
-
-// identifies says whether a presented identifier names a host. A wildcard is the
-// entire first label and stands for one label (RFC 7672 section 3.2.3); as in OpenSSL
-// it may not stand right below a top-level domain.
-func identifies(identifier, host string) bool {
-	identifier = normalise(identifier)
-	if parent, wildcard := strings.CutPrefix(identifier, "*."); wildcard {
-		label, rest, _ := strings.Cut(host, ".")
-		return label != "" && rest == parent && strings.Contains(parent, ".")
-	}
-	return identifier != "" && identifier == host
-}

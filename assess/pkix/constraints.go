@@ -2,7 +2,6 @@ package pkix
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"net"
@@ -10,45 +9,17 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
 )
 
-var (
-	oidCommonName   = asn1.ObjectIdentifier{2, 5, 4, 3}
-	oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
-)
-
-// HostNames are the names of hosts in a certificate: the DNS names, or the common name where
-// there are none. A common name that cannot be a host's is left out.
-func HostNames(cert *x509.Certificate) []string {
-	if len(cert.DNSNames) > 0 {
-		return cert.DNSNames
-	}
-	return slices.DeleteFunc(subjectValues(cert, oidCommonName), func(cn string) bool {
-		return !strings.Contains(cn, ".") || strings.ContainsFunc(cn, notInHostName)
-	})
-}
-
-// notInHostName is true of what the name of a host cannot hold.
-func notInHostName(r rune) bool { return r > unicode.MaxASCII || strings.ContainsRune(" @/:", r) }
+var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 
 // mailboxes are the mail addresses of a certificate; those of the subject count where there is
 // no subject alternative name (RFC 5280, section 4.2.1.10).
 func mailboxes(cert *x509.Certificate) []string {
-	if slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) }) {
+	if hasSAN(cert) {
 		return cert.EmailAddresses
 	}
 	return subjectValues(cert, oidEmailAddress)
-}
-
-func subjectValues(cert *x509.Certificate, kind asn1.ObjectIdentifier) []string {
-	var values []string
-	for _, attribute := range cert.Subject.Names {
-		if value, ok := attribute.Value.(string); ok && attribute.Type.Equal(kind) {
-			values = append(values, value)
-		}
-	}
-	return values
 }
 
 // constrained holds the names of each certificate against the name constraints of all issuers

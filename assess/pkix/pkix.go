@@ -1,6 +1,8 @@
-// Package pkix judges certification paths by the rules of RFC 5280 that package crypto/x509
-// leaves out, or applies more strictly than the RFC: key usage of the server, path length with
-// self-issued certificates, name constraints, critical extensions, and the comparison of names.
+// Package pkix knows certificates (RFC 5280): it reads a chain as a server presents it, says which
+// names, keys and signatures it has, and holds it against revocation lists and against the rules
+// that package crypto/x509 leaves out or applies more strictly than the RFC: key usage of the
+// server, path length with self-issued certificates, name constraints, critical extensions, and
+// the comparison of names.
 //
 // Left out: signatures, dates, basic constraints, extended key usage and policies, which
 // crypto/x509 does, and building the path.

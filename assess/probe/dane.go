@@ -8,6 +8,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dane"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -57,7 +58,7 @@ func (h *Host) refuses(seen *assess.TLSFacts) bool {
 	if answer.Status != resolver.Found {
 		return false
 	}
-	certs, err := parseChain(seen.Chain)
+	certs, err := pkix.ParseChain(seen.Chain)
 	if err != nil {
 		return false
 	}
@@ -113,7 +114,7 @@ func (h *Host) match(records []dane.TLSA, seen *assess.TLSFacts) (check assess.C
 	if len(seen.Chain) == 0 {
 		return assess.Check{Detail: seen.Certificate.Trusted.Detail}, ""
 	}
-	certs, err := parseChain(seen.Chain)
+	certs, err := pkix.ParseChain(seen.Chain)
 	if err != nil {
 		return assess.Check{Detail: err.Error()}, ""
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -18,7 +19,7 @@ import (
 func tlsaOf(kind string, certificate tls.Certificate, i int) string {
 	data := certificate.Certificate[i]
 	if kind[2] == '1' {
-		leaf, err := parseChain([][]byte{data})
+		leaf, err := pkix.ParseChain([][]byte{data})
 		if err != nil {
 			panic(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"testing"
 
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -25,7 +26,7 @@ func TestDatesOutsideCalendar(t *testing.T) {
 		{"00000101000000+0700", "99991231235959Z", false},
 	} {
 		ders := [][]byte{withDates(t, issued.Certificate[0], tt.notBefore, tt.notAfter)}
-		certs, err := parseChain(ders)
+		certs, err := pkix.ParseChain(ders)
 		if (err == nil) != tt.read {
 			t.Errorf("%s to %s: %v", tt.notBefore, tt.notAfter, err)
 		}

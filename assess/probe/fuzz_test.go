@@ -5,7 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	x509pkix "crypto/x509/pkix"
 	"io"
 	"math/big"
 	"net/netip"
@@ -20,6 +20,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/assess/pkix"
 )
 
 // FuzzSMTPReply: whatever a server says, the replies are the same however the octets come in,
@@ -72,7 +73,7 @@ func authority(f *testing.F) (*x509.Certificate, ed25519.PrivateKey) {
 	f.Helper()
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, BasicConstraintsValid: true, IsCA: true,
+		SerialNumber: big.NewInt(1), Subject: x509pkix.Name{CommonName: "CA"}, BasicConstraintsValid: true, IsCA: true,
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -103,7 +104,7 @@ func FuzzCRL(f *testing.F) {
 			entries = entries[2+n:]
 		}
 		if len(scope) > 0 {
-			list.ExtraExtensions = []pkix.Extension{{Id: oidIssuingDistributionPoint, Critical: true, Value: scope}}
+			list.ExtraExtensions = []x509pkix.Extension{{Id: pkix.OIDIssuingDistributionPoint, Critical: true, Value: scope}}
 		}
 		der, err := x509.CreateRevocationList(rand.Reader, list, issuer, key)
 		if err != nil {
@@ -112,18 +113,18 @@ func FuzzCRL(f *testing.F) {
 		if flip != 0 {
 			changed := bytes.Clone(der)
 			changed[int(at)%len(changed)] ^= flip
-			if _, err := parseCRL(changed, issuer); err == nil {
+			if _, err := pkix.ParseCRL(changed, issuer); err == nil {
 				t.Errorf("octet %d was changed by %#x", int(at)%len(changed), flip)
 			}
 		}
-		read, err := parseCRL(der, issuer)
+		read, err := pkix.ParseCRL(der, issuer)
 		if err != nil {
 			if len(scope) == 0 {
 				t.Errorf("a good list: %v", err)
 			}
 			return
 		}
-		entry, err := read.find(&x509.Certificate{SerialNumber: wanted, CRLDistributionPoints: []string{uri}}, issuer, now)
+		entry, err := read.Find(&x509.Certificate{SerialNumber: wanted, CRLDistributionPoints: []string{uri}}, issuer, now)
 		switch {
 		case err == nil && (entry != nil) != listed:
 			t.Errorf("%x is listed: %t, was found: %+v", serial, listed, entry)
@@ -142,7 +143,7 @@ func FuzzCertificate(f *testing.F) {
 	roots.AddCert(issuer)
 	issue := func(names []string, cn string) ([]byte, error) {
 		return x509.CreateCertificate(rand.Reader, &x509.Certificate{
-			SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: cn}, DNSNames: names, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+			SerialNumber: big.NewInt(2), Subject: x509pkix.Name{CommonName: cn}, DNSNames: names, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 		}, issuer, key.Public(), key)
 	}
 	for _, names := range []string{"mx.example.org", "*.example.org\nMX.Example.NET", "*.org", "m*.example.org", "*", "", "mx..org"} {
@@ -152,7 +153,7 @@ func FuzzCertificate(f *testing.F) {
 	}
 	f.Add(issuer.Raw, "a", "\xff", "a.b.example")
 	judge := func(t *testing.T, der []byte, host string) {
-		certs, err := parseChain([][]byte{der})
+		certs, err := pkix.ParseChain([][]byte{der})
 		if err != nil {
 			return
 		}

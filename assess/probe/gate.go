@@ -222,7 +222,7 @@ func (g *gate) valid(seen *assess.TLSFacts, host string) bool {
 	if leafOf(seen) == nil {
 		return false
 	}
-	certs, err := parseChain(seen.Chain)
+	certs, err := pkix.ParseChain(seen.Chain)
 	if err != nil {
 		return false
 	}

@@ -16,6 +16,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -400,8 +401,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	if len(r.records) > maxRecent {
 		t.Errorf("%d addresses", len(r.records))
 	}
-	large := &assess.TLSFacts{Chain: [][]byte{make([]byte, maxChainOctets)}}
-	for i := range 2 * maxRecentOctets / maxChainOctets {
+	large := &assess.TLSFacts{Chain: [][]byte{make([]byte, pkix.MaxChainOctets)}}
+	for i := range 2 * maxRecentOctets / pkix.MaxChainOctets {
 		addr := netip.AddrFrom4([4]byte{6, byte(i >> 16), byte(i >> 8), byte(i)})
 		for range 2 { // what is replaced counts no more
 			must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: addr, TLS: large}}))
@@ -414,11 +415,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	if octets != r.octets || octets > maxRecentOctets {
 		t.Errorf("%d octets, counted %d", octets, r.octets)
 	}
-	for i := range 2 * maxRecentOctets / maxChainOctets {
+	for i := range 2 * maxRecentOctets / pkix.MaxChainOctets {
 		addr := netip.AddrFrom4([4]byte{7, byte(i >> 16), byte(i >> 8), byte(i)})
 		must(t, r.SaveHostRecord(t.Context(), assess.HostRecord{Session: assess.SMTPFacts{Address: addr, Other: &assess.OtherFacts{TLS: large}}}))
 	}
-	if kept := len(r.records) * maxChainOctets; kept > maxRecentOctets {
+	if kept := len(r.records) * pkix.MaxChainOctets; kept > maxRecentOctets {
 		t.Errorf("%d octets of other certificates", kept)
 	}
 	for i := range 2 * maxNamesPerAddress {

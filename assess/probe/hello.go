@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"peerscore/assess/pkix"
 )
 
 // keyKind is a family of certificate keys that senders of mail choose between.
@@ -303,7 +305,7 @@ func parseCertificateMessage(body cryptobyte.String) ([][]byte, error) {
 		}
 		chain = append(chain, der)
 	}
-	if reason := oversized(chain); reason != "" {
+	if reason := pkix.Oversized(chain); reason != "" {
 		return nil, fmt.Errorf("%w: %s", errLimit, reason)
 	}
 	return chain, nil

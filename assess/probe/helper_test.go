@@ -6,7 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	x509pkix "crypto/x509/pkix"
 	"errors"
 	"io"
 	"math/big"
@@ -38,7 +38,7 @@ func mesh(t *testing.T, n int) tls.Certificate {
 	must(t, err)
 	chain := tls.Certificate{PrivateKey: key}
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Mesh"}, SubjectKeyId: []byte{1},
+		SerialNumber: big.NewInt(1), Subject: x509pkix.Name{CommonName: "Mesh"}, SubjectKeyId: []byte{1},
 		IsCA: true, BasicConstraintsValid: true, NotBefore: time.Unix(0, 0), NotAfter: time.Now().AddDate(10, 0, 0),
 	}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"mx.hostile.example"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter}

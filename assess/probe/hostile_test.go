@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -226,7 +227,7 @@ func TestHostileMailHosts(t *testing.T) {
 		peers = append(peers, hostile{name: tt.name, smtp: tt.smtp, within: tt.within, standard: assess.StartTLS, result: tt.result, say: tt.say})
 	}
 	peers = append(peers, hostile{
-		name: "a mesh of authorities", smtp: smtp(probetest.SMTPConfig{Certificates: certs(mesh(t, maxChainCertificates-1))}),
+		name: "a mesh of authorities", smtp: smtp(probetest.SMTPConfig{Certificates: certs(mesh(t, pkix.MaxCertificates-1))}),
 		within: 2 * s, standard: assess.X509, result: assess.Fail, say: "trusted root",
 	})
 	runHostile(t, peers)

@@ -8,6 +8,7 @@ import (
 	"peerscore/assess"
 	"peerscore/assess/dmarc"
 	"peerscore/assess/mtasts"
+	"peerscore/assess/pkix"
 	"peerscore/assess/spf"
 )
 
@@ -38,9 +39,9 @@ func TestLimits(t *testing.T) {
 		"octets of a line":            {maxLine, 2048},
 		"lines":                       {maxLines, 128},
 		"octets before TLS":           {maxOctets, 64 << 10},
-		"certificates of a chain":     {maxChainCertificates, 10},
-		"octets of a chain":           {maxChainOctets, 64 << 10},
-		"bits of an RSA key":          {maxRSABits, 8192},
+		"certificates of a chain":     {pkix.MaxCertificates, 10},
+		"octets of a chain":           {pkix.MaxChainOctets, 64 << 10},
+		"bits of an RSA key":          {pkix.MaxRSABits, 8192},
 		"octets of a policy":          {mtasts.MaxPolicy, 64 << 10},
 		"octets of a response header": {maxHeader, 16 << 10},
 		"s for a web server":          {int(webTimeout / time.Second), 30},

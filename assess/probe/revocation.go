@@ -3,16 +3,14 @@ package probe
 import (
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -39,14 +37,14 @@ type crlCache struct {
 }
 
 type crlEntry struct {
-	list  *crl
+	list  *pkix.CRL
 	err   error // why there is no list
 	until time.Time
 	used  time.Time
 }
 
 // get is the list at a URL, signed by issuer, from the cache or from the network.
-func (c *crlCache) get(ctx context.Context, dns *resolver.Resolver, url string, issuer *x509.Certificate) (*crl, error) {
+func (c *crlCache) get(ctx context.Context, dns *resolver.Resolver, url string, issuer *x509.Certificate) (*pkix.CRL, error) {
 	leave, err := c.flight.enter(ctx, url)
 	if err != nil {
 		return nil, err
@@ -62,7 +60,7 @@ func (c *crlCache) get(ctx context.Context, dns *resolver.Resolver, url string, 
 	return list, err
 }
 
-func (c *crlCache) fetch(ctx context.Context, dns *resolver.Resolver, url string, issuer *x509.Certificate) (*crl, error) {
+func (c *crlCache) fetch(ctx context.Context, dns *resolver.Resolver, url string, issuer *x509.Certificate) (*pkix.CRL, error) {
 	response, err := c.web.get(ctx, dns, url, maxCRLOctets)
 	switch {
 	case err != nil:
@@ -72,7 +70,7 @@ func (c *crlCache) fetch(ctx context.Context, dns *resolver.Resolver, url string
 	}
 	c.parser.Lock()
 	defer c.parser.Unlock()
-	return parseCRL(response.body, issuer)
+	return pkix.ParseCRL(response.body, issuer)
 }
 
 func (c *crlCache) cached(url string) *crlEntry {
@@ -86,14 +84,14 @@ func (c *crlCache) cached(url string) *crlEntry {
 	return entry
 }
 
-func (c *crlCache) keep(url string, list *crl, err error) {
+func (c *crlCache) keep(url string, list *pkix.CRL, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := &crlEntry{list: list, err: err, until: c.now().Add(crlRetry), used: c.now()}
 	if list != nil {
 		entry.until = c.now().Add(crlKeep)
-		if list.nextUpdate.Before(entry.until) {
-			entry.until = list.nextUpdate
+		if list.NextUpdate.Before(entry.until) {
+			entry.until = list.NextUpdate
 		}
 	}
 	if c.entries == nil {
@@ -120,7 +118,7 @@ func (c *crlCache) size() int {
 	n := 0
 	for _, entry := range c.entries {
 		if entry.list != nil {
-			n += len(entry.list.revoked)
+			n += len(entry.list.Revoked)
 		}
 	}
 	return n
@@ -151,7 +149,7 @@ func placeOf(path []*x509.Certificate, i int) string {
 	if i == 0 {
 		return "the server's certificate"
 	}
-	return "the intermediate certificate " + commonName(path[i])
+	return "the intermediate certificate " + pkix.CommonName(path[i])
 }
 
 // worst puts a revoked certificate before one of which nothing is known, and that before the others.
@@ -170,7 +168,7 @@ func worst(checks []assess.Check) assess.Check {
 
 func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []*x509.Certificate, i int) assess.Check {
 	cert, issuer := path[i], path[i+1]
-	if neverRevoked(cert) {
+	if pkix.NeverRevoked(cert) {
 		return assess.Check{Result: assess.Pass}
 	}
 	url, err := distributionPoint(cert)
@@ -178,9 +176,9 @@ func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []
 		return assess.Check{Detail: fmt.Sprintf("%s %v", placeOf(path, i), err)}
 	}
 	list, err := c.get(ctx, dns, url, issuer)
-	var entry *revocation
+	var entry *pkix.Revocation
 	if err == nil {
-		entry, err = list.find(cert, issuer, c.now())
+		entry, err = list.Find(cert, issuer, c.now())
 	}
 	switch {
 	case err != nil:
@@ -189,15 +187,7 @@ func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []
 		return assess.Check{Result: assess.Pass}
 	}
 	return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%s was revoked on %s: %s (%.200q)",
-		placeOf(path, i), date(time.Unix(int64(entry.at), 0)), reasonName(entry.reason), url)}
-}
-
-var oidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
-
-// neverRevoked reports whether the authority says of a certificate, mostly of a short life, that
-// it will not publish its revocation: nobody is to look for it then (RFC 9608 §4).
-func neverRevoked(cert *x509.Certificate) bool {
-	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoRevAvail) })
+		placeOf(path, i), date(time.Unix(int64(entry.At), 0)), reasonName(entry.Reason), url)}
 }
 
 // distributionPoint is the first place where the certificate says that its CRL is and that may be asked.

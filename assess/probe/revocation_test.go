@@ -3,7 +3,7 @@ package probe
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	x509pkix "crypto/x509/pkix"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -14,11 +14,12 @@ import (
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 	"peerscore/assess/probe/probetest"
 )
 
 // issuingPoint is the extension that says which certificates a list covers (RFC 5280 §5.2.5).
-func issuingPoint(t *testing.T, uri string, fields ...uint8) pkix.Extension {
+func issuingPoint(t *testing.T, uri string, fields ...uint8) x509pkix.Extension {
 	t.Helper()
 	var b cryptobyte.Builder
 	context := func(n uint8) cryptobyte_asn1.Tag { return cryptobyte_asn1.Tag(n).ContextSpecific() }
@@ -40,7 +41,7 @@ func issuingPoint(t *testing.T, uri string, fields ...uint8) pkix.Extension {
 	})
 	value, err := b.Bytes()
 	must(t, err)
-	return pkix.Extension{Id: oidIssuingDistributionPoint, Critical: true, Value: value}
+	return x509pkix.Extension{Id: pkix.OIDIssuingDistributionPoint, Critical: true, Value: value}
 }
 
 // TestRevocation asks of one certificate at a time whether it was revoked. Each has its own
@@ -69,20 +70,20 @@ func TestRevocation(t *testing.T) {
 	l.zone("dead.example", "crl A 127.0.0.81")
 
 	const url = "http://crl.lab.example/%d.crl"
-	extended := func(e pkix.Extension) func(int, *x509.RevocationList) {
+	extended := func(e x509pkix.Extension) func(int, *x509.RevocationList) {
 		return func(_ int, list *x509.RevocationList) { list.ExtraExtensions = append(list.ExtraExtensions, e) }
 	}
-	critical := func(arc ...int) pkix.Extension {
-		return pkix.Extension{Id: arc, Critical: true, Value: []byte{2, 1, 1}}
+	critical := func(arc ...int) x509pkix.Extension {
+		return x509pkix.Extension{Id: arc, Critical: true, Value: []byte{2, 1, 1}}
 	}
 	own := func(fields ...uint8) func(int, *x509.RevocationList) {
 		return func(i int, list *x509.RevocationList) {
-			list.ExtraExtensions = []pkix.Extension{issuingPoint(t, fmt.Sprintf(url, i), fields...)}
+			list.ExtraExtensions = []x509pkix.Extension{issuingPoint(t, fmt.Sprintf(url, i), fields...)}
 		}
 	}
 	points := func(urls ...string) *probetest.Leaf { return &probetest.Leaf{CRLs: urls} }
 	noRevAvail := &probetest.Leaf{CRLs: []string{}, Change: func(c *x509.Certificate) {
-		c.ExtraExtensions = []pkix.Extension{{Id: oidNoRevAvail, Value: []byte{5, 0}}}
+		c.ExtraExtensions = []x509pkix.Extension{{Id: pkix.OidNoRevAvail, Value: []byte{5, 0}}}
 	}}
 	dated := func(this, next time.Duration) func(int, *x509.RevocationList) {
 		return func(_ int, list *x509.RevocationList) {
@@ -131,7 +132,7 @@ func TestRevocation(t *testing.T) {
 		{name: "unknown critical extension", change: extended(critical(1, 2, 3)), say: "unknown critical extension (1.2.3)"},
 		{name: "unknown critical extension of an entry", change: func(_ int, list *x509.RevocationList) {
 			list.RevokedCertificateEntries = []x509.RevocationListEntry{{
-				SerialNumber: big.NewInt(1), RevocationTime: time.Now(), ExtraExtensions: []pkix.Extension{critical(2, 5, 29, 29)},
+				SerialNumber: big.NewInt(1), RevocationTime: time.Now(), ExtraExtensions: []x509pkix.Extension{critical(2, 5, 29, 29)},
 			}}
 		}, say: "an entry of the CRL has an unknown critical extension"},
 
@@ -224,5 +225,27 @@ func TestRevocationRequests(t *testing.T) {
 	}
 	if n := len(l.crls.Requests()); n != 2 {
 		t.Errorf("%d lists were asked for: %v", n, l.crls.Requests())
+	}
+}
+
+// A list of the size allowed, full of entries as short as they can be, is read without taking
+// many times its size.
+func TestHugeCRL(t *testing.T) {
+	ca, err := probetest.NewCA(probetest.CAConfig{})
+	must(t, err)
+	entries := make([]x509.RevocationListEntry, 400_000)
+	for i := range entries {
+		entries[i] = x509.RevocationListEntry{SerialNumber: big.NewInt(int64(1<<40 + i)), RevocationTime: time.Now()}
+	}
+	der, err := ca.CRL(func(list *x509.RevocationList) { list.RevokedCertificateEntries = entries })
+	must(t, err)
+	if len(der) > maxCRLOctets || len(der) < maxCRLOctets*9/10 {
+		t.Fatalf("a list of %d octets shows nothing", len(der))
+	}
+	before := allocated()
+	list, err := pkix.ParseCRL(der, ca.Issuing)
+	must(t, err)
+	if grown := allocated() - before; len(list.Revoked) != len(entries) || grown > maxHostileOctets {
+		t.Errorf("%d entries in %d octets made us allocate %d", len(list.Revoked), len(der), grown)
 	}
 }

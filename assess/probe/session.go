@@ -182,7 +182,7 @@ func unexamined(reason string) assess.CertificateFacts {
 func (s *Session) examine(ctx context.Context, seen assess.TLSFacts) assess.CertificateFacts {
 	t := s.host.target
 	defer t.trace.begin(s.name+"certificate", s.stage)()
-	certs, err := parseChain(seen.Chain)
+	certs, err := pkix.ParseChain(seen.Chain)
 	if err != nil {
 		return unexamined(err.Error())
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"peerscore/assess"
+	"peerscore/assess/pkix"
 )
 
 // probeStartTLS has a dialogue with the addresses of each MX host, all at once; see dialogue.
@@ -55,7 +56,7 @@ var usualCurves = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.Cu
 // presented looks at the chain as the server sent it, in the middle of the handshake.
 func (d *dialogue) presented(state tls.ConnectionState) error {
 	chain := presentedChain(state)
-	if reason := oversized(chain); reason != "" {
+	if reason := pkix.Oversized(chain); reason != "" {
 		return fmt.Errorf("%w: %s", errLimit, reason)
 	}
 	if d.onChain != nil {

@@ -22,7 +22,7 @@ func (c chain) trusted() (assess.Check, []*x509.Certificate) {
 		return assess.Check{Detail: "this host has no root certificates to check with (assess.ca_file)"}, nil
 	}
 	for _, cert := range c.certs {
-		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSABits {
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > pkix.MaxRSABits {
 			return assess.Check{Detail: fmt.Sprintf("not checked: the chain has an RSA key of %d bits", key.N.BitLen())}, nil
 		}
 	}
@@ -49,7 +49,7 @@ func (c chain) best(paths [][]*x509.Certificate) (assess.Check, []*x509.Certific
 		p := pkix.Check(path, c.usage)
 		switch {
 		case p.None():
-			return assess.Check{Result: assess.Pass, Detail: "leads to " + commonName(path[len(path)-1])}, path
+			return assess.Check{Result: assess.Pass, Detail: "leads to " + pkix.CommonName(path[len(path)-1])}, path
 		case p.Undecided && open == nil:
 			check, open = assess.Check{Detail: p.Reason}, path
 		case check.Detail == "":
@@ -118,7 +118,7 @@ func (c chain) untrusted(err error, at time.Time) assess.Check {
 	text := strings.TrimPrefix(err.Error(), "x509: ")
 	says := func(other error) bool { return strings.Contains(err.Error(), other.Error()) } // it is not wrapped
 	switch {
-	case selfSigned(c.certs[0]):
+	case pkix.SelfSigned(c.certs[0]):
 		return fail("self-signed: nobody but the server vouches for it")
 	case says(x509.UnhandledCriticalExtension{}): // the chain shows none
 		return assess.Check{Detail: "the trusted root has a critical extension that is not evaluated here"}
@@ -137,23 +137,23 @@ func (c chain) untrusted(err error, at time.Time) assess.Check {
 	}
 	top := path[len(path)-1]
 	switch {
-	case selfSigned(top):
-		return fail(fmt.Sprintf("leads to %s, which is no trusted root", commonName(top)))
+	case pkix.SelfSigned(top):
+		return fail(fmt.Sprintf("leads to %s, which is no trusted root", pkix.CommonName(top)))
 	case slices.ContainsFunc(c.rootNames(), func(name []byte) bool { return pkix.SameName(name, top.RawIssuer) }):
-		return fail(fmt.Sprintf("%s was not issued by the trusted root %q, whose name it bears: %s", commonName(top), issuerName(top), text))
+		return fail(fmt.Sprintf("%s was not issued by the trusted root %q, whose name it bears: %s", pkix.CommonName(top), pkix.IssuerName(top), text))
 	}
-	return fail(fmt.Sprintf("missing intermediate: the certificate of %q is neither sent nor a trusted root", issuerName(top)))
+	return fail(fmt.Sprintf("missing intermediate: the certificate of %q is neither sent nor a trusted root", pkix.IssuerName(top)))
 }
 
 // climb follows the issuers within what the server sent, as far as it goes, and says what is
 // wrong with one on the way.
 func (c chain) climb(at time.Time) (path []*x509.Certificate, wrong assess.Check) {
 	path = c.certs[:1:1]
-	for len(path) < maxChainCertificates {
+	for len(path) < pkix.MaxCertificates {
 		top := path[len(path)-1]
-		if weakSignature(top.SignatureAlgorithm) && !selfSigned(top) {
+		if pkix.WeakSignature(top.SignatureAlgorithm) && !pkix.SelfSigned(top) {
 			return path, assess.Check{Result: assess.Fail, Detail: fmt.Sprintf(
-				"%s carries a weak signature (%s) that is no longer accepted", commonName(top), top.SignatureAlgorithm)}
+				"%s carries a weak signature (%s) that is no longer accepted", pkix.CommonName(top), top.SignatureAlgorithm)}
 		}
 		issuer, wrong := c.issuer(top, path, at)
 		if issuer == nil || wrong.Detail != "" {
@@ -188,21 +188,21 @@ func misissued(cert, issuer *x509.Certificate, at time.Time) assess.Check {
 	fail := func(format string, args ...any) assess.Check {
 		return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf(format, args...)}
 	}
-	name := commonName(issuer)
+	name := pkix.CommonName(issuer)
 	err := issuer.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
 	switch {
 	case errors.Is(err, x509.ErrUnsupportedAlgorithm):
-		return assess.Check{Detail: fmt.Sprintf("the signature of %s is of a kind that cannot be checked here", commonName(cert))}
+		return assess.Check{Detail: fmt.Sprintf("the signature of %s is of a kind that cannot be checked here", pkix.CommonName(cert))}
 	case err != nil:
-		return fail("bad signature: %s is not signed with the key of %s, which is sent as its issuer", commonName(cert), name)
+		return fail("bad signature: %s is not signed with the key of %s, which is sent as its issuer", pkix.CommonName(cert), name)
 	case at.After(issuer.NotAfter):
 		return fail("the intermediate certificate %s expired on %s", name, date(issuer.NotAfter))
 	case at.Before(issuer.NotBefore):
 		return fail("the intermediate certificate %s is not valid before %s", name, date(issuer.NotBefore))
 	case !issuer.BasicConstraintsValid || !issuer.IsCA:
-		return fail("not an authority: %s may not issue %s, by its basic constraints", name, commonName(cert))
+		return fail("not an authority: %s may not issue %s, by its basic constraints", name, pkix.CommonName(cert))
 	case issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCertSign == 0:
-		return fail("not an authority: %s may not issue %s, by its key usage", name, commonName(cert))
+		return fail("not an authority: %s may not issue %s, by its key usage", name, pkix.CommonName(cert))
 	}
 	return assess.Check{}
 }

@@ -8,7 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	x509pkix "crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
 	"net/url"
@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess"
-	rules "peerscore/assess/pkix"
+	"peerscore/assess/pkix"
 )
 
 // pkiEntity is a certificate with its key.
@@ -39,7 +39,7 @@ func (a *pkiEntity) issue(t *testing.T, name string, key crypto.Signer, changes 
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0),
-		Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+		Subject: x509pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 	}
 	if name == "" {
 		template.DNSNames, template.KeyUsage, template.IsCA = []string{"mx.example"}, x509.KeyUsageDigitalSignature, false
@@ -65,7 +65,7 @@ func TestTrusted(t *testing.T) {
 	length := func(n int) f { return func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = n, true } }
 	critical := func(value []byte, oid ...int) f {
 		return func(c *x509.Certificate) {
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier(oid), Critical: true, Value: value})
+			c.ExtraExtensions = append(c.ExtraExtensions, x509pkix.Extension{Id: asn1.ObjectIdentifier(oid), Critical: true, Value: value})
 		}
 	}
 	// Permitted is the directory name CN=x.
@@ -136,7 +136,7 @@ func expectTrust(t *testing.T, name string, root *pkiEntity, suite uint16, sent 
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(root.Certificate)
-	c := chain{roots: roots, now: time.Now(), usage: rules.ServerUsage(tls.CipherSuiteName(suite))}
+	c := chain{roots: roots, now: time.Now(), usage: pkix.ServerUsage(tls.CipherSuiteName(suite))}
 	for _, id := range sent {
 		c.certs = append(c.certs, id.Certificate)
 	}
@@ -152,7 +152,7 @@ func expectTrust(t *testing.T, name string, root *pkiEntity, suite uint16, sent 
 // TestTrustedNames: names are the same in any spelling (RFC 5280, section 7.1).
 func TestTrustedNames(t *testing.T) {
 	spelled := func(id *pkiEntity, kind byte, name string) *pkiEntity { // as an issuer under that name
-		raw, err := asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: int(kind), Bytes: []byte(name)}}}})
+		raw, err := asn1.Marshal(x509pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: int(kind), Bytes: []byte(name)}}}})
 		must(t, err)
 		cert := *id.Certificate
 		cert.RawSubject = raw
@@ -165,7 +165,7 @@ func TestTrustedNames(t *testing.T) {
 	spelt.KeyUsage, spelt.SubjectKeyId = x509.KeyUsageCRLSign, []byte{1}
 	list, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}, spelt.Certificate, spelt.key)
 	must(t, err)
-	if _, err := parseCRL(list, root.Certificate); err != nil {
+	if _, err := pkix.ParseCRL(list, root.Certificate); err != nil {
 		t.Errorf("a CRL of %q: %v", "THE ROOT", err)
 	}
 	expectTrust(t, "another name", root, 0, []*pkiEntity{spelled(issuer, asn1.TagUTF8String, "Theissuer").issue(t, "", newKey(t)), issuer}, assess.Fail, `missing intermediate: the certificate of "Theissuer"`)

@@ -127,7 +127,7 @@ func (w *web) verify(state tls.ConnectionState) error {
 	invalid := func(err error) error {
 		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
 	}
-	if reason := oversized(presentedChain(state)); reason != "" {
+	if reason := pkix.Oversized(presentedChain(state)); reason != "" {
 		return errors.New("whether the policy host's certificate is valid is not known: " + reason)
 	}
 	c := chain{

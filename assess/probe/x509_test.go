@@ -2,7 +2,7 @@ package probe
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
+	x509pkix "crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"net"
@@ -54,7 +54,7 @@ func TestX509(t *testing.T) {
 		{"expired intermediate", "", old, leaf{Names: []string{"MX"}, NotBefore: in(-day), NotAfter: in(day)}, "fppu", assess.SupportNo, `the intermediate certificate "Old CA Issuing" expired on`},
 		{"for clients only", "", l.ca, changed(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), "fppu", assess.SupportNo, "incompatible key usage"},
 		{"unknown critical extension", "", l.ca, changed(func(c *x509.Certificate) {
-			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+			c.ExtraExtensions = []x509pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}), "fppu", assess.SupportNo, "has a critical extension (1.2.3) that senders do not understand"},
 		{"weak signature", "", l.ca, changed(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), "fppu", assess.SupportNo, "weak signature (ECDSA-SHA1) that is no longer accepted"},
 

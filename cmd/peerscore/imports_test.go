@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 var forTests = map[string][]string{
 	"assess/spf":            {"go.yaml.in/yaml"},
 	"assess/dmarc":          {"go.yaml.in/yaml"},
+	"assess/pkix":           {"assess/probe/probetest"},
 	"assess/probe":          {"assess/probe/probetest", "github.com/miekg/dns"},
 	"assess/probe/resolver": {"assess/probe/probetest", "golang.org/x/time"},
 	"milter":                {"milter/miltertest"},

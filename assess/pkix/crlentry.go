@@ -1,4 +1,4 @@
-package probe
+package pkix
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// revocation is one entry; 28 octets, since some lists have hundreds of thousands.
-type revocation struct {
+// Revocation is one entry; 28 octets, since some lists have hundreds of thousands.
+type Revocation struct {
 	serial serial
-	reason uint8
-	at     uint32 // seconds since 1970
+	Reason uint8
+	At     uint32 // seconds since 1970
 }
 
 // serial is a serial number in its 20 octets (RFC 5280 §4.1.2.2), big endian.
@@ -76,8 +76,8 @@ func splitCRL(der []byte) (rest, signed []byte, entries cryptobyte.String, err e
 }
 
 // parseEntries keeps serial, date and reason of each entry, by serial.
-func parseEntries(list cryptobyte.String) ([]revocation, error) {
-	var revoked []revocation
+func parseEntries(list cryptobyte.String) ([]Revocation, error) {
+	var revoked []Revocation
 	for !list.Empty() {
 		var entry cryptobyte.String
 		if !list.ReadASN1(&entry, cryptobyte_asn1.SEQUENCE) {
@@ -91,7 +91,7 @@ func parseEntries(list cryptobyte.String) ([]revocation, error) {
 			revoked = append(revoked, r)
 		}
 	}
-	slices.SortFunc(revoked, func(a, b revocation) int { return bytes.Compare(a.serial[:], b.serial[:]) })
+	slices.SortFunc(revoked, func(a, b Revocation) int { return bytes.Compare(a.serial[:], b.serial[:]) })
 	return revoked, nil
 }
 
@@ -100,7 +100,7 @@ func parseEntries(list cryptobyte.String) ([]revocation, error) {
 //	SEQUENCE { userCertificate INTEGER, revocationDate Time, crlEntryExtensions Extensions OPTIONAL }
 //
 // What does not fit has a serial number that no certificate has which Go reads.
-func parseEntry(entry cryptobyte.String) (r revocation, fits bool, err error) {
+func parseEntry(entry cryptobyte.String) (r Revocation, fits bool, err error) {
 	var number, extensions cryptobyte.String
 	var at time.Time
 	if !entry.ReadASN1(&number, cryptobyte_asn1.INTEGER) || len(number) == 0 {
@@ -113,7 +113,7 @@ func parseEntry(entry cryptobyte.String) (r revocation, fits bool, err error) {
 	if !read(&at) || !entry.ReadOptionalASN1(&extensions, nil, cryptobyte_asn1.SEQUENCE) || !entry.Empty() {
 		return r, false, errCRL
 	}
-	r.at = uint32(at.Unix())
+	r.At = uint32(at.Unix())
 	for !extensions.Empty() {
 		if err := r.extend(&extensions); err != nil {
 			return r, false, err
@@ -132,7 +132,7 @@ func parseEntry(entry cryptobyte.String) (r revocation, fits bool, err error) {
 
 // extend reads one extension of an entry. The certificate issuer of an indirect CRL is a
 // critical one, and not understood.
-func (r *revocation) extend(extensions *cryptobyte.String) error {
+func (r *Revocation) extend(extensions *cryptobyte.String) error {
 	var extension, value cryptobyte.String
 	var id asn1.ObjectIdentifier
 	critical := false
@@ -147,7 +147,7 @@ func (r *revocation) extend(extensions *cryptobyte.String) error {
 		if !value.ReadASN1Enum(&reason) || !value.Empty() || reason < 0 || reason > 255 {
 			return errCRL
 		}
-		r.reason = uint8(reason)
+		r.Reason = uint8(reason)
 	case critical:
 		return fmt.Errorf("an entry of the CRL has an unknown critical extension (%v)", id)
 	}

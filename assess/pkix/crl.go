@@ -1,9 +1,10 @@
-package probe
+package pkix
 
 import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -12,19 +13,20 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
-
-	"peerscore/assess/pkix"
 )
 
-// crl is a revocation list (RFC 5280 §5) whose signature was found good, reduced to what a
+// CRL is a revocation list (RFC 5280 §5) whose signature was found good, reduced to what a
 // look-up needs.
-type crl struct {
+type CRL struct {
 	issuer     [sha256.Size]byte // subject and key that signed it
 	thisUpdate time.Time
-	nextUpdate time.Time
+	NextUpdate time.Time
 	scope      scope
-	revoked    []revocation // by serial
+	Revoked    []Revocation // by serial
 }
+
+// dateFormat is how people read the dates of a list.
+const dateFormat = "2006-01-02 15:04 MST"
 
 // scope is the issuing distribution point (RFC 5280 §5.2.5): which certificates the list covers.
 type scope struct {
@@ -35,16 +37,16 @@ type scope struct {
 }
 
 var (
-	oidIssuingDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+	OIDIssuingDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
 	oidDeltaCRLIndicator        = asn1.ObjectIdentifier{2, 5, 29, 27}
 	oidCRLNumber                = asn1.ObjectIdentifier{2, 5, 29, 20}
 	oidAuthorityKeyID           = asn1.ObjectIdentifier{2, 5, 29, 35}
 	oidReasonCode               = asn1.ObjectIdentifier{2, 5, 29, 21}
 )
 
-// parseCRL reads a list and checks that issuer signed it. It refuses what it does not
+// ParseCRL reads a list and checks that issuer signed it. It refuses what it does not
 // understand in full: delta and indirect lists, and unknown critical extensions.
-func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
+func ParseCRL(der []byte, issuer *x509.Certificate) (*CRL, error) {
 	rest, signed, entries, err := splitCRL(der)
 	if err != nil {
 		return nil, err
@@ -54,7 +56,7 @@ func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
 		return nil, fmt.Errorf("the CRL cannot be read: %w", err)
 	}
 	list.RawTBSRevocationList = signed
-	if !pkix.SameName(list.RawIssuer, issuer.RawSubject) {
+	if !SameName(list.RawIssuer, issuer.RawSubject) {
 		return nil, errors.New("the CRL is not the issuer's own")
 	}
 	if err := list.CheckSignatureFrom(issuer); err != nil {
@@ -63,12 +65,12 @@ func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
 	if list.NextUpdate.IsZero() {
 		return nil, errors.New("the CRL does not say until when it holds")
 	}
-	c := &crl{issuer: identity(issuer), thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate}
+	c := &CRL{issuer: identity(issuer), thisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate}
 	for _, extension := range list.Extensions {
 		switch {
 		case extension.Id.Equal(oidDeltaCRLIndicator):
 			return nil, errors.New("the CRL is a delta, which holds changes only")
-		case extension.Id.Equal(oidIssuingDistributionPoint):
+		case extension.Id.Equal(OIDIssuingDistributionPoint):
 			if c.scope, err = parseScope(extension.Value); err != nil {
 				return nil, err
 			}
@@ -76,7 +78,7 @@ func parseCRL(der []byte, issuer *x509.Certificate) (*crl, error) {
 			return nil, fmt.Errorf("the CRL has an unknown critical extension (%v)", extension.Id)
 		}
 	}
-	c.revoked, err = parseEntries(entries)
+	c.Revoked, err = parseEntries(entries)
 	return c, err
 }
 
@@ -85,16 +87,16 @@ func identity(issuer *x509.Certificate) [sha256.Size]byte {
 	return sha256.Sum256(append(slices.Clone(issuer.RawSubject), issuer.RawSubjectPublicKeyInfo...))
 }
 
-// find looks a certificate up. The error is why the list cannot tell (RFC 5280 §6.3.3); nil
+// Find looks a certificate up. The error is why the list cannot tell (RFC 5280 §6.3.3); nil
 // and nil is a certificate that is not revoked.
-func (c *crl) find(cert, issuer *x509.Certificate, now time.Time) (*revocation, error) {
+func (c *CRL) Find(cert, issuer *x509.Certificate, now time.Time) (*Revocation, error) {
 	switch {
 	case c.issuer != identity(issuer):
 		return nil, errors.New("the CRL is signed by another key of the issuer")
 	case now.Before(c.thisUpdate):
-		return nil, fmt.Errorf("the CRL is from the future: %s", date(c.thisUpdate))
-	case now.After(c.nextUpdate):
-		return nil, fmt.Errorf("the CRL is out of date since %s", date(c.nextUpdate))
+		return nil, fmt.Errorf("the CRL is from the future: %s", c.thisUpdate.UTC().Format(dateFormat))
+	case now.After(c.NextUpdate):
+		return nil, fmt.Errorf("the CRL is out of date since %s", c.NextUpdate.UTC().Format(dateFormat))
 	case cert.SerialNumber.Sign() < 0 || cert.SerialNumber.BitLen() > 8*len(serial{}):
 		return nil, errors.New("the certificate's serial number is longer than 20 octets")
 	}
@@ -103,11 +105,11 @@ func (c *crl) find(cert, issuer *x509.Certificate, now time.Time) (*revocation, 
 	}
 	var wanted serial
 	cert.SerialNumber.FillBytes(wanted[:])
-	i, found := slices.BinarySearchFunc(c.revoked, wanted, func(r revocation, s serial) int {
+	i, found := slices.BinarySearchFunc(c.Revoked, wanted, func(r Revocation, s serial) int {
 		return bytes.Compare(r.serial[:], s[:])
 	})
 	if found {
-		return &c.revoked[i], nil
+		return &c.Revoked[i], nil
 	}
 	if c.scope.someReasons {
 		return nil, errors.New("the CRL covers some reasons for revocation only")
@@ -202,4 +204,12 @@ func parsePoints(der cryptobyte.String) []string {
 		}
 	}
 	return points
+}
+
+var OidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
+
+// NeverRevoked reports whether the authority says of a certificate, mostly of a short life, that
+// it will not publish its revocation: nobody is to look for it then (RFC 9608 §4).
+func NeverRevoked(cert *x509.Certificate) bool {
+	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OidNoRevAvail) })
 }
