@@ -2,6 +2,9 @@ package assess
 
 import "slices"
 
+// DANE is RFC 7672.
+const DANE Standard = "dane"
+
 // DANEFacts is what the TLSA records of one MX host say about its certificate (RFC 7672).
 type DANEFacts struct {
 	Base     string   `json:"base,omitempty"` // the TLSA base domain
@@ -55,4 +58,12 @@ func (h MXHost) daneTest() Test {
 // withoutTLS reports whether an address of the host is known not to come to TLS.
 func (h MXHost) withoutTLS() bool {
 	return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool { return s.Outcome.result() == Fail })
+}
+
+func daneLookups(f *Facts) []*Lookup {
+	var asked []*Lookup
+	for i := range f.Hosts.Hosts {
+		asked = append(asked, &f.Hosts.Hosts[i].DANE.Lookup)
+	}
+	return asked
 }

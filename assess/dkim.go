@@ -2,6 +2,9 @@ package assess
 
 import "fmt"
 
+// DKIM is RFC 6376.
+const DKIM Standard = "dkim"
+
 // DKIMFacts is the presence estimate and, once messages were seen, the keys really used.
 type DKIMFacts struct {
 	Presence Lookup    `json:"presence"` // _domainkey.<domain>: NOERROR against NXDOMAIN
@@ -54,7 +57,7 @@ func (f *Facts) dkimPresence() Test {
 	default:
 		t.Detail = "whether there are keys is not known: " + l.missing()
 	}
-	return f.test(partDKIM, t)
+	return f.test(string(DKIM), t)
 }
 
 // noteKeys describes the keys really used.
@@ -80,4 +83,12 @@ func (v *Verdict) noteKeys(keys []DKIMKey) {
 		}
 		v.note("key %s: %s", name, text)
 	}
+}
+
+func dkimLookups(f *Facts) []*Lookup {
+	asked := []*Lookup{&f.DKIM.Presence}
+	for i := range f.DKIM.Keys {
+		asked = append(asked, &f.DKIM.Keys[i].Lookup)
+	}
+	return asked
 }

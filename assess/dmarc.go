@@ -1,5 +1,10 @@
 package assess
 
+const (
+	DMARC       Standard = "dmarc"        // RFC 9989
+	DMARCPolicy Standard = "dmarc-policy" // quarantine or reject, and a report address
+)
+
 // DMARCFacts is the record that applies to the domain itself, after the tree walk of RFC 9989.
 type DMARCFacts struct {
 	Lookup         Lookup   `json:"lookup"`          // at _dmarc.<domain>
@@ -60,7 +65,7 @@ func (f *Facts) dmarcRecord() Test {
 	default:
 		t.Detail = "the record could not be checked"
 	}
-	return f.test(partDMARC, t)
+	return f.test(string(DMARC), t)
 }
 
 // unanswered is the first look-up without which it is not known whether there is a record.
@@ -93,3 +98,5 @@ func judgeDMARCPolicy(v *Verdict, e Evidence, r Rules) {
 	v.add(t)
 	v.Support = v.support(r)
 }
+
+func dmarcLookups(f *Facts) []*Lookup { return []*Lookup{&f.DMARC.Lookup} }

@@ -1,5 +1,10 @@
 package assess
 
+import "slices"
+
+// DNSSEC is RFC 4033.
+const DNSSEC Standard = "dnssec"
+
 // DNSSECFacts are the answers that no other standard's facts hold already.
 type DNSSECFacts struct {
 	Validates Result `json:"validates"` // does the resolver validate, by its self-test
@@ -16,7 +21,7 @@ func judgeDNSSEC(v *Verdict, e Evidence, _ Rules) {
 	if f == nil {
 		return
 	}
-	_, kept := f.kept(partDNSSEC)
+	_, kept := f.kept(string(DNSSEC))
 	blind := ""
 	if f.DNSSEC.Validates != Pass {
 		blind = "the resolver does not validate, or is not known to: "
@@ -31,10 +36,10 @@ func judgeDNSSEC(v *Verdict, e Evidence, _ Rules) {
 		own = ""
 	}
 	domain := string(f.Domain)
-	v.add(f.test(partDNSSEC, protectedZone("domain", domain, f.DNSSEC.Zone, own)))
-	v.add(f.test(partDNSSEC, protectedRecords("txt", domain, f.DNSSEC.TXT, own)))
+	v.add(f.test(string(DNSSEC), protectedZone("domain", domain, f.DNSSEC.Zone, own)))
+	v.add(f.test(string(DNSSEC), protectedRecords("txt", domain, f.DNSSEC.TXT, own)))
 	if f.DMARC.Lookup.Status == LookupFound || f.DMARC.Lookup.Security != Indeterminate && !f.DMARC.Lookup.Status.Answered() {
-		v.add(f.test(partDMARC, protectedRecords("dmarc", "_dmarc."+domain, f.DMARC.Lookup, blind)))
+		v.add(f.test(string(DMARC), protectedRecords("dmarc", "_dmarc."+domain, f.DMARC.Lookup, blind)))
 	}
 	v.add(f.test(partMX, protectedRecords("mx", domain, f.Hosts.Lookup, blind)))
 	for _, h := range f.Hosts.Hosts {
@@ -81,16 +86,41 @@ func protectedRecords(test, subject string, l Lookup, blind string) Test {
 	return t
 }
 
-// noteOtherNames reports names that the score does not ask for.
+// noteOtherNames reports the records of other standards that no test above asks for.
 func (v *Verdict) noteOtherNames(f *Facts) {
-	for _, l := range []Lookup{f.MTASTS.Lookup, f.TLSRPT.Lookup} {
-		if l.Status == LookupFound && l.Security != Indeterminate {
-			v.note("%s: %s (not scored)", hostName(l.Name), l.Security)
+	tested := append(dnssecLookups(f), daneLookups(f)...)
+	tested = append(tested, &f.SPF.Lookup, &f.DKIM.Presence, &f.DMARC.Lookup) // SPF asks for the TXT of the domain
+	for _, s := range standards() {
+		if s.lookups == nil {
+			continue
+		}
+		for _, l := range s.lookups(f) {
+			if l.Status == LookupFound && l.Security != Indeterminate && !slices.Contains(tested, l) {
+				v.note("%s: %s (not scored)", hostName(l.Name), l.Security)
+			}
 		}
 	}
-	for _, k := range f.DKIM.Keys {
-		if k.Lookup.Status == LookupFound && k.Lookup.Security != Indeterminate {
-			v.note("%s: %s (not scored)", hostName(k.Lookup.Name), k.Lookup.Security)
-		}
+}
+
+func dnssecLookups(f *Facts) []*Lookup {
+	asked := []*Lookup{&f.DNSSEC.Zone, &f.DNSSEC.TXT}
+	for i := range f.Hosts.Hosts {
+		asked = append(asked, &f.Hosts.Hosts[i].Zone, &f.Hosts.Hosts[i].TXT)
 	}
+	return asked
+}
+
+// dnssecPart is what the resolver says of the domain's own zone.
+func dnssecPart() part {
+	zone := partOf(func(f *Facts) Test { return protectedZone("", "", f.DNSSEC.Zone, "") }, func(to, from *Facts) {
+		to.DNSSEC.Zone, to.DNSSEC.TXT = from.DNSSEC.Zone, from.DNSSEC.TXT
+	})
+	known := zone.problem
+	zone.problem = func(f *Facts) string {
+		if _, kept := f.kept(string(DNSSEC)); !kept && f.DNSSEC.Validates != Pass {
+			return "the resolver does not validate"
+		}
+		return known(f)
+	}
+	return zone
 }

@@ -18,24 +18,6 @@ type freezer struct {
 	drifts map[string]*Drift
 }
 
-// driftParts are the parts in which a domain can lose something, how it stands there, and
-// whose loss counts once.
-var driftParts = []struct {
-	part         string
-	result       func(*Facts) Result
-	organisation func(*Facts) dnsname.Domain
-	take         func(to, from *Facts, reason string)
-}{
-	{partMX, (*Facts).mxResult, ownOrganisation, takePart(partMX)},
-	{partSMTP(""), (*Facts).smtpResult, mxOrganisation, takeSessions},
-	{partSPF, func(f *Facts) Result { return f.spfRecord().Result }, ownOrganisation, takePart(partSPF)},
-	{partDKIM, func(f *Facts) Result { return f.dkimPresence().Result }, ownOrganisation, takePart(partDKIM)},
-	{partDMARC, func(f *Facts) Result { return f.dmarcRecord().Result }, ownOrganisation, takePart(partDMARC)},
-	{partDNSSEC, func(f *Facts) Result { return protectedZone("", "", f.DNSSEC.Zone, "").Result }, ownOrganisation, takePart(partDNSSEC)},
-	{partMTASTS, (*Facts).mtastsResult, ownOrganisation, takePart(partMTASTS)},
-	{partTLSRPT, func(f *Facts) Result { return f.tlsrptRecord().Result }, ownOrganisation, takePart(partTLSRPT)},
-}
-
 // settle holds what a run found against the evidence that there was before. Where everybody
 // lost a part at once the older result stands in new facts; a domain without one has to be asked
 // again, and the error, which wraps ErrNothingMeasured, says so. Changed are the parts that froze
@@ -49,14 +31,14 @@ func (z *freezer) settle(facts *Facts, e Evidence, bulk bool) (changed []string,
 	}
 	found := *facts // as the run had it, before anything is taken
 	found.Hosts.Hosts = slices.Clone(facts.Hosts.Hosts)
-	for _, p := range driftParts {
-		drift := z.drifts[p.part]
+	for _, p := range parts() {
+		drift := z.drifts[p.name]
 		if drift == nil {
 			drift = &Drift{Bulk: bulk}
-			z.drifts[p.part] = drift
+			z.drifts[p.name] = drift
 		}
 		now, before := Unknown, Unknown
-		if !found.stands(p.part) {
+		if !found.stands(p.name) {
 			now = p.result(&found)
 		}
 		if old != nil {
@@ -64,15 +46,15 @@ func (z *freezer) settle(facts *Facts, e Evidence, bulk bool) (changed []string,
 		}
 		failed := now == Fail || now == Bogus
 		if before == Pass && (failed || now == Pass) &&
-			drift.Add(Vote{Organisation: p.organisation(old), Since: e.Since, Host: e.Tally.lastHost(), Failed: failed, At: facts.At}) {
-			changed = append(changed, strings.TrimSpace(p.part))
+			drift.Add(Vote{Organisation: p.ownerOf(old), Since: e.Since, Host: e.Tally.lastHost(), Failed: failed, At: facts.At}) {
+			changed = append(changed, strings.TrimSpace(p.name))
 		}
 		switch {
 		case !failed || !drift.Frozen():
 		case before == Pass:
-			p.take(facts, old, "everybody lost it at once, which looks like a fault on our side")
+			p.keep(facts, old, "everybody lost it at once, which looks like a fault on our side")
 		case old == nil:
-			err = fmt.Errorf("%w of %s that could be believed: everybody fails at once (%s), which looks like a fault on our side", ErrNothingMeasured, facts.Domain, strings.TrimSpace(p.part))
+			err = fmt.Errorf("%w of %s that could be believed: everybody fails at once (%s), which looks like a fault on our side", ErrNothingMeasured, facts.Domain, strings.TrimSpace(p.name))
 		}
 	}
 	return changed, err
@@ -83,9 +65,9 @@ func (z *freezer) frozen() []string {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	var names []string
-	for _, p := range driftParts {
-		if drift := z.drifts[p.part]; drift != nil && drift.Frozen() {
-			names = append(names, strings.TrimSpace(p.part))
+	for _, p := range parts() {
+		if drift := z.drifts[p.name]; drift != nil && drift.Frozen() {
+			names = append(names, strings.TrimSpace(p.name))
 		}
 	}
 	return names
@@ -118,7 +100,18 @@ func (f *Facts) stands(part string) bool {
 	})
 }
 
-func ownOrganisation(f *Facts) dnsname.Domain { return f.Domain.Organisational() }
+// ownerOf is whose loss of the part counts once.
+func (p part) ownerOf(f *Facts) dnsname.Domain {
+	if p.owner == nil {
+		return f.Domain.Organisational()
+	}
+	return p.owner(f)
+}
+
+// smtpPart is the dialogues with all hosts. Those of one are kept by keepHost.
+func smtpPart() part {
+	return part{name: partSMTP(""), result: (*Facts).smtpResult, takes: takeSessions, owner: mxOrganisation}
+}
 
 // mxOrganisation is whose mail hosts they are: a thousand domains may be on the same.
 func mxOrganisation(f *Facts) dnsname.Domain {
@@ -156,23 +149,6 @@ func (f *Facts) smtpResult() Result {
 		}
 	}
 	return result
-}
-
-// mtastsResult is that of the first test that does not pass.
-func (f *Facts) mtastsResult() Result {
-	tests := f.mtastsTests()
-	return tests[len(tests)-1].Result
-}
-
-// takePart takes a part from older facts, if it is not too old to stand.
-func takePart(name string) func(to, from *Facts, reason string) {
-	return func(to, from *Facts, reason string) {
-		for _, p := range parts {
-			if p.name == name && to.keep(name, from.measuredAt(name), reason) {
-				p.take(to, from)
-			}
-		}
-	}
 }
 
 // takeSessions takes the dialogues of each host from older facts.

@@ -19,30 +19,13 @@ const Edition = 2
 // because they show half of a provider; with Passive rules that half has to do.
 func Judge(e Evidence, r Rules) Verdicts {
 	verdicts := Verdicts{}
-	for _, rule := range []struct {
-		standard Standard
-		judge    func(*Verdict, Evidence, Rules)
-	}{
-		{StartTLS, judgeStartTLS},
-		{StartTLS12, judgeStartTLS12},
-		{X509, judgeX509},
-		{SPF, judgeSPF},
-		{SPFPolicy, judgeSPFPolicy},
-		{DKIM, judgeDKIM},
-		{DMARC, judgeDMARC},
-		{DMARCPolicy, judgeDMARCPolicy},
-		{DANE, judgeDANE},
-		{DNSSEC, judgeDNSSEC},
-		{MTASTS, judgeMTASTS},
-		{TLSRPT, judgeTLSRPT},
-		{RequireTLS, judgeRequireTLS},
-	} {
-		v := Verdict{Standard: rule.standard}
-		rule.judge(&v, e, r)
+	for _, s := range standards() {
+		v := Verdict{Standard: s.name}
+		s.judge(&v, e, r)
 		if e.Facts == nil && !r.Passive {
 			v.Support = SupportUnknown
 		}
-		verdicts[rule.standard] = v
+		verdicts[s.name] = v
 	}
 	return verdicts
 }

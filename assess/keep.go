@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"peerscore/assess/dnsname"
 )
 
 // KeepFor is how long a result stands that later runs could not repeat, counted from when it
@@ -19,37 +21,53 @@ type Kept struct {
 	Reason string    `json:"reason"` // why the later run could not
 }
 
-// The parts of facts that stand or fall together. A host's dialogues and its TLSA match are
-// parts of their own.
-const (
-	partMX     = "mx"
-	partSPF    = "spf"
-	partDKIM   = "dkim"
-	partDMARC  = "dmarc"
-	partDNSSEC = "dnssec"
-	partMTASTS = "mta-sts"
-	partTLSRPT = "tls-rpt"
-)
+// partMX are the mail hosts. A host's dialogues and its TLSA match are parts of their own.
+const partMX = "mx"
 
 func partSMTP(host string) string { return "smtp " + host }
 func partDANE(host string) string { return "dane " + host }
 
 func partOther(host string) string { return "other certificate " + host }
 
-// parts tell of each part what the run could not measure, "" where it could, and how to take
-// it from another run.
-var parts = []struct {
-	name    string
-	problem func(*Facts) string
-	take    func(to, from *Facts)
-}{
-	{partMX, mxProblem, func(to, from *Facts) { to.Hosts = from.Hosts }},
-	{partSPF, func(f *Facts) string { return f.spfRecord().problem() }, func(to, from *Facts) { to.SPF = from.SPF }},
-	{partDKIM, func(f *Facts) string { return f.dkimPresence().problem() }, func(to, from *Facts) { to.DKIM.Presence = from.DKIM.Presence }},
-	{partDMARC, func(f *Facts) string { return f.dmarcRecord().problem() }, func(to, from *Facts) { to.DMARC = from.DMARC }},
-	{partDNSSEC, dnssecProblem, func(to, from *Facts) { to.DNSSEC.Zone, to.DNSSEC.TXT = from.DNSSEC.Zone, from.DNSSEC.TXT }},
-	{partMTASTS, mtastsProblem, func(to, from *Facts) { to.MTASTS = from.MTASTS }},
-	{partTLSRPT, func(f *Facts) string { return f.tlsrptRecord().problem() }, func(to, from *Facts) { to.TLSRPT = from.TLSRPT }},
+// part is one of the facts that stand or fall together.
+type part struct {
+	name    string                       // the standard's own where it is ""
+	result  func(*Facts) Result          // how the domain stands there
+	problem func(*Facts) string          // what the run could not measure, "" where it could; nil: that is told of each host
+	take    func(to, from *Facts)        // takes it from another run
+	takes   func(*Facts, *Facts, string) // takes it host by host, and notes why; nil: take does
+	owner   func(*Facts) dnsname.Domain  // whose loss counts once; nil: the domain's organisation
+}
+
+// partOf is the part that one test decides.
+func partOf(test func(*Facts) Test, take func(to, from *Facts)) part {
+	return part{
+		result:  func(f *Facts) Result { return test(f).Result },
+		problem: func(f *Facts) string { return test(f).problem() },
+		take:    take,
+	}
+}
+
+func mxPart() part {
+	return part{name: partMX, result: (*Facts).mxResult, problem: mxProblem, take: func(to, from *Facts) { to.Hosts = from.Hosts }}
+}
+
+// keep takes the part from older facts, if it is not too old to stand.
+func (p part) keep(to, from *Facts, reason string) {
+	switch {
+	case p.takes != nil:
+		p.takes(to, from, reason)
+	case to.keep(p.name, from.measuredAt(p.name), reason):
+		p.take(to, from)
+	}
+}
+
+// lacks says what a run could not measure of the part itself.
+func (p part) lacks(f *Facts) string {
+	if p.problem == nil {
+		return ""
+	}
+	return p.problem(f)
 }
 
 func (t Test) problem() string {
@@ -66,18 +84,6 @@ func mxProblem(f *Facts) string {
 	return ""
 }
 
-func dnssecProblem(f *Facts) string {
-	if _, kept := f.kept(partDNSSEC); !kept && f.DNSSEC.Validates != Pass {
-		return "the resolver does not validate"
-	}
-	return protectedZone("", "", f.DNSSEC.Zone, "").problem()
-}
-
-func mtastsProblem(f *Facts) string {
-	tests := f.mtastsTests()
-	return tests[len(tests)-1].problem()
-}
-
 // Keeping returns the facts with every part that this run could not measure taken from an
 // older run, if that one could and it is not longer than KeepFor ago. Kept names these parts:
 // what stands from earlier carries its own date, in every test that rests on it.
@@ -87,9 +93,9 @@ func (f Facts) Keeping(old *Facts) Facts {
 	}
 	f.Kept = nil
 	f.Hosts.Hosts = slices.Clone(f.Hosts.Hosts)
-	for _, p := range parts {
-		if problem := p.problem(&f); problem != "" && p.problem(old) == "" && f.keep(p.name, old.measuredAt(p.name), problem) {
-			p.take(&f, old)
+	for _, p := range parts() {
+		if problem := p.lacks(&f); problem != "" && p.lacks(old) == "" {
+			p.keep(&f, old, problem)
 		}
 	}
 	if _, kept := f.kept(partMX); kept {
@@ -202,8 +208,8 @@ func (f *Facts) measured() bool {
 	if slices.ContainsFunc(f.lookups(), func(l *Lookup) bool { return l.Security == SuspectAnswer }) {
 		return true
 	}
-	for _, p := range parts {
-		if _, kept := f.kept(p.name); !kept && p.problem(f) == "" {
+	for _, p := range parts() {
+		if _, kept := f.kept(p.name); !kept && p.problem != nil && p.problem(f) == "" {
 			return true
 		}
 	}

@@ -2,6 +2,9 @@ package assess
 
 import "fmt"
 
+// MTASTS is RFC 8461.
+const MTASTS Standard = "mta-sts"
+
 // MTASTSFacts is the record, the policy and what it says of each MX host (RFC 8461).
 type MTASTSFacts struct {
 	Lookup  Lookup       `json:"lookup"` // _mta-sts.<domain>
@@ -39,7 +42,7 @@ func judgeMTASTS(v *Verdict, e Evidence, r Rules) {
 		if t.Result == Fail {
 			t.Detail += "; fix the policy or the host: senders that honour MTA-STS do not deliver"
 		}
-		hosts.add(e.Facts.test(partMTASTS, t))
+		hosts.add(e.Facts.test(string(MTASTS), t))
 	}
 	for _, t := range hosts.Tests {
 		v.add(t)
@@ -64,7 +67,7 @@ func (f *Facts) mtastsTests() []Test {
 			record.Detail += "; fix it"
 		}
 	}
-	tests := []Test{f.test(partMTASTS, record)}
+	tests := []Test{f.test(string(MTASTS), record)}
 	if record.Result != Pass {
 		return tests
 	}
@@ -73,7 +76,7 @@ func (f *Facts) mtastsTests() []Test {
 	if policy.Result == Fail {
 		policy.Detail += "; fix it: senders do as if there were no policy"
 	}
-	tests = append(tests, f.test(partMTASTS, policy))
+	tests = append(tests, f.test(string(MTASTS), policy))
 	if policy.Result != Pass {
 		return tests
 	}
@@ -81,7 +84,7 @@ func (f *Facts) mtastsTests() []Test {
 	if m.Mode == "enforce" {
 		mode.Result, mode.Detail = Pass, "enforce"
 	}
-	return append(tests, f.test(partMTASTS, mode))
+	return append(tests, f.test(string(MTASTS), mode))
 }
 
 func sayMatch(r Result) string {
@@ -93,3 +96,11 @@ func sayMatch(r Result) string {
 	}
 	return "could not be held against the policy"
 }
+
+// mtastsTest is the last of mtastsTests, which decides.
+func (f *Facts) mtastsTest() Test {
+	tests := f.mtastsTests()
+	return tests[len(tests)-1]
+}
+
+func mtastsLookups(f *Facts) []*Lookup { return []*Lookup{&f.MTASTS.Lookup} }

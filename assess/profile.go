@@ -101,7 +101,7 @@ func (t Table) lint() error {
 		return errors.New("between 1 and 12 criteria")
 	}
 	for i, c := range t.Criteria {
-		if !slices.Contains(Standards, c) && !slices.Contains(extraCriteria, c) {
+		if !slices.Contains(criteria, c) {
 			return fmt.Errorf("unknown criterion %q", c)
 		}
 		if slices.Contains(t.Criteria[:i], c) {
@@ -123,8 +123,6 @@ func (t Table) lint() error {
 	}
 	return nil
 }
-
-var extraCriteria = []Standard{StartTLS12, SPFPolicy, DMARCPolicy}
 
 // best is the row with the most stars that the set reaches; the zero Row where there is none.
 // Of rows with equal stars the one that asks for the most wins: it explains best.

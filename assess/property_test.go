@@ -112,7 +112,7 @@ func TestVerdictsAreWellFormed(t *testing.T) {
 	rounds(t, func(r random) {
 		e := r.evidence()
 		verdicts := Judge(e, Rules{Passive: r.IntN(2) == 0})
-		for _, s := range slices.Concat(Standards, extraCriteria) {
+		for _, s := range namesOf(func(standard) bool { return true }) {
 			v, ok := verdicts[s]
 			if !ok || v.Standard != s || v.Support == "" && len(v.Tests) > 0 {
 				t.Errorf("%s: %v, %+v", s, ok, v)
@@ -244,7 +244,7 @@ func TestUnprobedIsPending(t *testing.T) {
 func TestStoredFactsJudgeTheSame(t *testing.T) {
 	rounds(t, func(r random) {
 		f := r.facts()
-		f.Kept = []Kept{{Part: partSPF, At: testTime.AddDate(0, 0, -1), Reason: r.text()}}
+		f.Kept = []Kept{{Part: string(SPF), At: testTime.AddDate(0, 0, -1), Reason: r.text()}}
 		data, err := json.Marshal(f)
 		if err != nil {
 			t.Fatal(err)

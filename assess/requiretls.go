@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// RequireTLS is RFC 8689.
+const RequireTLS Standard = "requiretls"
+
 // judgeRequireTLS asks whether each MX host offers REQUIRETLS (RFC 8689), which counts inside
 // TLS only (§2).
 func judgeRequireTLS(v *Verdict, e Evidence, r Rules) {

@@ -86,19 +86,3 @@ func (f *Facts) refused(l *Lookup, now time.Time) (since time.Time, was Security
 	}
 	return now, Indeterminate
 }
-
-// lookups are all questions of a run.
-func (f *Facts) lookups() []*Lookup {
-	all := []*Lookup{
-		&f.Hosts.Lookup, &f.SPF.Lookup, &f.DKIM.Presence, &f.DMARC.Lookup,
-		&f.DNSSEC.Zone, &f.DNSSEC.TXT, &f.MTASTS.Lookup, &f.TLSRPT.Lookup,
-	}
-	for i := range f.DKIM.Keys {
-		all = append(all, &f.DKIM.Keys[i].Lookup)
-	}
-	for i := range f.Hosts.Hosts {
-		h := &f.Hosts.Hosts[i]
-		all = append(all, &h.A, &h.AAAA, &h.DANE.Lookup, &h.Zone, &h.TXT)
-	}
-	return all
-}

@@ -5,6 +5,11 @@ import (
 	"strings"
 )
 
+const (
+	SPF       Standard = "spf"        // RFC 7208
+	SPFPolicy Standard = "spf-policy" // the record ends in -all or ~all after redirects
+)
+
 // SPFFacts is the static audit of the domain's SPF record (RFC 7208), without a sender.
 type SPFFacts struct {
 	Lookup      Lookup   `json:"lookup"`
@@ -68,7 +73,7 @@ func (f *Facts) spfRecord() Test {
 			t.Detail += "; " + spf.remedy()
 		}
 	}
-	return f.test(partSPF, t)
+	return f.test(string(SPF), t)
 }
 
 // remedy goes by the mistake that the audit named.
@@ -120,3 +125,5 @@ func judgeSPFPolicy(v *Verdict, e Evidence, r Rules) {
 	v.add(t)
 	v.Support = v.support(r)
 }
+
+func spfLookups(f *Facts) []*Lookup { return []*Lookup{&f.SPF.Lookup} }

@@ -7,6 +7,11 @@ import (
 	"time"
 )
 
+const (
+	StartTLS   Standard = "starttls"     // RFC 3207
+	StartTLS12 Standard = "starttls-1.2" // with TLS 1.2 or later
+)
+
 // StartTLSOutcome is how far an SMTP dialogue came on its way to TLS.
 type StartTLSOutcome string
 

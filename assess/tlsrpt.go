@@ -2,6 +2,9 @@ package assess
 
 import "strings"
 
+// TLSRPT is RFC 8460.
+const TLSRPT Standard = "tls-rpt"
+
 // TLSRPTFacts is the record at _smtp._tls.<domain> (RFC 8460).
 type TLSRPTFacts struct {
 	Lookup  Lookup   `json:"lookup"`
@@ -31,5 +34,7 @@ func (f *Facts) tlsrptRecord() Test {
 			t.Detail += "; fix it"
 		}
 	}
-	return f.test(partTLSRPT, t)
+	return f.test(string(TLSRPT), t)
 }
+
+func tlsrptLookups(f *Facts) []*Lookup { return []*Lookup{&f.TLSRPT.Lookup} }

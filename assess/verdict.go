@@ -6,32 +6,9 @@ import (
 	"time"
 )
 
-// Standard names one standard of the report, as JSON keys spell it.
+// Standard names one standard, as JSON keys spell it, or a criterion that only profiles know: that
+// is judged like a standard and not listed among them. Each has its file, and its row in standards.go.
 type Standard string
-
-const (
-	StartTLS   Standard = "starttls"   // RFC 3207
-	X509       Standard = "x509"       // RFC 5280, RFC 9525
-	SPF        Standard = "spf"        // RFC 7208
-	DKIM       Standard = "dkim"       // RFC 6376
-	DMARC      Standard = "dmarc"      // RFC 9989
-	DANE       Standard = "dane"       // RFC 7672
-	DNSSEC     Standard = "dnssec"     // RFC 4033
-	MTASTS     Standard = "mta-sts"    // RFC 8461
-	TLSRPT     Standard = "tls-rpt"    // RFC 8460
-	RequireTLS Standard = "requiretls" // RFC 8689
-)
-
-// Three criteria that the profile mecsa-2020 scores besides the standards. They are judged
-// like standards and not listed among them.
-const (
-	StartTLS12  Standard = "starttls-1.2" // StartTLS with TLS 1.2 or later
-	SPFPolicy   Standard = "spf-policy"   // the record ends in -all or ~all after redirects
-	DMARCPolicy Standard = "dmarc-policy" // quarantine or reject, and a report address
-)
-
-// Standards are the standards in the order in which reports list them.
-var Standards = []Standard{StartTLS, X509, SPF, DKIM, DMARC, DANE, DNSSEC, MTASTS, TLSRPT, RequireTLS}
 
 // Result is the outcome of one test. The zero value means that nothing is known.
 type Result uint8

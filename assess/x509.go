@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// X509 is the certificates of the mail hosts (RFC 5280, RFC 9525).
+const X509 Standard = "x509"
+
 // TLSFacts is what the handshake negotiated and the certificate that came with it.
 type TLSFacts struct {
 	Version     string           `json:"version"` // "TLS 1.3"

@@ -113,7 +113,7 @@ func (s step) event() event {
 		worse = worse || c.from == assess.SupportYes && c.to == assess.SupportNo
 		better = better || c.from == assess.SupportNo && c.to == assess.SupportYes
 		if c.from != c.to {
-			reasons = append(reasons, standardNames[c.standard]+" "+fromTo(string(c.from), string(c.to))+c.because())
+			reasons = append(reasons, c.standard.Label()+" "+fromTo(string(c.from), string(c.to))+c.because())
 		}
 	}
 	e.Reason = strings.Join(reasons, "; ")

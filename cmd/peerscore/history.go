@@ -113,7 +113,7 @@ func (c console) writeHistory(w io.Writer, d dnsname.Domain, steps []step) {
 		fmt.Fprintln(w)
 		c.writeFinding(w, c.paint(bold, s.Since.Local().Format("2006-01-02 15:04"))+" ", s.headline())
 		for _, change := range s.changes {
-			fmt.Fprintf(w, "  %-16s %s\n", standardNames[change.standard], fromTo(string(change.from), string(change.to)))
+			fmt.Fprintf(w, "  %-16s %s\n", change.standard.Label(), fromTo(string(change.from), string(change.to)))
 			for _, t := range advisedOnce(change.before) {
 				c.writeOutcome(w, "was", t)
 			}

@@ -174,7 +174,7 @@ func (r reader) writePage(ctx context.Context, w io.Writer, served int) error {
 		data.Columns = append(data.Columns, categoryNames[c])
 	}
 	for _, s := range assess.Standards {
-		data.Columns = append(data.Columns, standardNames[s])
+		data.Columns = append(data.Columns, s.Label())
 	}
 	data.Columns = append(data.Columns, "Sessions", "Assessed")
 	if err := r.each(ctx, chosen, func(peer report) error {
@@ -224,7 +224,7 @@ func (p *population) charts() []chart {
 		if published, ok := mecsaSupport[s]; ok {
 			then = &published
 		}
-		c.add(standardNames[s], p.support[s].percent(), then)
+		c.add(s.Label(), p.support[s].percent(), then)
 	}
 	return append(charts, c)
 }

@@ -190,7 +190,7 @@ func (c console) writePopulation(w io.Writer, p *population) {
 		if published, ok := mecsaSupport[s]; ok {
 			reference = percentOf(published)
 		}
-		t.AppendRow(table.Row{standardNames[s], percent(p.support[s].percent()), reference})
+		t.AppendRow(table.Row{s.Label(), percent(p.support[s].percent()), reference})
 	}
 	t.AppendRow(table.Row{"minimum set", percent(p.minimum.percent()), percentOf(mecsaMinimumSet)})
 	fmt.Fprintln(w, t.Render())

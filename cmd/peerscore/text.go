@@ -13,13 +13,6 @@ import (
 	"peerscore/assess/dnsname"
 )
 
-// standardNames are the standards as people write them.
-var standardNames = map[assess.Standard]string{
-	assess.StartTLS: "StartTLS", assess.X509: "x509", assess.SPF: "SPF", assess.DKIM: "DKIM", assess.DMARC: "DMARC",
-	assess.DANE: "DANE", assess.DNSSEC: "DNSSEC", assess.MTASTS: "MTA-STS", assess.TLSRPT: "TLS-RPT", assess.RequireTLS: "REQUIRETLS",
-	assess.StartTLS12: "StartTLS with TLS 1.2", assess.SPFPolicy: "an SPF policy of -all or ~all", assess.DMARCPolicy: "a DMARC policy with reports",
-}
-
 var categoryNames = map[assess.Category]string{
 	assess.Confidentiality: "Confidentiality", assess.Identity: "Identity", assess.Integrity: "Integrity",
 }
@@ -90,7 +83,7 @@ func number(s assess.Score) string {
 func names(standards []assess.Standard) string {
 	var out []string
 	for _, s := range standards {
-		out = append(out, standardNames[s])
+		out = append(out, s.Label())
 	}
 	return strings.Join(out, ", ")
 }
@@ -194,7 +187,7 @@ func (c console) writeScore(w io.Writer, category assess.Category, s assess.Scor
 func (c console) writeStandard(w io.Writer, s assess.Standard, verdicts assess.Verdicts) {
 	v, support := verdicts[s], verdicts.Support(s)
 	colors := map[assess.Support]colours{assess.SupportYes: green, assess.SupportNo: red, assess.SupportUnknown: faint}[support]
-	c.writeFinding(w, fmt.Sprintf("  %-16s %s", standardNames[s], c.paint(colors, fmt.Sprintf("%-8s", support))), tests(v))
+	c.writeFinding(w, fmt.Sprintf("  %-16s %s", s.Label(), c.paint(colors, fmt.Sprintf("%-8s", support))), tests(v))
 }
 
 // tests counts in words: "3 of 4 tests pass, 1 not measurable".

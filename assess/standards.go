@@ -1,0 +1,94 @@
+package assess
+
+import "cmp"
+
+// standard is all that sets one standard, or one criterion of a profile, apart from the others.
+type standard struct {
+	name    Standard
+	label   string                          // as people write it
+	listed  bool                            // reports list it; else it is a criterion of a profile only
+	scored  bool                            // a profile may ask for it
+	judge   func(*Verdict, Evidence, Rules) // adds the tests and concludes
+	part    part                            // of the facts, that the standard has to itself; zero where it has none
+	lookups func(*Facts) []*Lookup          // the questions of its part; nil: none
+}
+
+// standards are all of them, in the order in which reports list them. Whatever goes over the
+// standards goes over this list.
+func standards() []standard {
+	return []standard{
+		{name: StartTLS, label: "StartTLS", listed: true, scored: true, judge: judgeStartTLS, part: smtpPart()},
+		{name: StartTLS12, label: "StartTLS with TLS 1.2", scored: true, judge: judgeStartTLS12},
+		{name: X509, label: "x509", listed: true, scored: true, judge: judgeX509},
+		{name: SPF, label: "SPF", listed: true, scored: true, judge: judgeSPF, lookups: spfLookups,
+			part: partOf((*Facts).spfRecord, func(to, from *Facts) { to.SPF = from.SPF })},
+		{name: SPFPolicy, label: "an SPF policy of -all or ~all", scored: true, judge: judgeSPFPolicy},
+		{name: DKIM, label: "DKIM", listed: true, scored: true, judge: judgeDKIM, lookups: dkimLookups,
+			part: partOf((*Facts).dkimPresence, func(to, from *Facts) { to.DKIM.Presence = from.DKIM.Presence })},
+		{name: DMARC, label: "DMARC", listed: true, scored: true, judge: judgeDMARC, lookups: dmarcLookups,
+			part: partOf((*Facts).dmarcRecord, func(to, from *Facts) { to.DMARC = from.DMARC })},
+		{name: DMARCPolicy, label: "a DMARC policy with reports", scored: true, judge: judgeDMARCPolicy},
+		{name: DANE, label: "DANE", listed: true, scored: true, judge: judgeDANE, lookups: daneLookups},
+		{name: DNSSEC, label: "DNSSEC", listed: true, scored: true, judge: judgeDNSSEC, lookups: dnssecLookups, part: dnssecPart()},
+		{name: MTASTS, label: "MTA-STS", listed: true, scored: true, judge: judgeMTASTS, lookups: mtastsLookups,
+			part: partOf((*Facts).mtastsTest, func(to, from *Facts) { to.MTASTS = from.MTASTS })},
+		{name: TLSRPT, label: "TLS-RPT", listed: true, scored: true, judge: judgeTLSRPT, lookups: tlsrptLookups,
+			part: partOf((*Facts).tlsrptRecord, func(to, from *Facts) { to.TLSRPT = from.TLSRPT })},
+		{name: RequireTLS, label: "REQUIRETLS", listed: true, scored: true, judge: judgeRequireTLS},
+	}
+}
+
+// Standards are the standards in the order in which reports list them.
+var Standards = namesOf(func(s standard) bool { return s.listed })
+
+// criteria are what a profile may ask for.
+var criteria = namesOf(func(s standard) bool { return s.scored })
+
+func namesOf(chosen func(standard) bool) []Standard {
+	var names []Standard
+	for _, s := range standards() {
+		if chosen(s) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// labels are the standards as people write them.
+var labels = func() map[Standard]string {
+	labels := map[Standard]string{}
+	for _, s := range standards() {
+		labels[s.name] = s.label
+	}
+	return labels
+}()
+
+// Label is the standard as people write it.
+func (s Standard) Label() string { return labels[s] }
+
+// parts are those of the facts that stand or fall together: the mail hosts, and one of each
+// standard that has one.
+func parts() []part {
+	list := []part{mxPart()}
+	for _, s := range standards() {
+		if p := s.part; p.result != nil {
+			p.name = cmp.Or(p.name, string(s.name))
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// lookups are all questions of a run.
+func (f *Facts) lookups() []*Lookup {
+	all := []*Lookup{&f.Hosts.Lookup}
+	for i := range f.Hosts.Hosts {
+		all = append(all, &f.Hosts.Hosts[i].A, &f.Hosts.Hosts[i].AAAA)
+	}
+	for _, s := range standards() {
+		if s.lookups != nil {
+			all = append(all, s.lookups(f)...)
+		}
+	}
+	return all
+}
