@@ -27,17 +27,17 @@ const (
 // whole or not at all. What was computed from them stands. None is cut below 256 octets, so that
 // facts which name everything that a run may ask for, at length, may take four times as much.
 func (f Facts) Bounded() Facts {
-	return bounded(f, MaxFacts, func(f *Facts) { f.Timing = nil })
+	return bounded(f, MaxFacts)
 }
 
 // Bounded is the dialogue with no more than MaxSession of JSON; see Facts.Bounded.
 func (s SMTPFacts) Bounded() SMTPFacts {
-	return bounded(s, MaxSession, func(*SMTPFacts) {})
+	return bounded(s, MaxSession)
 }
 
 // bounded lowers what one value may take until all of them fit. It works on copies, since facts
 // share what they hold.
-func bounded[T any](whole T, limit int, lighten func(*T)) T {
+func bounded[T any](whole T, limit int) T {
 	text, err := json.Marshal(whole)
 	if err != nil || len(text) <= limit {
 		return whole
@@ -47,7 +47,6 @@ func bounded[T any](whole T, limit int, lighten func(*T)) T {
 		if json.Unmarshal(text, &part) != nil {
 			return part // it was ours a moment ago
 		}
-		lighten(&part)
 		shorten(reflect.ValueOf(&part).Elem(), share)
 		if kept, err := json.Marshal(part); err != nil || len(kept) <= limit || share/2 < leastShare {
 			return part

@@ -26,16 +26,6 @@ type Facts struct {
 	Kept   []Kept      `json:"kept,omitempty"` // parts that stand from an earlier run
 
 	Suspicions []Suspicion `json:"suspicions,omitempty"` // questions whose answers may be bogus
-
-	Timing []StageTiming `json:"timing,omitempty"`
-}
-
-// StageTiming is one step of the run, for the benchmark: who waited for whom.
-type StageTiming struct {
-	Stage string        `json:"stage"`
-	After string        `json:"after,omitempty"` // the stage whose end let it begin; "" for the start of the run
-	Start time.Duration `json:"start"`           // since the run began
-	End   time.Duration `json:"end"`
 }
 
 // LookupStatus is how a DNS question ended.

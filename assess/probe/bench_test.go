@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,11 +38,12 @@ func BenchmarkDomain(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			l := newProvider(b, c.resolving)
 			var took, peer []time.Duration
-			var trace []assess.StageTiming
+			var trace []StageTiming
 			for b.Loop() {
-				facts, t := l.measure(c.lists, (*Runner).Probe)
-				took, trace = append(took, t), facts.Timing
-				_, t = l.measure(c.lists, sequential)
+				var t time.Duration
+				t, trace = l.traced(c.lists)
+				took = append(took, t)
+				t = l.measure(c.lists, sequential)
 				peer = append(peer, t)
 			}
 			ours, floor := median(took), time.Duration(c.floor)*benchDelay
@@ -103,8 +106,25 @@ func newProvider(b *testing.B, resolving time.Duration) provider {
 	return provider{l}
 }
 
+// traced takes the time of one run, and of its stages in the order in which they began.
+func (p provider) traced(lists bool) (took time.Duration, stages []StageTiming) {
+	var mu sync.Mutex
+	p.env.Trace = func(s StageTiming) {
+		mu.Lock()
+		defer mu.Unlock()
+		stages = append(stages, s)
+	}
+	defer func() { p.env.Trace = nil }()
+	took = p.measure(lists, func(r *Runner, ctx context.Context, d dnsname.Domain, selectors []assess.Selector) (assess.Facts, error) {
+		stages = nil // of the domain before
+		return r.Probe(ctx, d, selectors)
+	})
+	slices.SortStableFunc(stages, func(a, b StageTiming) int { return cmp.Compare(a.Start, b.Start) })
+	return took, stages
+}
+
 // measure takes the time of one run by a prober that knows nothing, but for revocation lists.
-func (p provider) measure(lists bool, run func(*Runner, context.Context, dnsname.Domain, []assess.Selector) (assess.Facts, error)) (assess.Facts, time.Duration) {
+func (p provider) measure(lists bool, run func(*Runner, context.Context, dnsname.Domain, []assess.Selector) (assess.Facts, error)) time.Duration {
 	p.t.Helper()
 	p.env.Resolver = p.resolver()
 	r := p.runner()
@@ -126,7 +146,7 @@ func (p provider) measure(lists bool, run func(*Runner, context.Context, dnsname
 	if len(facts.Hosts.Hosts) != 3 || facts.SPF.Valid.Result != assess.Pass || facts.MTASTS.Fetched.Result != assess.Pass {
 		p.t.Fatalf("not measured: %d hosts, SPF %v, policy %v", len(facts.Hosts.Hosts), facts.SPF.Valid, facts.MTASTS.Fetched)
 	}
-	return facts, took
+	return took
 }
 
 // sequential is a prober that does one probe after the other, one MX host after the other.
@@ -143,9 +163,9 @@ func sequential(r *Runner, ctx context.Context, d dnsname.Domain, selectors []as
 }
 
 // longestChain goes back from the stage that ended last to those that it waited for.
-func longestChain(stages []assess.StageTiming) []assess.StageTiming {
-	byName := make(map[string]assess.StageTiming)
-	var last assess.StageTiming
+func longestChain(stages []StageTiming) []StageTiming {
+	byName := make(map[string]StageTiming)
+	var last StageTiming
 	for _, s := range stages {
 		if _, twice := byName[s.Stage]; !twice { // a question asked again is answered by the cache
 			byName[s.Stage] = s
@@ -154,7 +174,7 @@ func longestChain(stages []assess.StageTiming) []assess.StageTiming {
 			last = s
 		}
 	}
-	chain := []assess.StageTiming{last}
+	chain := []StageTiming{last}
 	for last.After != "" && len(chain) < len(stages) {
 		last = byName[last.After]
 		chain = append(chain, last)

@@ -137,7 +137,7 @@ func TestOtherCertificateUntold(t *testing.T) {
 					time.Sleep(after)
 					server, g := first, newGate(memory, DefaultLimits())
 					begin := func() *dialogue {
-						return &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace()}
+						return &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace(nil)}
 					}
 					v := visit{addr: somewhere, name: "mx.example.org"}
 					facts := g.session(t.Context(), v, func(ctx context.Context, more again) (assess.SMTPFacts, error) {

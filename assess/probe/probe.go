@@ -66,6 +66,9 @@ type Env struct {
 	Memory   Memory           // NewMemory() when nil
 	Now      func() time.Time // time.Now when nil
 	Log      *slog.Logger     // silent when nil
+
+	// Trace, when not nil, hears of each stage of a run as it ends, from several goroutines at once.
+	Trace func(StageTiming)
 }
 
 // Runner probes domains. It is an assess.Prober, for any number of goroutines at once.
@@ -141,6 +144,5 @@ func (r *Runner) Probe(ctx context.Context, d dnsname.Domain, selectors []assess
 		return assess.Facts{}, fmt.Errorf("probe %s: %w", d, ctx.Err())
 	}
 	facts.Hosts = t.facts()
-	facts.Timing = t.trace.timing()
 	return facts, nil
 }

@@ -33,7 +33,7 @@ func piped(server *probetest.SMTP) *Dialer {
 // talk holds a dialogue with a server of this configuration, in a bubble of virtual time.
 func talk(server *probetest.SMTP) (facts assess.SMTPFacts, took time.Duration, err error) {
 	start := time.Now()
-	d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace()}
+	d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace(nil)}
 	facts, err = d.hold(context.Background(), somewhere, "mx.example.org")
 	took = time.Since(start)
 	synctest.Wait() // until the server has read all
@@ -240,7 +240,7 @@ func TestDialogueTimes(t *testing.T) {
 
 func TestConnectTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &dialogue{now: time.Now, trace: newTrace(), dialer: &Dialer{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		d := &dialogue{now: time.Now, trace: newTrace(nil), dialer: &Dialer{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}}
@@ -277,7 +277,7 @@ func TestOurs(t *testing.T) {
 		defer cancel()
 		server := probetest.UnstartedSMTP(probetest.SMTPConfig{Steps: steps{"greeting": probetest.Silence}})
 		defer server.Close()
-		d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace()}
+		d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace(nil)}
 		facts, err := d.hold(ctx, somewhere, "mx.example.org")
 		if !errors.Is(err, errRunOver) || facts.Problem != "greeting: the run was over" {
 			t.Errorf("a run that ends: %q, %v", facts.Problem, err)

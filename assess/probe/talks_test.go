@@ -112,7 +112,7 @@ func TestTalks(t *testing.T) {
 					dialer := inTurn(servers, &dialled)
 					facts := newGate(memory, DefaultLimits()).session(t.Context(), visit{addr: somewhere, name: "mx.example.org"}, func(ctx context.Context, more again) (assess.SMTPFacts, error) {
 						return talks{somewhere, "mx.example.org", func() *dialogue {
-							return &dialogue{dialer: dialer, ehlo: "probe.example", now: time.Now, trace: newTrace()}
+							return &dialogue{dialer: dialer, ehlo: "probe.example", now: time.Now, trace: newTrace(nil)}
 						}, more}.hold(ctx)
 					})
 					if facts.Outcome != want || (facts.Suspect != "") != tt.suspect || dialled != tt.dialled || !strings.Contains(facts.Problem, tt.say) {

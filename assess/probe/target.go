@@ -58,7 +58,7 @@ func newTarget(ctx context.Context, r *Runner, d dnsname.Domain, selectors []ass
 		Domain: d, Selectors: selectors,
 		runner: r,
 		dns:    r.env.Resolver.Limited(r.env.Limits.Queries, r.queries),
-		trace:  newTrace(),
+		trace:  newTrace(r.env.Trace),
 	}
 	t.sts = t.later(func() sts { return t.findPolicy(ctx) })
 	t.mx = sync.OnceValues(func() (assess.MXFacts, []*Host) { return t.findHosts(ctx) })

@@ -21,6 +21,7 @@ func TestDialogueRoundTrips(t *testing.T) {
 	certificate, err := ca.Issue(probetest.Leaf{Names: []string{"mx.example"}})
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {
+		var stages []StageTiming
 		server := probetest.UnstartedSMTP(probetest.SMTPConfig{Delay: delay, Certificates: certs(certificate)})
 		d := &dialogue{
 			dialer: &Dialer{
@@ -31,14 +32,13 @@ func TestDialogueRoundTrips(t *testing.T) {
 					return ours, nil
 				},
 			},
-			ehlo: "probe.example", now: time.Now, trace: newTrace(),
+			ehlo: "probe.example", now: time.Now, trace: newTrace(func(s StageTiming) { stages = append(stages, s) }),
 		}
 		_, err := d.hold(t.Context(), netip.MustParseAddr("192.0.2.1"), "mx.example")
 		must(t, err)
 		if d.facts.Outcome != assess.TLSEstablished {
 			t.Fatalf("the dialogue ended otherwise: %+v", d.facts)
 		}
-		stages := d.trace.timing()
 		if took := stages[len(stages)-1].End; took != 6*delay {
 			t.Errorf("the dialogue took %v, want six round trips of %v: %+v", took, delay, stages)
 		}

@@ -1,39 +1,30 @@
 package probe
 
-import (
-	"slices"
-	"sync"
-	"time"
+import "time"
 
-	"peerscore/assess"
-)
-
-// trace writes down when the stages of a run began and ended, and which one each waited for.
-type trace struct {
-	start time.Time
-
-	mu     sync.Mutex
-	stages []assess.StageTiming
+// StageTiming is one step of a run: who waited for whom.
+type StageTiming struct {
+	Stage string
+	After string        // the stage whose end let it begin; "" for the start of the run
+	Start time.Duration // since the run began
+	End   time.Duration
 }
 
-func newTrace() *trace { return &trace{start: time.Now()} }
+// trace tells the hook of Env, if there is one, when the stages of a run began and ended, and
+// which one each waited for.
+type trace struct {
+	start time.Time
+	hook  func(StageTiming)
+}
+
+func newTrace(hook func(StageTiming)) *trace { return &trace{time.Now(), hook} }
 
 // begin notes that a stage begins, now that another has ended ("" for the start of the run).
 // The function it returns notes the end.
 func (t *trace) begin(stage, after string) (end func()) {
-	begun := time.Since(t.start)
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.stages = append(t.stages, assess.StageTiming{Stage: stage, After: after, Start: begun, End: time.Since(t.start)})
+	if t.hook == nil {
+		return func() {}
 	}
-}
-
-// timing is all stages so far, in the order in which they began.
-func (t *trace) timing() []assess.StageTiming {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sorted := slices.Clone(t.stages)
-	slices.SortStableFunc(sorted, func(a, b assess.StageTiming) int { return int(a.Start - b.Start) })
-	return sorted
+	begun := time.Since(t.start)
+	return func() { t.hook(StageTiming{stage, after, begun, time.Since(t.start)}) }
 }
