@@ -46,7 +46,7 @@ type Observation struct {
 	Proof  Proof
 
 	// Host is the client: an IPv4 /32 or an IPv6 /64. The zero prefix is the pseudo-host
-	// "relayed" (attribution.md row 3), under which only DKIM is credited.
+	// "relayed" (attribution.md), under which only DKIM is credited.
 	Host netip.Prefix
 
 	// StartTLS, SPF and DKIM are the tests that the message decides for the host. Unknown

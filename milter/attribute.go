@@ -50,9 +50,41 @@ const (
 	statusNoMail          status = "no-mail"
 )
 
+// row is a row of the table in attribution.md. Its word stands in the log, the metrics and `status`.
+type row int
+
+const (
+	_ row = iota // of a decision that was not made
+	rowSPFDKIM
+	rowSPFOnly
+	rowRelayed
+	rowDKIMHost
+	rowMXOnly
+	rowHostOnly
+	rowUnauthenticated
+	rowNoIdentity
+	rowNullPath
+	rowInternal
+	rowOwnDomain
+	rowIncomplete
+	rowAborted
+	rowWideSPF
+	rows
+)
+
+var rowWords = [rows]string{
+	rowSPFDKIM: "spf-dkim", rowSPFOnly: "spf-only", rowRelayed: "relayed",
+	rowDKIMHost: "dkim-host", rowMXOnly: "mx-only", rowHostOnly: "host-only",
+	rowUnauthenticated: "unauthenticated", rowNoIdentity: "no-identity", rowNullPath: "null-path",
+	rowInternal: "internal", rowOwnDomain: "own-domain", rowIncomplete: "incomplete",
+	rowAborted: "aborted", rowWideSPF: "wide-spf",
+}
+
+func (r row) String() string { return rowWords[r] }
+
 // decision is what follows from a message.
 type decision struct {
-	row         int                 // of the table in attribution.md
+	row         row
 	proof       assess.Proof        // that the session speaks for the author domain; 0 for none
 	observation *assess.Observation // what is written; nil: nothing
 	probe       bool                // the author domain may be probed now
@@ -87,32 +119,32 @@ func (t testimony) proofs() assess.Proof {
 func attribute(t testimony) decision {
 	if t.internal {
 		// A bounce goes to whom the sender of another message claimed to be: we do not write to them.
-		return decision{row: 10, learn: !t.nullPath}
+		return decision{row: rowInternal, learn: !t.nullPath}
 	}
 	if t.author == "" {
-		return decision{row: 8, status: statusNoIdentity}
+		return decision{row: rowNoIdentity, status: statusNoIdentity}
 	}
 	proof := t.proofs()
 	refusal := t.refusal(proof)
 	switch {
 	case proof == 0 && t.incomplete:
-		return decision{row: 12, status: statusUnknown}
+		return decision{row: rowIncomplete, status: statusUnknown}
 	case t.own && (proof == 0 || refusal == statusUnauthenticated):
-		return decision{row: 11, status: statusUnauthenticated}
+		return decision{row: rowOwnDomain, status: statusUnauthenticated}
 	case t.own:
-		return decision{row: 11, proof: proof, status: statusUnknown}
+		return decision{row: rowOwnDomain, proof: proof, status: statusUnknown}
 	case proof == 0:
-		return decision{row: 7, status: statusUnauthenticated}
+		return decision{row: rowUnauthenticated, status: statusUnauthenticated}
 	case refusal != statusNone:
 		return decision{row: t.row(proof), proof: proof, observation: t.againstSPF(proof), status: refusal}
 	case t.nullPath && !proof.Has(assess.ProofDKIM):
-		return decision{row: 9, proof: proof}
+		return decision{row: rowNullPath, proof: proof}
 	case t.nullPath:
-		return decision{row: 9, proof: proof, observation: t.relayed(proof)}
+		return decision{row: rowNullPath, proof: proof, observation: t.relayed(proof)}
 	case proof == assess.ProofDKIM && t.spfAligned:
-		return decision{row: 14, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
+		return decision{row: rowWideSPF, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
 	case proof == assess.ProofDKIM:
-		return decision{row: 3, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
+		return decision{row: rowRelayed, proof: proof, observation: t.relayed(proof), probe: !t.incomplete}
 	}
 	return decision{row: t.row(proof), proof: proof, observation: t.direct(proof), probe: !t.incomplete}
 }
@@ -133,8 +165,8 @@ func (t testimony) refusal(proof assess.Proof) status {
 	return statusNone
 }
 
-// againstSPF credits nothing but that the SPF record leaves out a host of the domain itself (row
-// 5), which is true of the host whoever wrote the message.
+// againstSPF credits nothing but that the SPF record leaves out a host of the domain itself,
+// which is true of the host whoever wrote the message.
 func (t testimony) againstSPF(proof assess.Proof) *assess.Observation {
 	if t.nullPath || !t.leftOut(proof) {
 		return nil
@@ -156,22 +188,22 @@ func (t testimony) leftOut(proof assess.Proof) bool {
 func (t testimony) speaksForSPF() bool { return t.spfDomain != "" && t.author.Within(t.spfDomain) }
 
 // row names the row of a session with a proof.
-func (t testimony) row(proof assess.Proof) int {
+func (t testimony) row(proof assess.Proof) row {
 	switch {
 	case t.nullPath:
-		return 9
+		return rowNullPath
 	case proof == assess.ProofDKIM:
-		return 3
+		return rowRelayed
 	case proof.Has(assess.ProofSPF | assess.ProofDKIM):
-		return 1
+		return rowSPFDKIM
 	case proof.Has(assess.ProofSPF):
-		return 2
+		return rowSPFOnly
 	case proof.Has(assess.ProofDKIM):
-		return 4
+		return rowDKIMHost
 	case proof.Has(assess.ProofMX):
-		return 5
+		return rowMXOnly
 	}
-	return 6
+	return rowHostOnly
 }
 
 // direct credits the client itself: its tests count as those of one of the domain's hosts.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math/rand"
 	"net/netip"
+	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -58,7 +61,7 @@ func spfWide(t *testimony) { spfPass("example.org")(t); t.spfNarrow = false }
 
 // summary is a decision in one line: row, host, what is credited, probe, header.
 func (d decision) summary() string {
-	words := []string{fmt.Sprint("row ", d.row)}
+	words := []string{d.row.String()}
 	if o := d.observation; o != nil {
 		words = append(words, assess.HostTally{Host: o.Host}.Subject())
 		for _, test := range []struct {
@@ -85,6 +88,23 @@ func (d decision) summary() string {
 	return strings.Join(words, ", ")
 }
 
+// attribution.md names the rows as the code does, in the same order.
+func TestRowWords(t *testing.T) {
+	text, err := os.ReadFile("attribution.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Table\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var words []string
+	for _, cell := range regexp.MustCompile("(?m)^\\| `(.*?)` \\|").FindAllStringSubmatch(table, -1) {
+		words = append(words, cell[1])
+	}
+	if !slices.Equal(words, rowWords[rowSPFDKIM:]) {
+		t.Errorf("the table has %q, the code %q", words, rowWords[rowSPFDKIM:])
+	}
+}
+
 func TestAttribute(t *testing.T) {
 	pass, parent, child, sibling := spfPass("example.org"), spfPass("example.org"), spfPass("evil.example.org"), spfPass("bounce.example.org")
 	news := func(t *testimony) { t.author = "news.example.org" }
@@ -93,88 +113,88 @@ func TestAttribute(t *testing.T) {
 		traits []trait
 		want   string
 	}{
-		{"row 1: SPF and DKIM", []trait{pass, dkimValid}, "row 1, 192.0.2.1, tls=pass, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: in plain text", []trait{pass, dkimValid, plain}, "row 1, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: TLS not told", []trait{pass, dkimValid, tlsUntold}, "row 1, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: proven by the parent", []trait{parent, news, dkimValid, plain}, "row 1, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: a child has no vote against", []trait{child, dkimValid, plain}, "row 1, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: a child may vote for", []trait{child, dkimValid}, "row 1, 192.0.2.1, tls=pass, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: a sibling has no vote against", []trait{sibling, news, dkimValid, plain}, "row 1, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
-		{"row 1: nor with the MX host beside it", []trait{child, isMX, dkimValid, plain}, "row 1, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf+mx"},
+		{"spf-dkim: SPF and DKIM", []trait{pass, dkimValid}, "spf-dkim, 192.0.2.1, tls=pass, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: in plain text", []trait{pass, dkimValid, plain}, "spf-dkim, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: TLS not told", []trait{pass, dkimValid, tlsUntold}, "spf-dkim, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: proven by the parent", []trait{parent, news, dkimValid, plain}, "spf-dkim, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: a child has no vote against", []trait{child, dkimValid, plain}, "spf-dkim, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: a child may vote for", []trait{child, dkimValid}, "spf-dkim, 192.0.2.1, tls=pass, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: a sibling has no vote against", []trait{sibling, news, dkimValid, plain}, "spf-dkim, 192.0.2.1, spf=pass, dkim=pass, probe, stars for dkim+spf"},
+		{"spf-dkim: nor with the MX host beside it", []trait{child, isMX, dkimValid, plain}, "spf-dkim, 192.0.2.1, tls=fail, spf=pass, dkim=pass, probe, stars for dkim+spf+mx"},
 
-		{"row 2: SPF, no signature", []trait{pass}, "row 2, 192.0.2.1, tls=pass, spf=pass, dkim=fail, probe, stars for spf"},
-		{"row 2: in plain text", []trait{pass, plain}, "row 2, 192.0.2.1, tls=fail, spf=pass, dkim=fail, probe, stars for spf"},
-		{"row 2: through a list", []trait{pass, handedOn}, "row 2, 192.0.2.1, tls=pass, spf=pass, probe, stars for spf"},
-		{"row 2: t=y", []trait{pass, dkimUntold}, "row 2, 192.0.2.1, tls=pass, spf=pass, probe, stars for spf"},
-		{"row 2: key not available", []trait{pass, dkimUntold, lookupFailed}, "row 2, 192.0.2.1, tls=pass, spf=pass, stars for spf"},
-		{"row 2: a child has no vote against", []trait{child, plain}, "row 2, 192.0.2.1, spf=pass, probe, stars for spf"},
+		{"spf-only: SPF, no signature", []trait{pass}, "spf-only, 192.0.2.1, tls=pass, spf=pass, dkim=fail, probe, stars for spf"},
+		{"spf-only: in plain text", []trait{pass, plain}, "spf-only, 192.0.2.1, tls=fail, spf=pass, dkim=fail, probe, stars for spf"},
+		{"spf-only: through a list", []trait{pass, handedOn}, "spf-only, 192.0.2.1, tls=pass, spf=pass, probe, stars for spf"},
+		{"spf-only: t=y", []trait{pass, dkimUntold}, "spf-only, 192.0.2.1, tls=pass, spf=pass, probe, stars for spf"},
+		{"spf-only: key not available", []trait{pass, dkimUntold, lookupFailed}, "spf-only, 192.0.2.1, tls=pass, spf=pass, stars for spf"},
+		{"spf-only: a child has no vote against", []trait{child, plain}, "spf-only, 192.0.2.1, spf=pass, probe, stars for spf"},
 
-		{"row 3: a forwarder", []trait{spfResult("fail", "example.org"), dkimValid}, "row 3, relayed, dkim=pass, probe, stars for dkim"},
-		{"row 3: an ESP with its own return path", []trait{spfResult("pass", "esp.example"), dkimValid, plain}, "row 3, relayed, dkim=pass, probe, stars for dkim"},
-		{"row 3: no SPF at all", []trait{dkimValid, plain}, "row 3, relayed, dkim=pass, probe, stars for dkim"},
-		{"row 3: the MTA named no address", []trait{isMX, dkimValid, noAddress}, "row 3, relayed, dkim=pass, probe, stars for dkim"},
+		{"relayed: a forwarder", []trait{spfResult("fail", "example.org"), dkimValid}, "relayed, relayed, dkim=pass, probe, stars for dkim"},
+		{"relayed: an ESP with its own return path", []trait{spfResult("pass", "esp.example"), dkimValid, plain}, "relayed, relayed, dkim=pass, probe, stars for dkim"},
+		{"relayed: no SPF at all", []trait{dkimValid, plain}, "relayed, relayed, dkim=pass, probe, stars for dkim"},
+		{"relayed: the MTA named no address", []trait{isMX, dkimValid, noAddress}, "relayed, relayed, dkim=pass, probe, stars for dkim"},
 
-		{"row 4: DKIM from an MX host", []trait{dkimValid, isMX, plain}, "row 4, 192.0.2.1, tls=fail, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: MX host that SPF forgot", []trait{dkimValid, isMX, spfResult("softfail", "example.org")}, "row 4, 192.0.2.1, tls=pass, spf=fail, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: permerror", []trait{dkimValid, isMX, spfResult("permerror", "example.org")}, "row 4, 192.0.2.1, tls=pass, spf=fail, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: neutral says nothing", []trait{dkimValid, isMX, spfResult("neutral", "example.org")}, "row 4, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: the SPF of somebody else", []trait{dkimValid, isMX, spfResult("fail", "else.example")}, "row 4, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: the SPF of a child", []trait{dkimValid, isMX, spfResult("fail", "evil.example.org")}, "row 4, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
-		{"row 4: DKIM from an own host", []trait{dkimValid, isHost}, "row 4, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+host"},
-		{"row 4: plain text is no vote on P-HOST", []trait{dkimValid, isHost, plain, spfResult("fail", "example.org")}, "row 4, 192.0.2.1, dkim=pass, probe, stars for dkim+host"},
+		{"dkim-host: DKIM from an MX host", []trait{dkimValid, isMX, plain}, "dkim-host, 192.0.2.1, tls=fail, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: MX host that SPF forgot", []trait{dkimValid, isMX, spfResult("softfail", "example.org")}, "dkim-host, 192.0.2.1, tls=pass, spf=fail, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: permerror", []trait{dkimValid, isMX, spfResult("permerror", "example.org")}, "dkim-host, 192.0.2.1, tls=pass, spf=fail, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: neutral says nothing", []trait{dkimValid, isMX, spfResult("neutral", "example.org")}, "dkim-host, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: the SPF of somebody else", []trait{dkimValid, isMX, spfResult("fail", "else.example")}, "dkim-host, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: the SPF of a child", []trait{dkimValid, isMX, spfResult("fail", "evil.example.org")}, "dkim-host, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+mx"},
+		{"dkim-host: DKIM from an own host", []trait{dkimValid, isHost}, "dkim-host, 192.0.2.1, tls=pass, dkim=pass, probe, stars for dkim+host"},
+		{"dkim-host: plain text is no vote on P-HOST", []trait{dkimValid, isHost, plain, spfResult("fail", "example.org")}, "dkim-host, 192.0.2.1, dkim=pass, probe, stars for dkim+host"},
 
-		{"row 5: MX host alone", []trait{isMX}, "row 5, 192.0.2.1, tls=pass, dkim=fail, probe, stars for mx"},
-		{"row 5: in plain text, its own SPF doubts it", []trait{isMX, plain, spfResult("softfail", "example.org")}, "row 5, 192.0.2.1, tls=fail, spf=fail, dkim=fail, probe, stars for mx"},
-		{"row 5: against its own SPF", []trait{isMX, plain, spfResult("fail", "example.org")}, "row 5, 192.0.2.1, spf=fail, unauthenticated"},
-		{"row 5: against the SPF of another", []trait{isMX, plain, spfResult("fail", "else.example")}, "row 5, unauthenticated"},
-		{"row 5: against the SPF of a child", []trait{isMX, plain, spfResult("fail", "evil.example.org")}, "row 5, unauthenticated"},
-		{"row 5: DMARC fails", []trait{isMX, plain, dmarcFails}, "row 5, unauthenticated"},
-		{"row 5: DMARC fails, and SPF", []trait{isMX, plain, dmarcFails, spfResult("softfail", "example.org")}, "row 5, 192.0.2.1, spf=fail, unauthenticated"},
-		{"row 5: DMARC passes by +all", []trait{spfWide, isMX, plain}, "row 5, 192.0.2.1, tls=fail, dkim=fail, probe, stars for mx"},
-		{"row 5: DMARC is not told", []trait{isMX, plain, dmarcUntold, lookupFailed}, "row 5, unknown"},
-		{"row 5: DMARC is not told, and SPF fails", []trait{isMX, plain, dmarcUntold, spfResult("permerror", "example.org")}, "row 5, 192.0.2.1, spf=fail, unknown"},
-		{"row 5: SPF temperror", []trait{isMX, spfResult("temperror", "example.org"), lookupFailed}, "row 5, 192.0.2.1, tls=pass, dkim=fail, stars for mx"},
-		{"row 5: through its own list", []trait{isMX, handedOn}, "row 5, 192.0.2.1, tls=pass, probe, stars for mx"},
+		{"mx-only: MX host alone", []trait{isMX}, "mx-only, 192.0.2.1, tls=pass, dkim=fail, probe, stars for mx"},
+		{"mx-only: in plain text, its own SPF doubts it", []trait{isMX, plain, spfResult("softfail", "example.org")}, "mx-only, 192.0.2.1, tls=fail, spf=fail, dkim=fail, probe, stars for mx"},
+		{"mx-only: against its own SPF", []trait{isMX, plain, spfResult("fail", "example.org")}, "mx-only, 192.0.2.1, spf=fail, unauthenticated"},
+		{"mx-only: against the SPF of another", []trait{isMX, plain, spfResult("fail", "else.example")}, "mx-only, unauthenticated"},
+		{"mx-only: against the SPF of a child", []trait{isMX, plain, spfResult("fail", "evil.example.org")}, "mx-only, unauthenticated"},
+		{"mx-only: DMARC fails", []trait{isMX, plain, dmarcFails}, "mx-only, unauthenticated"},
+		{"mx-only: DMARC fails, and SPF", []trait{isMX, plain, dmarcFails, spfResult("softfail", "example.org")}, "mx-only, 192.0.2.1, spf=fail, unauthenticated"},
+		{"mx-only: DMARC passes by +all", []trait{spfWide, isMX, plain}, "mx-only, 192.0.2.1, tls=fail, dkim=fail, probe, stars for mx"},
+		{"mx-only: DMARC is not told", []trait{isMX, plain, dmarcUntold, lookupFailed}, "mx-only, unknown"},
+		{"mx-only: DMARC is not told, and SPF fails", []trait{isMX, plain, dmarcUntold, spfResult("permerror", "example.org")}, "mx-only, 192.0.2.1, spf=fail, unknown"},
+		{"mx-only: SPF temperror", []trait{isMX, spfResult("temperror", "example.org"), lookupFailed}, "mx-only, 192.0.2.1, tls=pass, dkim=fail, stars for mx"},
+		{"mx-only: through its own list", []trait{isMX, handedOn}, "mx-only, 192.0.2.1, tls=pass, probe, stars for mx"},
 
-		{"row 6: own host alone", []trait{isHost}, "row 6, 192.0.2.1, tls=pass, probe, stars for host"},
-		{"row 6: in plain text", []trait{isHost, plain}, "row 6, 192.0.2.1, probe, stars for host"},
-		{"row 6: DMARC fails", []trait{isHost, dmarcFails}, "row 6, unauthenticated"},
-		{"row 6: DMARC is not told", []trait{isHost, dmarcUntold, lookupFailed}, "row 6, unknown"},
-		{"row 6: SPF of another fails", []trait{isHost, spfResult("fail", "else.example")}, "row 6, unauthenticated"},
+		{"host-only: own host alone", []trait{isHost}, "host-only, 192.0.2.1, tls=pass, probe, stars for host"},
+		{"host-only: in plain text", []trait{isHost, plain}, "host-only, 192.0.2.1, probe, stars for host"},
+		{"host-only: DMARC fails", []trait{isHost, dmarcFails}, "host-only, unauthenticated"},
+		{"host-only: DMARC is not told", []trait{isHost, dmarcUntold, lookupFailed}, "host-only, unknown"},
+		{"host-only: SPF of another fails", []trait{isHost, spfResult("fail", "else.example")}, "host-only, unauthenticated"},
 
-		{"an earlier milter says that DMARC fails", []trait{pass, dkimValid, dmarcFails}, "row 1, unauthenticated"},
-		{"and so does SPF, of an MX host", []trait{isMX, dkimValid, dmarcFails, spfResult("fail", "example.org")}, "row 4, 192.0.2.1, spf=fail, unauthenticated"},
-		{"and so through a forwarder", []trait{dkimValid, dmarcFails}, "row 3, unauthenticated"},
-		{"proven, DMARC is not told", []trait{pass, dkimValid, dmarcUntold, lookupFailed}, "row 1, 192.0.2.1, tls=pass, spf=pass, dkim=pass, stars for dkim+spf"},
+		{"an earlier milter says that DMARC fails", []trait{pass, dkimValid, dmarcFails}, "spf-dkim, unauthenticated"},
+		{"and so does SPF, of an MX host", []trait{isMX, dkimValid, dmarcFails, spfResult("fail", "example.org")}, "dkim-host, 192.0.2.1, spf=fail, unauthenticated"},
+		{"and so through a forwarder", []trait{dkimValid, dmarcFails}, "relayed, unauthenticated"},
+		{"proven, DMARC is not told", []trait{pass, dkimValid, dmarcUntold, lookupFailed}, "spf-dkim, 192.0.2.1, tls=pass, spf=pass, dkim=pass, stars for dkim+spf"},
 
-		{"row 7: no proof", nil, "row 7, unauthenticated"},
-		{"row 7: SPF fail", []trait{spfResult("fail", "example.org"), plain}, "row 7, unauthenticated"},
-		{"row 7: SPF pass of another domain", []trait{spfResult("pass", "else.example")}, "row 7, unauthenticated"},
-		{"row 7: t=y only", []trait{dkimUntold}, "row 7, unauthenticated"},
+		{"unauthenticated: no proof", nil, "unauthenticated, unauthenticated"},
+		{"unauthenticated: SPF fail", []trait{spfResult("fail", "example.org"), plain}, "unauthenticated, unauthenticated"},
+		{"unauthenticated: SPF pass of another domain", []trait{spfResult("pass", "else.example")}, "unauthenticated, unauthenticated"},
+		{"unauthenticated: t=y only", []trait{dkimUntold}, "unauthenticated, unauthenticated"},
 
-		{"row 8: no identity", []trait{noIdentity, pass, plain}, "row 8, no-identity"},
+		{"no-identity: no identity", []trait{noIdentity, pass, plain}, "no-identity, no-identity"},
 
-		{"row 9: bounce with a signature", []trait{nullPath, dkimValid, plain}, "row 9, relayed, dkim=pass, stars for dkim"},
-		{"row 9: bounce from an MX host", []trait{nullPath, isMX, plain}, "row 9, stars for mx"},
-		{"row 9: bounce from an MX host, DMARC fails", []trait{nullPath, isMX, dmarcFails}, "row 9, unauthenticated"},
-		{"row 9: bounce from an MX host, SPF of HELO fails", []trait{nullPath, isMX, spfResult("fail", "")}, "row 9, unauthenticated"},
-		{"row 9: HELO is no proof", []trait{nullPath, pass}, "row 7, unauthenticated"},
+		{"null-path: bounce with a signature", []trait{nullPath, dkimValid, plain}, "null-path, relayed, dkim=pass, stars for dkim"},
+		{"null-path: bounce from an MX host", []trait{nullPath, isMX, plain}, "null-path, stars for mx"},
+		{"null-path: bounce from an MX host, DMARC fails", []trait{nullPath, isMX, dmarcFails}, "null-path, unauthenticated"},
+		{"null-path: bounce from an MX host, SPF of HELO fails", []trait{nullPath, isMX, spfResult("fail", "")}, "null-path, unauthenticated"},
+		{"null-path: HELO is no proof", []trait{nullPath, pass}, "unauthenticated, unauthenticated"},
 
-		{"row 10: our own user", []trait{internal, pass, dkimValid}, "row 10, learn"},
-		{"row 10: whatever From says", []trait{internal, noIdentity}, "row 10, learn"},
-		{"row 10: a bounce is not to whom we write", []trait{internal, nullPath}, "row 10"},
+		{"internal: our own user", []trait{internal, pass, dkimValid}, "internal, learn"},
+		{"internal: whatever From says", []trait{internal, noIdentity}, "internal, learn"},
+		{"internal: a bounce is not to whom we write", []trait{internal, nullPath}, "internal"},
 
-		{"row 11: our domain from outside", []trait{own, plain}, "row 11, unauthenticated"},
-		{"row 11: proven, yet not scored", []trait{own, pass, dkimValid}, "row 11, unknown"},
-		{"row 11: our MX host, DMARC fails", []trait{own, isMX, dmarcFails}, "row 11, unauthenticated"},
+		{"own-domain: our domain from outside", []trait{own, plain}, "own-domain, unauthenticated"},
+		{"own-domain: proven, yet not scored", []trait{own, pass, dkimValid}, "own-domain, unknown"},
+		{"own-domain: our MX host, DMARC fails", []trait{own, isMX, dmarcFails}, "own-domain, unauthenticated"},
 
-		{"row 12: nothing proven", []trait{spfResult("temperror", "example.org"), lookupFailed}, "row 12, unknown"},
-		{"row 12: DKIM proven, SPF temperror", []trait{spfResult("temperror", "example.org"), lookupFailed, dkimValid, plain}, "row 3, relayed, dkim=pass, stars for dkim"},
-		{"row 12: SPF proven, DMARC temperror", []trait{pass, lookupFailed}, "row 2, 192.0.2.1, tls=pass, spf=pass, dkim=fail, stars for spf"},
+		{"incomplete: nothing proven", []trait{spfResult("temperror", "example.org"), lookupFailed}, "incomplete, unknown"},
+		{"incomplete: DKIM proven, SPF temperror", []trait{spfResult("temperror", "example.org"), lookupFailed, dkimValid, plain}, "relayed, relayed, dkim=pass, stars for dkim"},
+		{"incomplete: SPF proven, DMARC temperror", []trait{pass, lookupFailed}, "spf-only, 192.0.2.1, tls=pass, spf=pass, dkim=fail, stars for spf"},
 
-		{"row 14: +all alone", []trait{spfWide, plain}, "row 7, unauthenticated"},
-		{"row 14: +all and DKIM", []trait{spfWide, dkimValid, plain}, "row 14, relayed, dkim=pass, probe, stars for dkim"},
-		{"row 14: +all and MX host", []trait{spfWide, isMX}, "row 5, 192.0.2.1, tls=pass, dkim=fail, probe, stars for mx"},
+		{"wide-spf: +all alone", []trait{spfWide, plain}, "unauthenticated, unauthenticated"},
+		{"wide-spf: +all and DKIM", []trait{spfWide, dkimValid, plain}, "wide-spf, relayed, dkim=pass, probe, stars for dkim"},
+		{"wide-spf: +all and MX host", []trait{spfWide, isMX}, "mx-only, 192.0.2.1, tls=pass, dkim=fail, probe, stars for mx"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -254,7 +274,7 @@ func TestUnprovenChangesNothing(t *testing.T) {
 		mixed := append([]anySession(nil), sessions...)
 		for range 100 {
 			s, _ := anySession{}.Generate(r, 0).Interface().(anySession)
-			if row := attribute(s.testimony).row; row == 7 || row == 8 {
+			if row := attribute(s.testimony).row; row == rowUnauthenticated || row == rowNoIdentity {
 				at := r.Intn(len(mixed) + 1)
 				mixed = append(mixed[:at], append([]anySession{s}, mixed[at:]...)...)
 			}

@@ -33,7 +33,7 @@ func TestBudget(t *testing.T) {
 			if s := l.server.Stats(); s.NotEvaluated != 1 || s.Limits["cpu"] != 1 {
 				t.Errorf("%+v", s)
 			}
-			if !strings.Contains(l.logged.String(), `row=12 domain=example.org`) || !strings.Contains(l.logged.String(), `problem="too much CPU time"`) {
+			if !strings.Contains(l.logged.String(), `row=incomplete domain=example.org`) || !strings.Contains(l.logged.String(), `problem="too much CPU time"`) {
 				t.Errorf("log: %s", l.logged)
 			}
 		})

@@ -362,7 +362,7 @@ func TestDrainEnds(t *testing.T) {
 		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
-		if n := s.Stats().Messages[13]; n != 1 {
+		if n := s.Stats().Messages["aborted"]; n != 1 {
 			t.Errorf("%d messages aborted", n)
 		}
 	})

@@ -165,7 +165,7 @@ func (m *message) end() []change {
 	if m.author != "" {
 		m.watch.pause(func() { standing = m.server.config.Reputation.Standing(ctx, m.author) })
 	}
-	d := decision{row: 12, status: statusUnknown}
+	d := decision{row: rowIncomplete, status: statusUnknown}
 	if evaluated || m.internal {
 		d = attribute(m.testify(a, standing))
 	} else {
@@ -263,7 +263,7 @@ func (m *message) carryOut(ctx context.Context, d decision) {
 			m.notRecorded = err.Error()
 		}
 	}
-	if d.status == statusUnauthenticated && d.row != 11 { // of our own domains nothing is kept
+	if d.status == statusUnauthenticated && d.row != rowOwnDomain { // of our own domains nothing is kept
 		s.config.Recorder.CountUnauthenticated(m.author)
 	}
 	if d.probe {
@@ -309,7 +309,7 @@ func (m *message) countLimits(a authentication) {
 // CPU time is that of all goroutines.
 func (m *message) log(d decision, a authentication) {
 	m.server.config.Logger.Info("message",
-		"queue", m.queueID, "row", d.row, "domain", m.author, "proof", d.proof.String(),
+		"queue", m.queueID, "row", d.row.String(), "domain", m.author, "proof", d.proof.String(),
 		"client", m.client.addr, "tls", m.client.tlsVersion,
 		"spf", a.spf.Result, "dkim", a.dkimResult, "dmarc", a.dmarcResult,
 		"problem", m.problem(a), "took", m.worked(), "cpu", m.budget.spent())

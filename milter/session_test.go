@@ -214,25 +214,25 @@ func TestStateWithinOneSession(t *testing.T) {
 			t.Errorf("observation %+v", o)
 		}
 	}
-	if s := l.server.Stats(); len(l.ledger.observations) != 3 || s.Messages[1] != 3 || s.Messages[13] != 2 || s.Sessions != 1 {
+	if s := l.server.Stats(); len(l.ledger.observations) != 3 || s.Messages["spf-dkim"] != 3 || s.Messages["aborted"] != 2 || s.Sessions != 1 {
 		t.Errorf("%d observations, stats %+v", len(l.ledger.observations), s)
 	}
 }
 
 // Whatever ends a message before its end ends all that was begun for it, at once: nothing of it
-// is written down, nothing of it is in what follows (attribution.md row 13).
+// is written down, nothing of it is in what follows (attribution.md, row "aborted").
 func TestGivenUp(t *testing.T) {
 	again := miltertest.Message{From: "b@example.org", Data: []byte(letter("b@example.org"))}
 	tests := []struct {
 		name string
 		by   func(*miltertest.Client) error
-		row  int // of what the end of a message then finds; 0 for no message
+		row  string // of what the end of a message then finds; "" for no message
 	}{
-		{"RSET", func(c *miltertest.Client) error { return c.Abort() }, 0},
+		{"RSET", func(c *miltertest.Client) error { return c.Abort() }, ""},
 		{"the next MAIL", func(c *miltertest.Client) error {
 			return errors.Join(c.Envelope(outbound, again), c.Header(outbound, again))
-		}, 2},
-		{"a new session on the connection", func(c *miltertest.Client) error { return c.Connect(outbound) }, 0},
+		}, "spf-only"},
+		{"a new session on the connection", func(c *miltertest.Client) error { return c.Connect(outbound) }, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -259,10 +259,10 @@ func TestGivenUp(t *testing.T) {
 			}
 			settle(t, before)
 			s := l.server.Stats()
-			if s.Messages[13] != 10 || s.Messages[1] != 1 || tt.row > 0 && s.Messages[tt.row] != 10 {
+			if s.Messages["aborted"] != 10 || s.Messages["spf-dkim"] != 1 || tt.row != "" && s.Messages[tt.row] != 10 {
 				t.Errorf("stats %+v", s)
 			}
-			if n, want := len(l.ledger.observations), 1+int(s.Messages[2]); n != want {
+			if n, want := len(l.ledger.observations), 1+int(s.Messages["spf-only"]); n != want {
 				t.Errorf("%d observations, want %d", n, want)
 			}
 		})
@@ -323,7 +323,7 @@ func TestEndWithoutMessage(t *testing.T) {
 	play(t, c, outbound, fromExample(t)) // and no EHLO either
 }
 
-// Attribution row 10: mail of our own is not judged; it teaches whom we write to.
+// Row "internal" of attribution.md: mail of our own is not judged; it teaches whom we write to.
 func TestOwnMail(t *testing.T) {
 	submission := stranger
 	submission.Login = "anna@own.example"
@@ -425,7 +425,7 @@ func TestLog(t *testing.T) {
 	m.Data = regexp.MustCompile(`\bt=\d+`).ReplaceAll([]byte(signed(t, letter("hidd3n@example.org"), "example.org", "ed")), []byte("t=hidd3n"))
 	l.send(t, outbound, m)
 	line := l.logged.String()
-	if strings.Count(line, "\n") != 1 || !strings.Contains(line, `queue="QUEUE\x1b[31m" row=2 domain=example.org`) || !strings.Contains(line, `problem="dkim: malformed time"`) {
+	if strings.Count(line, "\n") != 1 || !strings.Contains(line, `queue="QUEUE\x1b[31m" row=spf-only domain=example.org`) || !strings.Contains(line, `problem="dkim: malformed time"`) {
 		t.Errorf("log %q", line)
 	}
 	for _, local := range []string{"l0cal", "s3cret", "hidd3n"} {

@@ -2,9 +2,6 @@ package milter
 
 import "sync/atomic"
 
-// Rows is how many rows the table of attribution.md has.
-const Rows = 14
-
 // Stats are counts since the start, for metrics. No domain is in them.
 type Stats struct {
 	Open      int   // sessions of MTAs at this moment
@@ -13,13 +10,13 @@ type Stats struct {
 	TimedOut  int64 // idle too long, or stuck within a packet
 	Malformed int64 // closed for a packet that is none
 
-	Messages     [Rows + 1]int64 // by row of attribution.md; index 0 is not used
-	Aborted      int64           // given up before the end of the message (row 13)
-	NotEvaluated int64           // past a limit of size, time or CPU time
-	Undressed    int64           // with more forged fields than an MTA may be asked to remove
-	Exhausted    int64           // of more DNS lookups than one message may cause
-	NotRecorded  int64           // answered before the Recorder had their observation safe; it may have been later
-	Panics       int64           // contained
+	Messages     map[string]int64 // by the word of their row of attribution.md
+	Aborted      int64            // given up before the end of the message
+	NotEvaluated int64            // past a limit of size, time or CPU time
+	Undressed    int64            // with more forged fields than an MTA may be asked to remove
+	Exhausted    int64            // of more DNS lookups than one message may cause
+	NotRecorded  int64            // answered before the Recorder had their observation safe; it may have been later
+	Panics       int64            // contained
 
 	// Limits are messages of which something was not evaluated, by the limit that it ran into:
 	// "header", "time", "cpu", "blank_lines", "folds", "body" or "signature".
@@ -37,7 +34,7 @@ type counters struct {
 	aborted, notEvaluated, undressed       atomic.Int64
 	notRecorded, exhausted, panics         atomic.Int64
 	limits                                 [limits]atomic.Int64
-	rows                                   [Rows + 1]atomic.Int64
+	rows                                   [rows]atomic.Int64
 }
 
 // Stats returns the counts of this moment.
@@ -48,15 +45,15 @@ func (s *Server) Stats() Stats {
 		TimedOut: c.timedOut.Load(), Malformed: c.malformed.Load(),
 		Aborted: c.aborted.Load(), NotEvaluated: c.notEvaluated.Load(),
 		Undressed: c.undressed.Load(), Exhausted: c.exhausted.Load(), NotRecorded: c.notRecorded.Load(), Panics: c.panics.Load(),
-		Limits: map[string]int64{},
+		Messages: map[string]int64{}, Limits: map[string]int64{},
 	}
-	for row := range stats.Messages {
-		stats.Messages[row] = c.rows[row].Load()
+	for r := rowSPFDKIM; r < rows; r++ {
+		stats.Messages[r.String()] = c.rows[r].Load()
 	}
 	for i, name := range limitNames {
 		stats.Limits[name] = c.limits[i].Load()
 	}
-	stats.Messages[13] = stats.Aborted
+	stats.Messages[rowAborted.String()] = stats.Aborted
 	stats.Frozen, stats.Held = s.drift.stats()
 	return stats
 }

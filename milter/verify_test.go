@@ -98,28 +98,28 @@ func TestTimeLimits(t *testing.T) {
 		change func(*Config)
 		pause  time.Duration // between the header and the end of the message
 		took   time.Duration
-		row    int
+		row    row
 		want   string
 	}{
-		{"nothing hangs", hang(), 0, 0, 1, pending},
-		{"the key", hang("TXT ed._domainkey.example.org"), 0, dnsBudget, 2, pending},
-		{"the SPF record", hang("TXT example.org"), 0, dnsBudget, 3, pending},
-		{"the DMARC record", hang("TXT _dmarc.example.org"), 0, dnsBudget, 1, pending},
-		{"all of the DNS", hang("TXT example.org", "TXT _dmarc.example.org", "TXT ed._domainkey.example.org"), 0, dnsBudget, 12, unknown},
-		{"the DNS, while the body comes", hang("TXT example.org"), time.Minute, 0, 3, pending},
-		{"a slow resolver", func(c *Config) { c.Resolver = always(slow{world, 900 * time.Millisecond}) }, 0, 900 * time.Millisecond, 1, pending},
-		{"trust: nothing hangs", trust(hang()), 0, 0, 1, pending},
-		{"trust: the key", trust(hang("TXT ed._domainkey.example.org")), 0, dnsBudget, 2, pending},
-		{"trust: the SPF record", trust(hang("TXT example.org")), 0, dnsBudget, 3, pending},
-		{"trust: the DMARC record", trust(hang("TXT _dmarc.example.org")), 0, dnsBudget, 1, pending},
-		{"an SPF record of many look-ups", func(c *Config) { c.Resolver = always(slow{deepSPF(), 600 * time.Millisecond}) }, 0, dnsBudget, 3, pending},
+		{"nothing hangs", hang(), 0, 0, rowSPFDKIM, pending},
+		{"the key", hang("TXT ed._domainkey.example.org"), 0, dnsBudget, rowSPFOnly, pending},
+		{"the SPF record", hang("TXT example.org"), 0, dnsBudget, rowRelayed, pending},
+		{"the DMARC record", hang("TXT _dmarc.example.org"), 0, dnsBudget, rowSPFDKIM, pending},
+		{"all of the DNS", hang("TXT example.org", "TXT _dmarc.example.org", "TXT ed._domainkey.example.org"), 0, dnsBudget, rowIncomplete, unknown},
+		{"the DNS, while the body comes", hang("TXT example.org"), time.Minute, 0, rowRelayed, pending},
+		{"a slow resolver", func(c *Config) { c.Resolver = always(slow{world, 900 * time.Millisecond}) }, 0, 900 * time.Millisecond, rowSPFDKIM, pending},
+		{"trust: nothing hangs", trust(hang()), 0, 0, rowSPFDKIM, pending},
+		{"trust: the key", trust(hang("TXT ed._domainkey.example.org")), 0, dnsBudget, rowSPFOnly, pending},
+		{"trust: the SPF record", trust(hang("TXT example.org")), 0, dnsBudget, rowRelayed, pending},
+		{"trust: the DMARC record", trust(hang("TXT _dmarc.example.org")), 0, dnsBudget, rowSPFDKIM, pending},
+		{"an SPF record of many look-ups", func(c *Config) { c.Resolver = always(slow{deepSPF(), 600 * time.Millisecond}) }, 0, dnsBudget, rowRelayed, pending},
 		{"P-HOST", func(c *Config) {
 			z := maps.Clone(world)
 			delete(z, "TXT example.org")
 			c.Resolver = always(tired{z, "example.org", new(atomic.Int64)})
-		}, 0, 0, 4, pending},
-		{"the store", func(c *Config) { c.Recorder = hung{} }, 0, endBudget, 1, pending},
-		{"the reputation", func(c *Config) { c.Reputation = hung{} }, 0, endBudget, 1, pending},
+		}, 0, 0, rowDKIMHost, pending},
+		{"the store", func(c *Config) { c.Recorder = hung{} }, 0, endBudget, rowSPFDKIM, pending},
+		{"the reputation", func(c *Config) { c.Reputation = hung{} }, 0, endBudget, rowSPFDKIM, pending},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -155,8 +155,8 @@ func TestTimeLimits(t *testing.T) {
 				if got := answer.Inserted(); len(got) != 1 || !strings.HasSuffix(got[0], "; "+tt.want) {
 					t.Errorf("inserted %q, want %q", got, tt.want)
 				}
-				if n := s.Stats().Messages[tt.row]; n != 1 {
-					t.Errorf("stats %+v, want row %d", s.Stats(), tt.row)
+				if n := s.Stats().Messages[tt.row.String()]; n != 1 {
+					t.Errorf("stats %+v, want row %s", s.Stats(), tt.row)
 				}
 				c.Quit()
 			})
@@ -207,13 +207,13 @@ func (f faulty) LookupTXT(ctx context.Context, name string) ([]string, error) {
 
 // A panic costs what it would have told, and neither the message nor the process.
 func TestPanic(t *testing.T) {
-	for at, row := range map[string]int64{"example.org": 3, "ed._domainkey.example.org": 2} {
+	for at, row := range map[string]row{"example.org": rowRelayed, "ed._domainkey.example.org": rowSPFOnly} {
 		l := newLab(t, world, func(c *Config) { c.Resolver = always(faulty{world, at}) })
 		l.send(t, outbound, fromExample(t))
 		for !strings.Contains(l.logged.String(), "a bug") { // which is said last
 			runtime.Gosched()
 		}
-		if s := l.server.Stats(); s.Messages[row] != 1 || s.Panics == 0 {
+		if s := l.server.Stats(); s.Messages[row.String()] != 1 || s.Panics == 0 {
 			t.Errorf("%s: %+v\n%s", at, s, l.logged)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,8 +81,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(milterSessions, m.Refused, "refused")
 	counter(milterSessions, m.TimedOut, "timed_out")
 	counter(milterSessions, m.Malformed, "malformed")
-	for row := 1; row < len(m.Messages); row++ {
-		counter(milterMessages, m.Messages[row], strconv.Itoa(row))
+	for row, n := range m.Messages {
+		counter(milterMessages, n, row)
 	}
 	counter(milterProblems, m.Aborted, "aborted")
 	counter(milterProblems, m.NotEvaluated, "not_evaluated")

@@ -37,33 +37,33 @@ const (
 
 var routes = []route{
 	{name: "direct", from: routePeer, to: ":25",
-		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=direct.example", known: true},
+		passes: []string{"row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=direct.example", known: true},
 	{name: "plain", from: routePeer, to: ":25", plain: true,
-		passes: []string{"row=2 client=10.4.0.1 tls=none"}, score: "domain=plain.example", known: true},
+		passes: []string{"row=spf-only client=10.4.0.1 tls=none"}, score: "domain=plain.example", known: true},
 	{name: "xclient", from: routeProxy, to: ":25", xclient: routePeer,
-		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=xclient.example", known: true},
+		passes: []string{"row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=xclient.example", known: true},
 	{name: "xclient6", from: routeProxy, to: ":25", xclient: "IPV6:" + routePeer6,
-		passes: []string{"row=2 client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=xclient6.example", known: true},
+		passes: []string{"row=spf-only client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=xclient6.example", known: true},
 	{name: "proxy", from: routeProxy, to: ":2526", preamble: "PROXY TCP4 " + routePeer + " 127.0.0.25 4321 25\r\n",
-		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=proxy.example", known: true},
+		passes: []string{"row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=proxy.example", known: true},
 	{name: "proxy6", from: routeProxy, to: ":2526", preamble: "PROXY TCP6 " + routePeer6 + " 2001:db8:25::25 4321 25\r\n",
-		passes: []string{"row=2 client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=proxy6.example", known: true},
+		passes: []string{"row=spf-only client=2001:db8:4::1 tls=TLSv1.3"}, score: "domain=proxy6.example", known: true},
 	{name: "postscreen", from: routeProxy, to: ":2527", preamble: "PROXY TCP4 " + routePeer + " 127.0.0.25 4321 25\r\n",
-		passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=postscreen.example", known: true},
+		passes: []string{"row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=postscreen.example", known: true},
 	// The filter gives the message back from loopback: it is neither credited nor marked again.
 	{name: "filter", from: routePeer, to: ":2528",
-		passes: []string{"row=10 client=127.0.0.1 tls=none", "row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=filter.example", known: true},
+		passes: []string{"row=internal client=127.0.0.1 tls=none", "row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=filter.example", known: true},
 	// In front of smtpd_proxy_filter Postfix shows milters the envelope only; behind it, the filter is the client.
 	{name: "proxyfilter", from: routePeer, to: ":2529",
-		passes: []string{"row=10 client=127.0.0.1 tls=none"}},
+		passes: []string{"row=internal client=127.0.0.1 tls=none"}},
 	{name: "login", own: true, from: routeUser, to: ":587", login: true,
-		passes: []string{"row=10 client=10.5.0.1 tls=TLSv1.3"}, known: true},
+		passes: []string{"row=internal client=10.5.0.1 tls=TLSv1.3"}, known: true},
 	{name: "submission", own: true, from: routeUser, to: ":588", // milter_macro_daemon_name says so
-		passes: []string{"row=10 client=10.5.0.1 tls=TLSv1.3"}, known: true},
+		passes: []string{"row=internal client=10.5.0.1 tls=TLSv1.3"}, known: true},
 	{name: "internal", own: true, from: routeLocal, to: ":25",
-		passes: []string{"row=10 client=10.6.0.1 tls=TLSv1.3"}, known: true},
+		passes: []string{"row=internal client=10.6.0.1 tls=TLSv1.3"}, known: true},
 	{name: "sendmail", own: true, // the command; non_smtpd_milters
-		passes: []string{"row=10 client=127.0.0.1 tls=none"}, known: true},
+		passes: []string{"row=internal client=127.0.0.1 tls=none"}, known: true},
 }
 
 // TestPostfixRoutes sends mail on every way into a chrooted Postfix that reaches an
@@ -83,7 +83,7 @@ func TestPostfixRoutes(t *testing.T) {
 	l.sendOn(route{name: "again", from: routePeer, to: ":25"}, p)
 	l.waitFor("delivery", func() bool { return len(p.arrivals()) == len(ids)+1 })
 	mail := p.arrivals()
-	for _, r := range append(routes, route{name: "again", passes: []string{"row=2 client=10.4.0.1 tls=TLSv1.3"}, score: "domain=again.example", known: true}) {
+	for _, r := range append(routes, route{name: "again", passes: []string{"row=spf-only client=10.4.0.1 tls=TLSv1.3"}, score: "domain=again.example", known: true}) {
 		if len(mail[r.name]) != 1 {
 			t.Errorf("%s: delivered %d times", r.name, len(mail[r.name]))
 			continue
@@ -268,7 +268,7 @@ func (l *lab) checkSession(d *daemon, mail map[string][]string) {
 	l.t.Helper()
 	for name, tls := range map[string]string{"first": "none", "second": "TLSv1.3", "third": "TLSv1.3"} {
 		text := mail[name][0]
-		if got := d.passes(text); !slices.Equal(got, []string{"row=2 client=10.4.0.1 tls=" + tls}) {
+		if got := d.passes(text); !slices.Equal(got, []string{"row=spf-only client=10.4.0.1 tls=" + tls}) {
 			l.t.Errorf("%s: the daemon saw %q over %s", name, got, tls)
 		}
 		l.checkScoreFields(name, text, "domain="+name+".example")

@@ -136,17 +136,17 @@ func TestSendmail(t *testing.T) {
 		said  string // what the daemon logged
 		score string // part of Peer-Score; "" for no such field
 	}{
-		{id: "tls", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
-		{id: "plain", said: "row=1 client=" + source(6) + " tls=none", score: "domain=plain.example; status=pending"},
-		{id: "ipv6", said: "row=1 client=" + source6 + " tls=TLSv1.3", score: stars},
-		{id: "unsigned", said: "row=2 client=" + source(2) + " tls=TLSv1.3", score: "domain=selfsigned.example; status=pending"},
+		{id: "tls", said: "row=spf-dkim client=" + source(0) + " tls=TLSv1.3", score: stars},
+		{id: "plain", said: "row=spf-dkim client=" + source(6) + " tls=none", score: "domain=plain.example; status=pending"},
+		{id: "ipv6", said: "row=spf-dkim client=" + source6 + " tls=TLSv1.3", score: stars},
+		{id: "unsigned", said: "row=spf-only client=" + source(2) + " tls=TLSv1.3", score: "domain=selfsigned.example; status=pending"},
 		// One session, the second message of which has nothing of the first but the client.
-		{id: "first", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
-		{id: "second", said: "row=7 client=" + source(0) + " tls=TLSv1.3", score: "domain=silver.example; status=unauthenticated"},
-		{id: "reset", said: "row=1 client=" + source(0) + " tls=TLSv1.3", score: stars},
-		{id: "forged", said: "row=7 client=" + source(6) + " tls=none", score: "domain=gold.example; status=unauthenticated"},
-		{id: "internal", said: "row=10 client=127.0.0.1 tls=none"},
-		{id: "submitted", said: "row=10 client=" + source(0) + " tls=TLSv1.3"},
+		{id: "first", said: "row=spf-dkim client=" + source(0) + " tls=TLSv1.3", score: stars},
+		{id: "second", said: "row=unauthenticated client=" + source(0) + " tls=TLSv1.3", score: "domain=silver.example; status=unauthenticated"},
+		{id: "reset", said: "row=spf-dkim client=" + source(0) + " tls=TLSv1.3", score: stars},
+		{id: "forged", said: "row=unauthenticated client=" + source(6) + " tls=none", score: "domain=gold.example; status=unauthenticated"},
+		{id: "internal", said: "row=internal client=127.0.0.1 tls=none"},
+		{id: "submitted", said: "row=internal client=" + source(0) + " tls=TLSv1.3"},
 	}
 	l.waitFor("delivery", func() bool { return len(s.delivered()) >= len(cases) })
 	mail := s.delivered()

@@ -50,15 +50,15 @@ func TestTrust(t *testing.T) {
 		change     func(string) string
 		row, score string
 	}{
-		{"signed", victimHost, message{from: "ceo@victim.example", sign: signed}, nil, "1", "domain=victim.example; status=pending"},
-		{"unsigned", victimHost, message{from: "ceo@victim.example"}, nil, "2", "domain=victim.example"},
-		{"forwarded", forwardHost, message{from: "ceo@victim.example", mailFrom: "x@forwarder.example", sign: signed}, nil, "3", "domain=victim.example"},
-		{"broken", forwardHost, message{from: "ceo@victim.example", mailFrom: "x@forwarder.example", sign: signed}, func(text string) string { return text + "more\n" }, "7", spoof},
-		{"spoof", attackHost, message{from: "ceo@victim.example", mailFrom: "x@attack.example"}, nil, "7", spoof},
-		{"forged", attackHost, message{from: "ceo@victim.example", mailFrom: "x@attack.example", header: forged}, nil, "7", spoof},
-		{"forged-path", attackHost, message{from: "ceo@victim.example", header: forged}, nil, "7", spoof},
-		{"everybody", attackHost, message{from: "x@everybody.example"}, nil, "7", "domain=everybody.example; status=unauthenticated"},
-		{"without-from", attackHost, message{from: "x@attack.example", header: "From: ceo@victim.example\n" + forged}, nil, "8", "status=no-identity"},
+		{"signed", victimHost, message{from: "ceo@victim.example", sign: signed}, nil, "spf-dkim", "domain=victim.example; status=pending"},
+		{"unsigned", victimHost, message{from: "ceo@victim.example"}, nil, "spf-only", "domain=victim.example"},
+		{"forwarded", forwardHost, message{from: "ceo@victim.example", mailFrom: "x@forwarder.example", sign: signed}, nil, "relayed", "domain=victim.example"},
+		{"broken", forwardHost, message{from: "ceo@victim.example", mailFrom: "x@forwarder.example", sign: signed}, func(text string) string { return text + "more\n" }, "unauthenticated", spoof},
+		{"spoof", attackHost, message{from: "ceo@victim.example", mailFrom: "x@attack.example"}, nil, "unauthenticated", spoof},
+		{"forged", attackHost, message{from: "ceo@victim.example", mailFrom: "x@attack.example", header: forged}, nil, "unauthenticated", spoof},
+		{"forged-path", attackHost, message{from: "ceo@victim.example", header: forged}, nil, "unauthenticated", spoof},
+		{"everybody", attackHost, message{from: "x@everybody.example"}, nil, "unauthenticated", "domain=everybody.example; status=unauthenticated"},
+		{"without-from", attackHost, message{from: "x@attack.example", header: "From: ceo@victim.example\n" + forged}, nil, "no-identity", "status=no-identity"},
 	}
 	for _, x := range letters {
 		x.m.id = x.id
