@@ -87,6 +87,7 @@ func lying(t testing.TB) []letter {
 
 // The letters are what their names say: the log names the row of each.
 func TestLetters(t *testing.T) {
+	t.Parallel()
 	dns := officeDNS(t)
 	for _, l := range append(proven(t), lying(t)...) {
 		o := openOffice(t, dns)
@@ -188,6 +189,7 @@ func properties(t *testing.T, property func(t *testing.T, r *rand.Rand)) {
 
 // Property 1: letters without proof, wherever they stand, leave every row as it was.
 func TestSpoofsAnywhereChangeNothing(t *testing.T) {
+	t.Parallel()
 	dns, honest, lies := officeDNS(t), proven(t), lying(t)
 	properties(t, func(t *testing.T, r *rand.Rand) {
 		letters := sequence(r, honest, 20)
@@ -206,6 +208,7 @@ func TestSpoofsAnywhereChangeNothing(t *testing.T) {
 // What our own users and hosts write teaches to whom, whatever they say and however often: of
 // whom they say they are it changes nothing (row 10).
 func TestOwnMailTeachesRecipientsAlone(t *testing.T) {
+	t.Parallel()
 	dns, honest, lies := officeDNS(t), proven(t), lying(t)
 	submitted, inside := at("198.51.100.77", "home.example"), at("10.1.2.3", "desk.own.example")
 	submitted.Login = "anna@own.example"
@@ -235,6 +238,7 @@ func TestOwnMailTeachesRecipientsAlone(t *testing.T) {
 
 // Property 2: stars are those of the domain that the letter proves.
 func TestStarsNeedProof(t *testing.T) {
+	t.Parallel()
 	dns, all := officeDNS(t), append(proven(t), lying(t)...)
 	properties(t, func(t *testing.T, r *rand.Rand) {
 		o := openOffice(t, dns)
@@ -265,6 +269,7 @@ func TestStarsNeedProof(t *testing.T) {
 
 // Property 3: the order of letters does not matter.
 func TestOrderOfLettersDoesNotMatter(t *testing.T) {
+	t.Parallel()
 	dns, all := officeDNS(t), append(proven(t), lying(t)...)
 	properties(t, func(t *testing.T, r *rand.Rand) {
 		letters := sequence(r, all, 30)
@@ -304,6 +309,7 @@ func TestNeighbourOnSharedHost(t *testing.T) {
 
 // Property 4: no letter from outside a domain's SPF and organisation lowers it.
 func TestOutsidersLowerNobody(t *testing.T) {
+	t.Parallel()
 	dns, honest, lies := officeDNS(t), proven(t), lying(t)
 	inside := []letter{honest[0], honest[2], honest[3], honest[8]}
 	outside := append(slices.Clone(lies), honest[5], honest[7], honest[11], honest[12], honest[13], honest[14])
@@ -326,6 +332,7 @@ func TestOutsidersLowerNobody(t *testing.T) {
 
 // Property 5: what one host sends, however often, is one vote, and its own.
 func TestOneHostOneVote(t *testing.T) {
+	t.Parallel()
 	dns, honest := officeDNS(t), proven(t)
 	votes := []letter{honest[0], honest[1], honest[2], honest[3], honest[9]}
 	properties(t, func(t *testing.T, r *rand.Rand) {

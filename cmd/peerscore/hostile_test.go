@@ -158,13 +158,20 @@ func hostileMTA(t *testing.T) attack {
 	}}
 }
 
+// victimFolder holds the program, once a test has asked for it.
+var victimFolder = filepath.Join(os.TempDir(), fmt.Sprint("peerscore-test-", os.Getpid()))
+
+var buildOnce = sync.OnceValues(func() ([]byte, error) {
+	return exec.Command("go", "build", "-o", victimFolder+"/", ".").CombinedOutput()
+})
+
+// buildVictim builds the program as it is shipped, without the race detector, for all tests that ask.
 func buildVictim(t *testing.T) (binary string) {
 	t.Helper()
-	binary = filepath.Join(t.TempDir(), "peerscore")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := buildOnce(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return binary
+	return filepath.Join(victimFolder, "peerscore")
 }
 
 // victim is a daemon in a process of its own.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func mxAt(name, address string) assess.MXHost {
 // openOffice starts one in which the domains of mxHosts are assessed.
 func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	t.Helper()
-	dir := t.TempDir()
+	dir := inMemory(t)
 	o := &office{t: t, path: filepath.Join(dir, "peerscore.db"), socket: filepath.Join(dir, "milter"), log: &bytes.Buffer{}}
 	now := func() time.Time { return officeTime }
 	logger := slog.New(slog.NewJSONHandler(&oneAtATime{w: o.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -134,6 +135,18 @@ func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	})
 	t.Cleanup(o.close)
 	return o
+}
+
+// inMemory is a folder of the test's own for databases that are about rows, not about disks:
+// hundreds of tests would wait for one to be synchronised. On a disk where there is no other.
+func inMemory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "peerscore-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func officePolicy() milter.Policy {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -32,7 +33,7 @@ import (
 const labPort = "LAB_PORT"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"peerscore": func() {
+	testscript.Main(suite{m}, map[string]func(){"peerscore": func() {
 		port, err := strconv.ParseUint(os.Getenv(labPort), 10, 16)
 		if err != nil {
 			main()
@@ -44,11 +45,26 @@ func TestMain(m *testing.M) {
 	}})
 }
 
+// suite is all tests. They mostly wait for other processes: more of them may do so at once than
+// there are processors.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	if !underRace {
+		if err := flag.Set("test.parallel", "6"); err != nil { // -parallel, where it is given, comes after
+			panic(err)
+		}
+	}
+	defer os.RemoveAll(victimFolder)
+	return s.M.Run()
+}
+
 // TestScript tells one story a command. Each script has the world of the demo around it:
 // lab.toml configures a mail host in it, whose milter listens on milter.sock. So do web.toml,
 // which serves HTTP too, other.toml with another profile, distrust.toml, which does not know the
 // world's certification authority, and more that setUpScript makes.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	world := startLab(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

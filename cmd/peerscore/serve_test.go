@@ -69,6 +69,7 @@ func TestDailySelfTest(t *testing.T) {
 // A reload that is asked for while the daemon starts does not end it: with a resolver that does not
 // answer that takes seconds.
 func TestReloadDuringTheStart(t *testing.T) {
+	t.Parallel()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -65,6 +65,7 @@ func TestLockedDatabase(t *testing.T) {
 // TestFewDescriptors gives the real daemon 64 descriptors and 120 MTAs that stay. Some are
 // served as ever, with the database and the DNS; the others are refused rather than left to wait.
 func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
 	const descriptors, clients = 64, 120
 	h := hostileMTA(t)
 	v := startVictim(t, buildVictim(t), h.dns, "sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors))

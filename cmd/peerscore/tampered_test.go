@@ -43,7 +43,7 @@ func TestTamperedDatabase(t *testing.T) {
 		"UPDATE memo SET value = 'DKIM' || char(10) || replace(?1, char(10), '') WHERE name = 'frozen'",
 	} {
 		t.Run(statement, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "peerscore.db")
+			path := filepath.Join(inMemory(t), "peerscore.db")
 			stockBank(t, path)
 			db, err := sql.Open("sqlite3", path)
 			if err != nil {

@@ -123,6 +123,7 @@ func (w *world) process(roots *probetest.CA) (s *store.Store, stop func()) {
 // of its random delay, a new one once one of the runs with tarpits has ended; each tarpit costs
 // one connection of 45 s, and no budget is forgotten.
 func TestTarpits(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name               string
 		domains, underRace int // the latter still there when the honest ones come
@@ -179,7 +180,7 @@ func meetTarpits(t *testing.T, tarpits, addresses int, patience time.Duration) {
 		t.Fatal(err)
 	}
 	defer dns.Close()
-	path := filepath.Join(t.TempDir(), "peerscore.db")
+	path := filepath.Join(inMemory(t), "peerscore.db")
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dns: dns, path: path, host: func(address string) probetest.SMTPConfig {
 			if strings.HasPrefix(address, "9.") {

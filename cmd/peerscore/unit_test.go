@@ -18,6 +18,7 @@ func TestUnit(t *testing.T) {
 	if underRace {
 		t.Skip("what is looked at is built without the race detector")
 	}
+	t.Parallel()
 	for _, program := range []string{"systemd-analyze", "strace"} {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
@@ -27,8 +28,7 @@ func TestUnit(t *testing.T) {
 		t.Skip("needs " + program)
 	}
 	dir := t.TempDir()
-	binary, unit, trace := filepath.Join(dir, "peerscore"), filepath.Join(dir, "peerscore.service"), filepath.Join(dir, "trace")
-	output(t, "go", "build", "-o", binary, ".")
+	binary, unit, trace := buildVictim(t), filepath.Join(dir, "peerscore.service"), filepath.Join(dir, "trace")
 	text, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)
