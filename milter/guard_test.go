@@ -76,12 +76,12 @@ func (l *pipeListener) dial() net.Conn {
 // serveInMemory runs a server in the bubble of a synctest.
 func serveInMemory(t *testing.T, changes ...func(*Config)) (*Server, *pipeListener) {
 	ledger := &ledger{}
-	config := Config{Resolver: always(world), Recorder: ledger, Reputation: ledger, Learner: ledger,
+	cfg := Config{Resolver: always(world), Recorder: ledger, Reputation: ledger, Learner: ledger,
 		Hostname: labHost, Logger: slog.New(slog.DiscardHandler), Policy: Policy{Score: true}}
 	for _, change := range changes {
-		change(&config)
+		change(&cfg)
 	}
-	s := New(config)
+	s := New(cfg)
 	ln := newPipeListener()
 	served := make(chan error)
 	go func() { served <- s.Serve(ln) }()

@@ -217,7 +217,7 @@ const labHost = "mx.own.example"
 func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 	t.Helper()
 	l := &lab{zone: z, ledger: &ledger{standings: map[dnsname.Domain]assess.Standing{}}, logged: &locked{}}
-	config := Config{
+	cfg := Config{
 		Resolver: always(z), Recorder: l.ledger, Reputation: l.ledger, Learner: l.ledger, Hostname: labHost,
 		Logger: slog.New(slog.NewTextHandler(l.logged, nil)),
 		Policy: Policy{
@@ -227,9 +227,9 @@ func newLab(t testing.TB, z zone, changes ...func(*Config)) *lab {
 		},
 	}
 	for _, change := range changes {
-		change(&config)
+		change(&cfg)
 	}
-	l.server = New(config)
+	l.server = New(cfg)
 	l.server.cpuBudget = time.Hour // how fast the machine is decides no test
 	l.path = filepath.Join(t.TempDir(), "milter")
 	ln, err := net.Listen("unix", l.path)

@@ -125,19 +125,19 @@ type Server struct {
 }
 
 // New makes a server.
-func New(config Config) *Server {
-	if config.Now == nil {
-		config.Now = time.Now
+func New(cfg Config) *Server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	s := &Server{config: config, stopped: make(chan struct{}), cpuBudget: cpuBudget}
+	s := &Server{config: cfg, stopped: make(chan struct{}), cpuBudget: cpuBudget}
 	s.stop = sync.OnceFunc(func() { close(s.stopped) })
-	s.log = throttle{logger: config.Logger}
+	s.log = throttle{logger: cfg.Logger}
 	s.gate = gate{log: &s.log, counters: &s.counters, most: MaxSessions}
-	if config.Sessions > 0 {
-		s.gate.most = min(config.Sessions, MaxSessions)
+	if cfg.Sessions > 0 {
+		s.gate.most = min(cfg.Sessions, MaxSessions)
 	}
-	s.drift = drift{log: &s.log, now: config.Now}
-	s.SetPolicy(config.Policy)
+	s.drift = drift{log: &s.log, now: cfg.Now}
+	s.SetPolicy(cfg.Policy)
 	return s
 }
 

@@ -44,8 +44,8 @@ type verifier struct {
 	signatures int                 // that may still be checked
 }
 
-func newVerifier(results []RecordResult, chain []*x509.Certificate, config Config) *verifier {
-	v := &verifier{names: config.Names, now: config.Now, chain: chain, signatures: maxSignatures}
+func newVerifier(results []RecordResult, chain []*x509.Certificate, cfg Config) *verifier {
+	v := &verifier{names: cfg.Names, now: cfg.Now, chain: chain, signatures: maxSignatures}
 	if v.now.IsZero() {
 		v.now = time.Now()
 	}

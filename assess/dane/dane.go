@@ -70,7 +70,7 @@ type RecordResult struct {
 
 // Verify judges the TLSA records of a host against the chain that it presented,
 // its own certificate first.
-func Verify(records []TLSA, chain []*x509.Certificate, config Config) Result {
+func Verify(records []TLSA, chain []*x509.Certificate, cfg Config) Result {
 	if len(records) == 0 {
 		return Result{Status: Absent, Reason: "there are no TLSA records"}
 	}
@@ -85,7 +85,7 @@ func Verify(records []TLSA, chain []*x509.Certificate, config Config) Result {
 		}
 	}
 	ignoreWeaker(results)
-	v := newVerifier(results, chain, config)
+	v := newVerifier(results, chain, cfg)
 	for i, r := range results {
 		if r.Status == Unknown { // so far
 			results[i] = v.judge(r.TLSA)

@@ -105,13 +105,13 @@ func (l *lab) servePolicy(addr string, certificate tls.Certificate, path string,
 }
 
 // serveSMTP starts a mail host at an address, on the port that all share.
-func (l *lab) serveSMTP(addr string, config probetest.SMTPConfig) *probetest.SMTP {
+func (l *lab) serveSMTP(addr string, cfg probetest.SMTPConfig) *probetest.SMTP {
 	l.t.Helper()
-	config.Addr = net.JoinHostPort(addr, strconv.Itoa(int(l.ports[portSMTP])))
-	if config.Delay == 0 {
-		config.Delay = l.delay
+	cfg.Addr = net.JoinHostPort(addr, strconv.Itoa(int(l.ports[portSMTP])))
+	if cfg.Delay == 0 {
+		cfg.Delay = l.delay
 	}
-	server, err := probetest.NewSMTP(config)
+	server, err := probetest.NewSMTP(cfg)
 	must(l.t, err)
 	l.t.Cleanup(func() { server.Close() })
 	l.ports[portSMTP] = portOf(l.t, server.Addr())

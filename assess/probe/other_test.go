@@ -75,13 +75,13 @@ func TestTwoCertificates(t *testing.T) {
 				l.servePolicy("127.2.0.1", l.issue(probetest.Leaf{Names: []string{"mta-sts." + domain}}), "mta-sts."+domain+"/.well-known/mta-sts.txt",
 					func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
 			}
-			config := probetest.SMTPConfig{Certificates: chains, MinVersion: tt.min, MaxVersion: tt.max}
+			cfg := probetest.SMTPConfig{Certificates: chains, MinVersion: tt.min, MaxVersion: tt.max}
 			for group, id := range map[string]tls.CurveID{"P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521} {
 				if strings.Contains(tt.name, group) {
-					config.Steps = steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{Certificates: chains, CurvePreferences: []tls.CurveID{id}, MinVersion: tt.min})}
+					cfg.Steps = steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{Certificates: chains, CurvePreferences: []tls.CurveID{id}, MinVersion: tt.min})}
 				}
 			}
-			server := l.mailHost(i, domain, config, records...)
+			server := l.mailHost(i, domain, cfg, records...)
 			facts := l.probe(domain)
 			dane, x509 := judged(facts, assess.DANE), judged(facts, assess.X509)
 			say := tt.say

@@ -15,11 +15,11 @@ import (
 )
 
 // mailHost is a provider with one MX host, "mx" below the domain, which is one of so many in the lab.
-func (l *lab) mailHost(i int, domain string, config probetest.SMTPConfig, records ...string) *probetest.SMTP {
+func (l *lab) mailHost(i int, domain string, cfg probetest.SMTPConfig, records ...string) *probetest.SMTP {
 	l.t.Helper()
 	addr := fmt.Sprintf("127.1.%d.1", i)
 	l.zone(domain, strings.Join(append(records, "@ MX 10 mx", "mx A "+addr), "\n"))
-	return l.serveSMTP(addr, config)
+	return l.serveSMTP(addr, cfg)
 }
 
 // judged is what facts are worth by the report's rules.

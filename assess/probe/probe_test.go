@@ -26,9 +26,9 @@ func TestProbe(t *testing.T) {
 		_25._tcp.mx1  TLSA `+tlsa(mx)+`
 		_25._tcp.mx2  TLSA `+tlsa(mx))
 	l.serveCRLs()
-	config := probetest.SMTPConfig{Certificates: certs(mx), TLSExtensions: []string{"REQUIRETLS"}}
-	server := l.serveSMTP("127.1.1.1", config)
-	l.serveSMTP("127.1.2.1", config)
+	cfg := probetest.SMTPConfig{Certificates: certs(mx), TLSExtensions: []string{"REQUIRETLS"}}
+	server := l.serveSMTP("127.1.1.1", cfg)
+	l.serveSMTP("127.1.2.1", cfg)
 	l.servePolicy("127.0.0.43", l.issue(probetest.Leaf{Names: []string{"mta-sts.good.example"}}), probetest.PolicyPath("good.example"),
 		probetest.Policy("version: STSv1", "mode: enforce", "mx: *.good.example", "max_age: 604800"))
 	facts := l.probe("good.example")

@@ -127,11 +127,11 @@ func TestDialogue(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				config := probetest.SMTPConfig{Certificates: certs(good), Steps: tt.steps}
+				cfg := probetest.SMTPConfig{Certificates: certs(good), Steps: tt.steps}
 				if tt.plain {
-					config.Certificates = nil
+					cfg.Certificates = nil
 				}
-				server := probetest.UnstartedSMTP(config)
+				server := probetest.UnstartedSMTP(cfg)
 				facts, _, err := talk(server)
 				text := facts.Problem
 				if facts.TLS != nil && facts.Problem == "" {

@@ -149,7 +149,7 @@ func (s *still) issue(leaf probetest.Leaf) tls.Certificate {
 }
 
 // smtp is a mail host as configured.
-func smtp(config probetest.SMTPConfig) peer { return probetest.UnstartedSMTP(config).Serve }
+func smtp(cfg probetest.SMTPConfig) peer { return probetest.UnstartedSMTP(cfg).Serve }
 
 // honest is a provider that does everything right, whose mail host is at an address.
 func (s *still) honest(domain, addr string) {

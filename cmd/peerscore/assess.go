@@ -13,6 +13,7 @@ import (
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -99,30 +100,30 @@ func (a *app) open(path string) (io.ReadCloser, error) {
 type bulk struct {
 	*app
 	options  assessOptions
-	config   Config
+	config   config.Config
 	store    *store.Store // nil with --no-store
 	assessor *assess.Assessor
 }
 
 func (a *app) newBulk(ctx context.Context, o assessOptions) (*bulk, error) {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return nil, err
 	}
-	logger := a.logger(config)
-	b := &bulk{app: a, options: o, config: config}
-	r, err := newResolver(config, logger, 0)
+	logger := a.logger(cfg)
+	b := &bulk{app: a, options: o, config: cfg}
+	r, err := newResolver(cfg, logger, 0)
 	if err != nil {
 		return nil, err
 	}
 	r.SelfTest(ctx) // without it no answer is known to be insecure
 	if !o.noStore {
-		if b.store, err = store.Open(ctx, config.Store.Path, config.storeOptions(logger)); err != nil {
+		if b.store, err = store.Open(ctx, cfg.Store.Path, cfg.StoreOptions(logger)); err != nil {
 			return nil, fail(exitUnavailable, "cannot write the database: %w; --no-store probes without one", err)
 		}
 	}
 	// The operator's command, be it for one domain or a list, has budgets of its own.
-	b.assessor, err = newAssessor(config, logger, b.store, r, a.around, probe.BulkLimits())
+	b.assessor, err = newAssessor(cfg, logger, b.store, r, a.around, probe.BulkLimits())
 	if err != nil {
 		b.close()
 		return nil, err
@@ -152,7 +153,7 @@ func (b *bulk) run(ctx context.Context, d dnsname.Domain) (r report, err error) 
 	r.Assessment, err = b.assessor.Assess(ctx, d)
 	if err == nil || errors.Is(err, assess.ErrNothingMeasured) {
 		// The daemon need not do it again before it is due.
-		r.Next = b.config.schedule().Next(r.Assessment, err, time.Now(), 0.5)
+		r.Next = b.config.Schedule().Next(r.Assessment, err, time.Now(), 0.5)
 		if due := b.store.Postpone(context.WithoutCancel(ctx), d, r.Next); due != nil {
 			b.complain("%s: it cannot be noted when it is due: %v", d, due)
 		}

@@ -74,12 +74,12 @@ func (l *listLab) populate(n, oneIn int) (tarpits int) {
 		name := fmt.Sprintf("domain%d.example", i)
 		records := shared[i/5%len(shared)]
 		if i%5 >= 3 {
-			config := probetest.SMTPConfig{}
+			cfg := probetest.SMTPConfig{}
 			if oneIn > 0 && i%oneIn == 4 {
-				config.Steps = map[string]probetest.Step{"greeting": probetest.Silence}
+				cfg.Steps = map[string]probetest.Step{"greeting": probetest.Silence}
 				tarpits++
 			}
-			records = "@ MX 10 mx\nmx A " + l.mail(config, "mx."+name)
+			records = "@ MX 10 mx\nmx A " + l.mail(cfg, "mx."+name)
 		}
 		if i%20 == 0 {
 			records += "\n" + l.policy(name)

@@ -55,15 +55,15 @@ func newListLab(t testing.TB, delay time.Duration) *listLab {
 }
 
 // mail starts a mail server that has a network of its own, for one name or several, and returns its address.
-func (l *listLab) mail(config probetest.SMTPConfig, names ...string) (addr string) {
+func (l *listLab) mail(cfg probetest.SMTPConfig, names ...string) (addr string) {
 	l.t.Helper()
 	n := len(l.servers)
 	addr = fmt.Sprintf("127.%d.%d.1", 1+n/256, n%256)
 	certificate, err := l.ca.Issue(probetest.Leaf{Names: names})
 	must(l.t, err)
-	config.Addr = net.JoinHostPort(addr, fmt.Sprint(l.ports[25]))
-	config.Name, config.Delay, config.Certificates = names[0], l.delay, []tls.Certificate{certificate}
-	server, err := probetest.NewSMTP(config)
+	cfg.Addr = net.JoinHostPort(addr, fmt.Sprint(l.ports[25]))
+	cfg.Name, cfg.Delay, cfg.Certificates = names[0], l.delay, []tls.Certificate{certificate}
+	server, err := probetest.NewSMTP(cfg)
 	must(l.t, err)
 	l.t.Cleanup(func() { server.Close() })
 	l.ports[25] = portOf(l.t, server.Addr())
@@ -90,7 +90,7 @@ func (l *listLab) policy(domain string) (records string) {
 }
 
 // start starts what all domains share. It writes a configuration that leads there.
-func (l *listLab) start() (config string) {
+func (l *listLab) start() (cfg string) {
 	l.t.Helper()
 	l.zones = append(l.zones, probetest.Zone{Name: "spf.provider.example", Records: `@ TXT "v=spf1 ip4:192.0.2.0/24 ?all"`})
 	dns, err := probetest.NewDNS(probetest.DNSConfig{Zones: l.zones, Delay: l.delay})
@@ -117,10 +117,10 @@ func (l *listLab) start() (config string) {
 		level = "error"`, roots, dns.Addr(), filepath.Join(l.dir, "peerscore.db")))
 }
 
-func (l *listLab) web(port uint16, addr string, config probetest.WebConfig) {
+func (l *listLab) web(port uint16, addr string, cfg probetest.WebConfig) {
 	l.t.Helper()
-	config.Addr, config.Delay = addr+":0", l.delay
-	web, err := probetest.NewWeb(config)
+	cfg.Addr, cfg.Delay = addr+":0", l.delay
+	web, err := probetest.NewWeb(cfg)
 	must(l.t, err)
 	l.t.Cleanup(func() { web.Close() })
 	l.ports[port] = portOf(l.t, web.Addr())

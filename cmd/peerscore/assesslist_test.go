@@ -20,7 +20,7 @@ import (
 )
 
 // smallLab has five domains on one mail server, one of them internationalised, and one on a tarpit.
-func smallLab(t *testing.T) (l *listLab, config string, tarpit *probetest.SMTP) {
+func smallLab(t *testing.T) (l *listLab, cfg string, tarpit *probetest.SMTP) {
 	t.Helper()
 	l = newListLab(t, 0)
 	l.mail(probetest.SMTPConfig{}, "mx.a.example")
@@ -33,9 +33,9 @@ func smallLab(t *testing.T) (l *listLab, config string, tarpit *probetest.SMTP) 
 }
 
 // assessed runs `assess -f -` on a list and returns the domains of its JSON lines, sorted.
-func (l *listLab) assessed(config string, list io.Reader, flags ...string) (domains []string, stderr string, state *os.ProcessState) {
+func (l *listLab) assessed(cfg string, list io.Reader, flags ...string) (domains []string, stderr string, state *os.ProcessState) {
 	l.t.Helper()
-	cmd := l.command(append([]string{"--config", config, "--json", "assess", "-f", "-"}, flags...)...)
+	cmd := l.command(append([]string{"--config", cfg, "--json", "assess", "-f", "-"}, flags...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = list, &out, &errs
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
@@ -58,7 +58,7 @@ func domainOf(t testing.TB, line string) string {
 }
 
 func TestAssessList(t *testing.T) {
-	l, config, _ := smallLab(t)
+	l, cfg, _ := smallLab(t)
 	long := strings.Repeat("x", 1<<20)
 	for _, c := range []struct {
 		name, list string
@@ -83,7 +83,7 @@ func TestAssessList(t *testing.T) {
 		{"no domain at all", "#\nlocalhost\n", "", `^peerscore: line 2: .*\npeerscore: 1 lines were no domains\n$`, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, stderr, state := l.assessed(config, strings.NewReader(c.list))
+			got, stderr, state := l.assessed(cfg, strings.NewReader(c.list))
 			if strings.Join(got, " ") != c.want || state.ExitCode() != c.status || !regexp.MustCompile(c.stderr).MatchString(stderr) {
 				t.Errorf("status %d, domains %q, %q", state.ExitCode(), got, stderr)
 			}
@@ -93,7 +93,7 @@ func TestAssessList(t *testing.T) {
 
 // TestAssessEndlessList shows that a list is not kept: neither a line of 1 GB nor many lines.
 func TestAssessEndlessList(t *testing.T) {
-	l, config, _ := smallLab(t)
+	l, cfg, _ := smallLab(t)
 	const most = 512 << 10 // KiB
 	// Linux counts the peak of the process that starts another as the other's too (getrusage(2)).
 	debug.FreeOSMemory()
@@ -109,7 +109,7 @@ func TestAssessEndlessList(t *testing.T) {
 		{"50,000 times two domains", io.LimitReader(repeated("a.example\nb.example\n"), 50_000*20), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, stderr, state := l.assessed(config, c.list)
+			got, stderr, state := l.assessed(cfg, c.list)
 			if !slices.Equal(got, []string{"a.example", "b.example"}) || stderr != c.stderr {
 				t.Errorf("domains %q, %q", got, stderr)
 			}
@@ -133,8 +133,8 @@ func (r repeated) Read(p []byte) (int, error) {
 
 // TestAssessInterrupted breaks off a run whose list has not come to its end, and begins again.
 func TestAssessInterrupted(t *testing.T) {
-	l, config, tarpit := smallLab(t)
-	cmd := l.command("--config", config, "--json", "assess", "-f", "-")
+	l, cfg, tarpit := smallLab(t)
+	cmd := l.command("--config", cfg, "--json", "assess", "-f", "-")
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -166,7 +166,7 @@ func TestAssessInterrupted(t *testing.T) {
 	if !slices.Equal(got, []string{"a.example", "b.example"}) {
 		t.Errorf("%q before the interruption", got)
 	}
-	rest, errs, _ := l.assessed(config, strings.NewReader("a.example\nb.example\nc.example\nd.example\n"), "--skip-fresh")
+	rest, errs, _ := l.assessed(cfg, strings.NewReader("a.example\nb.example\nc.example\nd.example\n"), "--skip-fresh")
 	if !slices.Equal(rest, []string{"c.example", "d.example"}) || errs != "" {
 		t.Errorf("started again: %q, %q", rest, errs)
 	}
@@ -179,11 +179,11 @@ func sumOf(total, _ int) int { return total }
 
 // TestAssessFullDisk ends at the first result that cannot be written, whatever the list has to come.
 func TestAssessFullDisk(t *testing.T) {
-	l, config, _ := smallLab(t)
+	l, cfg, _ := smallLab(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	must(t, err)
 	defer full.Close()
-	cmd := l.command("--config", config, "assess", "-f", "-")
+	cmd := l.command("--config", cfg, "assess", "-f", "-")
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	var stderr bytes.Buffer

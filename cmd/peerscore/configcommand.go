@@ -3,11 +3,11 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"os/user"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
+
+	"peerscore/cmd/peerscore/config"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -31,8 +31,8 @@ that it names are there. What is wrong is told with file, line and key, and stat
 			if err != nil {
 				return err
 			}
-			if err := a.checkNamed(c); err != nil {
-				return err
+			if err := c.CheckNamed(a.configPath); err != nil {
+				return failure{exitUsage, err}
 			}
 			if a.json {
 				return writeJSON(a.out, map[string]bool{"valid": true})
@@ -55,48 +55,13 @@ that it names are there. What is wrong is told with file, line and key, and stat
 	return cmd
 }
 
-// checkNamed looks for what the configuration names outside of itself.
-func (a *app) checkNamed(c Config) error {
-	key, err := c.missing()
-	if err == nil {
-		return nil
-	}
-	path := a.configPath
-	if path == "" {
-		path = systemConfig
-	}
-	text, readErr := os.ReadFile(path)
-	if readErr != nil {
-		return failure{exitUsage, readErr}
-	}
-	return fail(exitUsage, "%s:%d: %s: %w", path, lineOf(string(text), key), key, err)
-}
-
-// missing is the first key that names a group or a file that is not to be had.
-func (c Config) missing() (key string, err error) {
-	if group := c.Milter.SocketGroup; group != "" {
-		if _, err := user.LookupGroup(group); err != nil {
-			return "milter.socket_group", fmt.Errorf("there is no group %q", group)
-		}
-	}
-	if file := c.Assess.CAFile; file != "" {
-		if _, err := readRoots(file); err != nil {
-			return "assess.ca_file", err
-		}
-	}
-	return "", nil
-}
-
 // writeConfig prints TOML that `--config` reads back, or the same keys as JSON.
-func (a *app) writeConfig(c Config) error {
-	var text bytes.Buffer
-	enc := toml.NewEncoder(&text)
-	enc.Indent = ""
-	if err := enc.Encode(c); err != nil {
-		return err
-	}
+func (a *app) writeConfig(c config.Config) error {
 	if !a.json {
-		_, err := text.WriteTo(a.out)
+		return c.Encode(a.out)
+	}
+	var text bytes.Buffer
+	if err := c.Encode(&text); err != nil {
 		return err
 	}
 	var keys map[string]any

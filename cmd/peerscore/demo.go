@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -98,15 +99,15 @@ type demoRun struct {
 }
 
 // demoConfig is the configuration of a host within the world, its state in a folder.
-func demoConfig(world *demoWorld, dir string) Config {
-	config := defaultConfig()
-	config.Store.Path = filepath.Join(dir, "peerscore.db")
-	config.DNS.Servers = []Server{Server(world.dns.Addr())}
-	config.Assess.EHLO = demoMX
-	config.Assess.AllowNetworks = []Network{Network(netip.MustParsePrefix("127.0.0.0/8"))}
-	config.Milter.AuthservID = demoMX
-	config.Milter.OwnDomains = []DomainName{demoOwn}
-	return config
+func demoConfig(world *demoWorld, dir string) config.Config {
+	cfg := config.Default()
+	cfg.Store.Path = filepath.Join(dir, "peerscore.db")
+	cfg.DNS.Servers = []config.Server{config.Server(world.dns.Addr())}
+	cfg.Assess.EHLO = demoMX
+	cfg.Assess.AllowNetworks = []config.Network{config.Network(netip.MustParsePrefix("127.0.0.0/8"))}
+	cfg.Milter.AuthservID = demoMX
+	cfg.Milter.OwnDomains = []config.DomainName{demoOwn}
+	return cfg
 }
 
 // allServersAt are surroundings in which every server is on loopback, at one port.
@@ -115,7 +116,7 @@ func allServersAt(port uint16) surroundings {
 }
 
 func startDemoDaemon(ctx context.Context, world *demoWorld, dir string) (*demoRun, error) {
-	config := demoConfig(world, dir)
+	cfg := demoConfig(world, dir)
 	log, err := os.Create(filepath.Join(dir, "peerscore.log"))
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func startDemoDaemon(ctx context.Context, world *demoWorld, dir string) (*demoRu
 	}
 	around := allServersAt(world.port)
 	around.roots, around.listeners = world.ca.Roots(), []net.Listener{listener}
-	d, err := newDaemon(ctx, config, newLogger(log, config.Log, &slog.LevelVar{}), around)
+	d, err := newDaemon(ctx, cfg, config.NewLogger(log, cfg.Log, &slog.LevelVar{}), around)
 	if err != nil {
 		log.Close()
 		return nil, err

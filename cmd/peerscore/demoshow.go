@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,7 @@ func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
 func (a *app) writeFields(message string) {
 	for _, field := range headerFields(message) {
 		name, _, _ := strings.Cut(field, ":")
-		if !oneOf(strings.ToLower(name), "from", "to", "subject") && !strings.HasPrefix(name, "Peer-Score") {
+		if !slices.Contains([]string{"from", "to", "subject"}, strings.ToLower(name)) && !strings.HasPrefix(name, "Peer-Score") {
 			continue
 		}
 		for _, line := range strings.Split(field, "\n") {

@@ -205,14 +205,14 @@ func (w *demoWorld) startMX(kind, name, address string) (tls.Certificate, error)
 	if kind == "revoked" {
 		w.ca.Revoke(cert)
 	}
-	config := probetest.SMTPConfig{
+	cfg := probetest.SMTPConfig{
 		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.port).String(), Name: name,
 		Certificates: []tls.Certificate{cert},
 	}
 	if kind == "plain" {
-		config.Certificates = nil
+		cfg.Certificates = nil
 	}
-	server, err := probetest.NewSMTP(config)
+	server, err := probetest.NewSMTP(cfg)
 	if err == nil {
 		w.closers = append(w.closers, server)
 	}

@@ -16,6 +16,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -52,7 +53,7 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
@@ -60,11 +61,11 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	if len(domains) > 0 {
 		last = domains[0]
 	}
-	symptoms := append(a.examineNetwork(ctx, config, last), database, examineClock(latest, time.Now()))
-	for _, l := range config.Milter.Listen {
-		symptoms = append(symptoms, examineSocket(l, config.Milter))
+	symptoms := append(a.examineNetwork(ctx, cfg, last), database, examineClock(latest, time.Now()))
+	for _, l := range cfg.Milter.Listen {
+		symptoms = append(symptoms, examineSocket(l, cfg.Milter))
 	}
-	symptoms = append(symptoms, examinePostfix(ctx, config.Milter.Listen))
+	symptoms = append(symptoms, examinePostfix(ctx, cfg.Milter.Listen))
 	return a.writeSymptoms(symptoms)
 }
 
@@ -106,20 +107,20 @@ func (a *app) examineDatabase(ctx context.Context) (last dnsname.Domain, latest 
 }
 
 // examineNetwork asks the resolver and tries port 25.
-func (a *app) examineNetwork(ctx context.Context, config Config, d dnsname.Domain) []symptom {
-	logger := a.logger(config)
-	r, err := newResolver(config, logger, 0)
+func (a *app) examineNetwork(ctx context.Context, cfg config.Config, d dnsname.Domain) []symptom {
+	logger := a.logger(cfg)
+	r, err := newResolver(cfg, logger, 0)
 	if err != nil {
 		return []symptom{symptomOf("resolver", "fail", "%v", err)}
 	}
 	symptoms := []symptom{examineResolver(r.SelfTest(ctx))}
-	if !config.Assess.Enabled {
+	if !cfg.Assess.Enabled {
 		return append(symptoms, symptomOf("port 25", "unknown", "assess.enabled is false: nobody is probed"))
 	}
 	if d == "" {
 		return append(symptoms, symptomOf("port 25", "unknown", "no peer was assessed yet; name a domain: peerscore doctor example.org"))
 	}
-	assessor, err := newAssessor(config, logger, nil, r, a.around, probe.BulkLimits())
+	assessor, err := newAssessor(cfg, logger, nil, r, a.around, probe.BulkLimits())
 	if err != nil {
 		return append(symptoms, symptomOf("port 25", "fail", "%v", err))
 	}
@@ -179,12 +180,12 @@ func examineClock(latest, now time.Time) symptom {
 }
 
 // examineSocket binds the milter socket, unless something is listening there.
-func examineSocket(l Listener, config MilterConfig) symptom {
+func examineSocket(l config.Listener, cfg config.MilterConfig) symptom {
 	if conn, err := net.DialTimeout(l.Network, l.Address, time.Second); err == nil {
 		conn.Close()
 		return symptomOf("milter", "ok", "something is listening on %s: the daemon, if it runs", l)
 	}
-	listener, err := listen(l, config)
+	listener, err := listen(l, cfg)
 	if err != nil {
 		return symptomOf("milter", "fail", "%s cannot be bound: %v", l, err)
 	}
@@ -193,7 +194,7 @@ func examineSocket(l Listener, config MilterConfig) symptom {
 }
 
 // examinePostfix looks for our socket in what Postfix says of itself.
-func examinePostfix(ctx context.Context, sockets Listeners) symptom {
+func examinePostfix(ctx context.Context, sockets config.Listeners) symptom {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "postconf", "-hx", "smtpd_milters").Output()
@@ -209,7 +210,7 @@ func examinePostfix(ctx context.Context, sockets Listeners) symptom {
 	return judgeMilters(string(out), sockets)
 }
 
-func judgeMilters(milters string, sockets Listeners) symptom {
+func judgeMilters(milters string, sockets config.Listeners) symptom {
 	for _, l := range sockets {
 		for _, name := range postfixNames(l) {
 			if !strings.Contains(milters, name) {
@@ -226,7 +227,7 @@ func judgeMilters(milters string, sockets Listeners) symptom {
 
 // postfixNames are the ways in which Postfix may write a socket. Its smtpd may be confined to
 // its queue folder, below which it then looks for a unix socket.
-func postfixNames(l Listener) []string {
+func postfixNames(l config.Listener) []string {
 	if l.Network != "unix" {
 		host, port, _ := net.SplitHostPort(l.Address)
 		names := []string{"inet:" + l.Address}

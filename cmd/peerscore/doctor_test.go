@@ -8,14 +8,15 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 )
 
 func TestJudgeMilters(t *testing.T) {
-	tcp := Listeners{{"tcp", "127.0.0.1:8894"}}
-	socket := Listeners{{"unix", "/var/spool/postfix/peerscore/milter.sock"}}
+	tcp := config.Listeners{{Network: "tcp", Address: "127.0.0.1:8894"}}
+	socket := config.Listeners{{Network: "unix", Address: "/var/spool/postfix/peerscore/milter.sock"}}
 	for _, tt := range []struct {
 		milters string
-		sockets Listeners
+		sockets config.Listeners
 		want    string
 	}{
 		{"{ inet:127.0.0.1:8894, default_action=accept, connect_timeout=2s }", tcp, "ok: smtpd_milters has inet:127.0.0.1:8894"},

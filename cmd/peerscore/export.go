@@ -39,7 +39,7 @@ has a host that could not be measured, is left out: Postfix then does what it do
 }
 
 func (a *app) export(ctx context.Context, format string) error {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (a *app) export(ctx context.Context, format string) error {
 		"json": func(r report) error { return writeJSONLine(out, r.json(false)) },
 		"csv":  func(r report) error { return table.Write(csvRow(r)) },
 		"postfix-tls-policy": func(r report) error {
-			return writePolicy(out, r, time.Now().Add(-2*time.Duration(config.Assess.MaxAge)))
+			return writePolicy(out, r, time.Now().Add(-2*time.Duration(cfg.Assess.MaxAge)))
 		},
 	}
 	write, ok := formats[format]

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/cmd/peerscore/config"
 )
 
 // Postfix is told to ask for no more than every host of the peer has shown of late.
@@ -38,7 +39,7 @@ func TestPostfixPolicy(t *testing.T) {
 		{"one host unknown", assess.Verdicts{assess.StartTLS: verdict(assess.Pass, assess.Unknown)}, nil, time.Hour, none, ""},
 		{"outbound hosts do not matter", assess.Verdicts{assess.StartTLS: outbound}, nil, time.Hour, none, "a.example encrypt"},
 		{"never probed", assess.Verdicts{assess.StartTLS: verdict()}, nil, time.Hour, none, ""},
-		{"long ago", assess.Verdicts{assess.StartTLS: pass}, nil, 15 * day, none, ""},
+		{"long ago", assess.Verdicts{assess.StartTLS: pass}, nil, 15 * config.Day, none, ""},
 		{"DANE", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: pass}, nil, time.Hour, none, "a.example dane-only"},
 		{"DANE without DNSSEC", assess.Verdicts{assess.StartTLS: pass, assess.DANE: pass, assess.DNSSEC: unsupported}, nil, time.Hour, none, "a.example encrypt"},
 		{"MTA-STS", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example", "*.b.example"}, time.Hour, none,
@@ -54,7 +55,7 @@ func TestPostfixPolicy(t *testing.T) {
 		host := assess.MXHost{Sessions: []assess.SMTPFacts{{Outcome: assess.TLSEstablished, TLS: &assess.TLSFacts{}, Other: tt.other}}}
 		r.Evidence.Facts = &assess.Facts{At: now.Add(-tt.age), MTASTS: assess.MTASTSFacts{MX: tt.mx}, Hosts: assess.MXFacts{Hosts: []assess.MXHost{host}}}
 		var out strings.Builder
-		if err := writePolicy(&out, r, now.Add(-14*day)); err != nil || strings.TrimSuffix(out.String(), "\n") != tt.want {
+		if err := writePolicy(&out, r, now.Add(-14*config.Day)); err != nil || strings.TrimSuffix(out.String(), "\n") != tt.want {
 			t.Errorf("%s: %q (%v), want %q", tt.name, out.String(), err, tt.want)
 		}
 	}

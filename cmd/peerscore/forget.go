@@ -90,11 +90,11 @@ func prune(ctx context.Context, s *store.Store) error {
 
 // withStore opens the database for writing beside a daemon that may be running.
 func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, config.Store.Path, config.storeOptions(nil)) // its errors are ours to tell
+	s, err := store.Open(ctx, cfg.Store.Path, cfg.StoreOptions(nil)) // its errors are ours to tell
 	if err != nil {
 		return fail(exitUnavailable, "cannot write the database: %w", err)
 	}

@@ -190,11 +190,11 @@ func startVictim(t *testing.T, binary string, dns *probetest.DNS, through ...str
 		t.Fatal(err)
 	}
 	v := &victim{socket: filepath.Join(dir, "milter"), http: fmt.Sprintf("127.0.0.1:%d", port), log: filepath.Join(dir, "log")}
-	config := fmt.Sprintf("milter.listen = \"unix:%s\"\nmilter.authserv_id = \"mx.own.example\"\nmilter.own_domains = [\"own.example\"]\n"+
+	cfg := fmt.Sprintf("milter.listen = \"unix:%s\"\nmilter.authserv_id = \"mx.own.example\"\nmilter.own_domains = [\"own.example\"]\n"+
 		"header.authentication_results = true\nassess.enabled = false\nstore.path = %q\ndns.servers = [%q]\nhttp.listen = %q\nlog.level = \"warn\"\n",
 		v.socket, filepath.Join(dir, "peerscore.db"), dns.Addr(), v.http)
 	path := filepath.Join(dir, "peerscore.toml")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(cfg), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log, err := os.Create(v.log)

@@ -16,7 +16,7 @@ import (
 
 // startHTTP serves /metrics, /healthz and the pages where http.listen says so; nil where it is off.
 func (d *daemon) startHTTP() (*http.Server, error) {
-	if !d.config.HTTP.on() {
+	if !d.config.HTTP.On() {
 		return nil, nil
 	}
 	listener, err := net.Listen("tcp", d.config.HTTP.Listen)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 )
 
 // learner stands between the milter, which must not wait, and the queue and the store.
@@ -64,7 +65,7 @@ func (l *learner) run(ctx context.Context) {
 }
 
 func (l *learner) own(domain dnsname.Domain) bool {
-	for _, own := range domains(l.config.Milter.OwnDomains) {
+	for _, own := range config.Domains(l.config.Milter.OwnDomains) {
 		if domain.Within(own) {
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -35,10 +37,10 @@ With --below the exit status is 1 if there is such a peer, for jobs that watch o
 			if filter.Since, err = parseSince(since, time.Now()); err != nil {
 				return err
 			}
-			if level != "" && !oneOf(level, "protected", "minimum", "unprotected", "unknown") {
+			if level != "" && !slices.Contains([]string{"protected", "minimum", "unprotected", "unknown"}, level) {
 				return fail(exitUsage, "--level %q: write protected, minimum, unprotected or unknown", level)
 			}
-			if !oneOf(filter.Sort, store.Sorts...) {
+			if !slices.Contains(store.Sorts, filter.Sort) {
 				return fail(exitUsage, "--sort %q: write one of %s", filter.Sort, strings.Join(store.Sorts, ", "))
 			}
 			if filter.Limit < 0 {
@@ -103,7 +105,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	var d Duration
+	var d config.Duration
 	if err := d.UnmarshalText([]byte(s)); err != nil {
 		return time.Time{}, fail(exitUsage, "--since %q: write a date such as 2026-11-20, or how long ago such as 7d", s)
 	}

@@ -10,13 +10,15 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+
+	"peerscore/cmd/peerscore/config"
 )
 
 var errBusy = errors.New("another process answers there; stop it, or set milter.listen")
 
 // listen opens one milter socket. A unix socket that a dead process left is replaced; one that
 // answers is not, nor is anything that is not a socket.
-func listen(l Listener, config MilterConfig) (net.Listener, error) {
+func listen(l config.Listener, cfg config.MilterConfig) (net.Listener, error) {
 	if l.Network != "unix" {
 		listener, err := net.Listen(l.Network, l.Address)
 		return listener, busy(err)
@@ -28,7 +30,7 @@ func listen(l Listener, config MilterConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, busy(err)
 	}
-	if err := setOwner(l.Address, config); err != nil {
+	if err := setOwner(l.Address, cfg); err != nil {
 		listener.Close()
 		return nil, err
 	}
@@ -94,9 +96,9 @@ func (s ownSocket) Close() error {
 	return s.UnixListener.Close()
 }
 
-func setOwner(path string, config MilterConfig) error {
-	if config.SocketGroup != "" {
-		group, err := user.LookupGroup(config.SocketGroup)
+func setOwner(path string, cfg config.MilterConfig) error {
+	if cfg.SocketGroup != "" {
+		group, err := user.LookupGroup(cfg.SocketGroup)
 		if err != nil {
 			return fmt.Errorf("milter.socket_group: %w", err)
 		}
@@ -108,5 +110,5 @@ func setOwner(path string, config MilterConfig) error {
 			return fmt.Errorf("milter.socket_group: %w", err)
 		}
 	}
-	return os.Chmod(path, os.FileMode(config.SocketMode))
+	return os.Chmod(path, os.FileMode(cfg.SocketMode))
 }

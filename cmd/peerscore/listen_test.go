@@ -11,21 +11,23 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"peerscore/cmd/peerscore/config"
 )
 
 // A unix socket has the mode and group of the configuration, whatever the umask.
 func TestSocketModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	for _, tt := range []struct {
-		mode  FileMode
+		mode  config.FileMode
 		group string
 		gid   uint32
-	}{{defaultConfig().Milter.SocketMode, "", uint32(os.Getgid())}, {0o600, "", uint32(os.Getgid())}, {0o666, "root", 0}, {0o660, "daemon", 1}} {
+	}{{config.Default().Milter.SocketMode, "", uint32(os.Getgid())}, {0o600, "", uint32(os.Getgid())}, {0o666, "root", 0}, {0o660, "daemon", 1}} {
 		if tt.group != "" && os.Geteuid() != 0 {
 			continue // only root may give it to another group
 		}
 		path := filepath.Join(t.TempDir(), "milter")
-		listener, err := listen(Listener{Network: "unix", Address: path}, MilterConfig{SocketMode: tt.mode, SocketGroup: tt.group})
+		listener, err := listen(config.Listener{Network: "unix", Address: path}, config.MilterConfig{SocketMode: tt.mode, SocketGroup: tt.group})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +70,7 @@ func TestListenRemovesNothingButDeadSockets(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.Lstat(path)
-			listener, err := listen(Listener{Network: "unix", Address: path}, defaultConfig().Milter)
+			listener, err := listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
 			if err == nil {
 				defer listener.Close()
 			}
@@ -96,7 +98,7 @@ func deadSocket(path string) error {
 func TestCloseRemovesItsOwnSocketOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "milter")
 	for _, replaced := range []bool{false, true} {
-		listener, err := listen(Listener{Network: "unix", Address: path}, defaultConfig().Milter)
+		listener, err := listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,8 +118,8 @@ func TestCloseRemovesItsOwnSocketOnly(t *testing.T) {
 // A file named as the socket costs the start, with one line that says what to do, not the file.
 func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
 	dir := t.TempDir()
-	path, config := filepath.Join(dir, "milter"), filepath.Join(dir, "peerscore.toml")
-	for name, text := range map[string]string{path: "mailbox", config: `milter.listen = "unix:` + path + "\"\n"} {
+	path, cfg := filepath.Join(dir, "milter"), filepath.Join(dir, "peerscore.toml")
+	for name, text := range map[string]string{path: "mailbox", cfg: `milter.listen = "unix:` + path + "\"\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +127,7 @@ func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
 	var out, complaint bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it would serve
 	defer cancel()
-	args := []string{"serve", "--config", config, "--db", filepath.Join(dir, "peerscore.db")}
+	args := []string{"serve", "--config", cfg, "--db", filepath.Join(dir, "peerscore.db")}
 	status := run(ctx, args, &app{console: console{out: &out, err: &complaint}})
 	lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
 	if last := lines[len(lines)-1]; status != exitUnavailable || !strings.Contains(last, "cannot listen on unix:"+path+": it exists and is not a socket; move it away") {

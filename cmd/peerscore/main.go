@@ -20,6 +20,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"peerscore/cmd/peerscore/config"
 )
 
 // Exit statuses, as interface.md promises them.
@@ -140,7 +142,7 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+systemConfig+", if it is there)")
+	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+config.SystemFile+", if it is there)")
 	flags.StringVar(&a.dbPath, "db", "", "database `FILE` (default: store.path of the configuration)")
 	flags.BoolVar(&a.json, "json", false, "print JSON for programs")
 	root.AddCommand(
@@ -196,8 +198,8 @@ func takes(least, most int, what string) cobra.PositionalArgs {
 func takesNone(cmd *cobra.Command, args []string) error { return takes(0, 0, "")(cmd, args) }
 
 // config is the effective configuration of this command line.
-func (a *app) config() (Config, error) {
-	c, err := loadConfig(a.configPath)
+func (a *app) config() (config.Config, error) {
+	c, err := config.Load(a.configPath)
 	if err != nil {
 		return c, failure{exitUsage, err}
 	}

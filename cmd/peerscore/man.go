@@ -1,16 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
-	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"peerscore/cmd/peerscore/config"
 )
 
 func (a *app) manCommand() *cobra.Command {
@@ -105,8 +106,8 @@ func commandPage(root *cobra.Command) string {
 	p.item("SIGTERM, SIGINT", "`serve` finishes the messages at hand, commits and ends.")
 	p.item("SIGHUP", "`serve` reads its configuration again and applies what can change without dropping sessions: `log.level`, `header.*`, and `milter.*` but for the sockets.")
 	p.section("FILES", "")
-	p.item(systemConfig, "The configuration, if it is there. See peerscore.toml(5).")
-	p.item(systemStore, "The database of the daemon.")
+	p.item(config.SystemFile, "The configuration, if it is there. See peerscore.toml(5).")
+	p.item(config.SystemStore, "The database of the daemon.")
 	p.item("$XDG_STATE_HOME/peerscore/peerscore.db", "That of an ordinary user, who may not read the daemon's.")
 	p.section("ENVIRONMENT", "")
 	p.item("NO_COLOR", "Print no colours.")
@@ -136,47 +137,23 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 func configPage() string {
 	p := newPage("PEERSCORE.TOML", 5)
 	p.section("NAME", "peerscore.toml - configuration of peerscore")
-	p.section("DESCRIPTION", "`"+systemConfig+"` is a TOML file. It may be absent, and every key in it may be left out; "+
+	p.section("DESCRIPTION", "`"+config.SystemFile+"` is a TOML file. It may be absent, and every key in it may be left out; "+
 		"below stands what then holds. A key that is not known, or a value that cannot be, is an error that names file, line and key: "+
 		"`peerscore config check` looks for them, `peerscore config show` prints what is in effect.\n\n"+
 		"Durations are written as Go writes them, plus days: 30s, 6h, 7d, 1d12h.")
 	table := ""
-	for _, k := range configKeys {
-		name, key, _ := strings.Cut(k.key, ".")
+	for _, k := range config.Keys {
+		name, key, _ := strings.Cut(k.Name, ".")
 		if name != table {
 			table = name
 			p.section(strings.ToUpper(table), "Keys of the table ["+table+"].")
 		}
-		p.item(key+" = "+defaultOf(k.key), k.doc)
+		p.item(key+" = "+k.Value(), k.Doc)
 	}
 	p.section("EXAMPLE", "")
 	p.example("  [milter]\n  listen = [\"inet:8894@127.0.0.1\", \"unix:/run/peerscore/milter.sock\"]\n  own_domains = [\"example.net\"]\n\n  [assess]\n  deny_domains = [\"example.com\"]")
 	p.section("SEE ALSO", "peerscore(1)")
 	return p.String()
-}
-
-// hostDefaults differ from host to host.
-var hostDefaults = map[string]string{"assess.ehlo": "the host name", "store.path": `"` + systemStore + `"`}
-
-// defaultOf is the default of a key as TOML writes it.
-func defaultOf(key string) string {
-	if text, ok := hostDefaults[key]; ok {
-		return text
-	}
-	var out bytes.Buffer
-	enc := toml.NewEncoder(&out)
-	enc.Indent = ""
-	if err := enc.Encode(defaultConfig()); err != nil {
-		panic(err) // our own types
-	}
-	table, name, _ := strings.Cut(key, ".")
-	_, text, _ := strings.Cut(out.String(), "["+table+"]\n")
-	for _, line := range strings.Split(text, "\n") {
-		if value, ok := strings.CutPrefix(line, name+" = "); ok {
-			return value
-		}
-	}
-	panic("no key " + key)
 }
 
 // page is a manual page in the macros of man(7).
@@ -222,7 +199,7 @@ func (p *page) flags(flags *pflag.FlagSet) {
 			term += " " + value
 		}
 		text := strings.ToUpper(usage[:1]) + usage[1:] + "."
-		if !oneOf(f.DefValue, "", "0", "false") {
+		if !slices.Contains([]string{"", "0", "false"}, f.DefValue) {
 			text += " The default is " + f.DefValue + "."
 		}
 		p.item(term, text)

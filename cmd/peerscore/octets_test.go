@@ -51,10 +51,10 @@ func (l *listLab) lavish(name string) {
 func TestHostileDomainOctets(t *testing.T) {
 	l := newListLab(t, 0)
 	l.lavish("lavish.example")
-	config := l.start()
+	cfg := l.start()
 	before := map[string]int{}
 	for run := range 4 {
-		if out, err := l.command("assess", "--config", config, "lavish.example").CombinedOutput(); err != nil {
+		if out, err := l.command("assess", "--config", cfg, "lavish.example").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		sizes := l.octets()

@@ -25,6 +25,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/milter"
 	"peerscore/milter/miltertest"
 	"peerscore/store"
@@ -152,7 +153,7 @@ func inMemory(t testing.TB) string {
 func officePolicy() milter.Policy {
 	return milter.Policy{
 		Authentication: milter.Verify, Score: true, Bars: true, AuthenticationResults: true, LearnRecipients: true,
-		OwnDomains: []dnsname.Domain{"own.example"}, InternalHosts: prefixes(privateNetworks()),
+		OwnDomains: []dnsname.Domain{"own.example"}, InternalHosts: config.Prefixes(config.PrivateNetworks()),
 	}
 }
 

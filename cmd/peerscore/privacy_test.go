@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"peerscore/cmd/peerscore/config"
 	"peerscore/milter/miltertest"
 	"peerscore/store"
 )
@@ -87,14 +88,14 @@ func TestNothingPersonalIsKept(t *testing.T) {
 func TestDaemonKeepsNothingPersonal(t *testing.T) {
 	dir := t.TempDir()
 	o := &office{t: t, path: filepath.Join(dir, "peerscore.db"), socket: filepath.Join(dir, "milter"), log: &bytes.Buffer{}}
-	config := defaultConfig()
-	if err := config.parse(fmt.Sprintf("[milter]\nlisten = \"unix:%s\"\nown_domains = [\"own.example\"]\n[header]\nauthentication_results = true\n"+
+	cfg := config.Default()
+	if err := cfg.Parse(fmt.Sprintf("[milter]\nlisten = \"unix:%s\"\nown_domains = [\"own.example\"]\n[header]\nauthentication_results = true\n"+
 		"[assess]\nenabled = false\n[store]\npath = %q\n[dns]\nservers = [%q]\n", o.socket, o.path, officeDNS(t).Servers()[0])); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	d, err := newDaemon(ctx, config, newLogger(&oneAtATime{w: o.log}, config.Log, &slog.LevelVar{}), surroundings{})
+	d, err := newDaemon(ctx, cfg, config.NewLogger(&oneAtATime{w: o.log}, cfg.Log, &slog.LevelVar{}), surroundings{})
 	if err != nil {
 		t.Fatal(err)
 	}

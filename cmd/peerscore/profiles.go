@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
+	"peerscore/cmd/peerscore/config"
 )
 
 func (a *app) profilesCommand() *cobra.Command {
@@ -48,7 +48,7 @@ func (a *app) profilesCommand() *cobra.Command {
 		Short: "Check a scoring profile of your own",
 		Args:  takes(1, 1, "FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := readProfile(args[0])
+			p, err := config.ReadProfile(args[0])
 			if err != nil {
 				return failure{exitUsage, err}
 			}
@@ -66,7 +66,7 @@ func (a *app) profilesCommand() *cobra.Command {
 func findProfile(name string) (assess.Profile, error) {
 	p, err := assess.LoadProfile(name)
 	if _, absent := os.Stat(name); err != nil && absent == nil {
-		p, err = readProfile(name)
+		p, err = config.ReadProfile(name)
 	}
 	if err != nil {
 		return p, failure{exitUsage, err}
@@ -74,24 +74,12 @@ func findProfile(name string) (assess.Profile, error) {
 	return p, nil
 }
 
-func readProfile(path string) (assess.Profile, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return assess.Profile{}, err
-	}
-	p, err := assess.ParseProfile(data)
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", filepath.Clean(path), err)
-	}
-	return p, nil
-}
-
 func (a *app) listProfiles() error {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	used, err := config.profile()
+	used, err := cfg.Profile()
 	if err != nil {
 		return failure{exitUsage, err}
 	}

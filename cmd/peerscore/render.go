@@ -11,6 +11,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 )
 
 // schemaVersion is raised when a field is renamed or removed; adding one keeps it.
@@ -122,7 +123,7 @@ func (r report) json(explain bool) domainJSON {
 		Scores:     allScores(r.Scores),
 		MinimumSet: yesOrNull(r.Scores.MinimumSet()),
 		Sessions: sessionsJSON{
-			Window: shortDuration(tally.Window), Credited: tally.Credited(),
+			Window: config.ShortDuration(tally.Window), Credited: tally.Credited(),
 			Hosts: len(tally.Hosts), Unauthenticated: tally.Unauthenticated,
 		},
 		FirstSeen: timeOrNull(tally.FirstSeen), LastSeen: timeOrNull(tally.LastSeen), NextAssessment: timeOrNull(r.Next),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -75,17 +77,19 @@ func TestJSON(t *testing.T) {
 type commandLab struct {
 	t      *testing.T
 	world  *demoWorld
-	config Config
+	config config.Config
 	path   string // of the configuration
 }
 
 func inLab(t *testing.T, world *demoWorld) commandLab {
 	t.Helper()
 	dir := t.TempDir()
-	config := demoConfig(world, dir)
+	cfg := demoConfig(world, dir)
 	path := dir + "/peerscore.toml"
-	writeFile(t, path, show(t, config))
-	return commandLab{t, world, config, path}
+	var text bytes.Buffer
+	must(t, cfg.Encode(&text))
+	must(t, os.WriteFile(path, text.Bytes(), 0o644))
+	return commandLab{t, world, cfg, path}
 }
 
 // run returns the output of a command that must succeed.

@@ -18,16 +18,16 @@ configuration, without the network. The daemon does so by itself when it starts 
 than before; one that is running keeps its own until it is started again.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := a.config()
+			cfg, err := a.config()
 			if err != nil {
 				return err
 			}
-			profile, err := config.profile()
+			profile, err := cfg.Profile()
 			if err != nil {
 				return failure{exitUsage, err}
 			}
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				judge := store.Judge{Profile: profile, Rules: config.rules(), Window: time.Duration(config.Score.Window)}
+				judge := store.Judge{Profile: profile, Rules: cfg.Rules(), Window: time.Duration(cfg.Score.Window)}
 				n, err := store.NewStandings(s, judge).Rescore(cmd.Context())
 				if err != nil {
 					return failure{exitUnavailable, err}

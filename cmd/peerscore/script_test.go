@@ -26,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"peerscore/assess/probe/probetest"
+	"peerscore/cmd/peerscore/config"
 )
 
 // labPort, where it is set, is the port of every server in the laboratory: the binary under
@@ -106,9 +107,9 @@ func startLab(t *testing.T) *demoWorld {
 type notifySocket struct{}
 
 func setUpScript(env *testscript.Env, world *demoWorld) error {
-	config := demoConfig(world, env.WorkDir)
-	config.Milter.Listen = Listeners{{"unix", filepath.Join(env.WorkDir, "milter.sock")}}
-	config.Assess.CAFile = filepath.Join(env.WorkDir, "ca.pem")
+	cfg := demoConfig(world, env.WorkDir)
+	cfg.Milter.Listen = config.Listeners{{Network: "unix", Address: filepath.Join(env.WorkDir, "milter.sock")}}
+	cfg.Assess.CAFile = filepath.Join(env.WorkDir, "ca.pem")
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -117,19 +118,19 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	if err != nil {
 		return err
 	}
-	web, other, distrust, passive, deny, grouped := config, config, config, config, config, config
+	web, other, distrust, passive, deny, grouped := cfg, cfg, cfg, cfg, cfg, cfg
 	web.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
 	other.Score.Profile = "mecsa-2020"
 	distrust.Assess.CAFile = ""
 	passive.Assess.Enabled, passive.Log.Format = false, "json"
-	deny.Assess.DenyDomains, deny.Log.Level = []DomainName{"nordmail.example"}, "warn"
+	deny.Assess.DenyDomains, deny.Log.Level = []config.DomainName{"nordmail.example"}, "warn"
 	grouped.Milter.SocketMode, grouped.Milter.SocketGroup = 0o620, group.Name
-	for name, config := range map[string]Config{
-		"lab.toml": config, "web.toml": web, "other.toml": other, "distrust.toml": distrust,
+	for name, cfg := range map[string]config.Config{
+		"lab.toml": cfg, "web.toml": web, "other.toml": other, "distrust.toml": distrust,
 		"passive.toml": passive, "deny.toml": deny, "grouped.toml": grouped,
 	} {
 		var text bytes.Buffer
-		if err := (&app{console: console{out: &text}}).writeConfig(config); err != nil {
+		if err := (&app{console: console{out: &text}}).writeConfig(cfg); err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(env.WorkDir, name), text.Bytes(), 0o644); err != nil {

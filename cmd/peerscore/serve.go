@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -22,6 +20,7 @@ import (
 	"peerscore/assess"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/milter"
 	"peerscore/store"
 )
@@ -39,7 +38,7 @@ messages at hand, commits and closes.`,
 		Example: "  peerscore serve --config /etc/peerscore/peerscore.toml",
 		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := a.config()
+			cfg, err := a.config()
 			if err != nil {
 				return err
 			}
@@ -48,7 +47,7 @@ messages at hand, commits and closes.`,
 			signal.Notify(reload, syscall.SIGHUP) // first: it would end a daemon that is about to start
 			defer signal.Stop(reload)
 			level := &slog.LevelVar{}
-			d, err := newDaemon(cmd.Context(), config, newLogger(a.err, config.Log, level), a.around)
+			d, err := newDaemon(cmd.Context(), cfg, config.NewLogger(a.err, cfg.Log, level), a.around)
 			if err != nil {
 				return err
 			}
@@ -87,13 +86,13 @@ func collectLess() {
 func (a *app) reload(d *daemon, level *slog.LevelVar) {
 	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 	defer notify(systemd.SdNotifyReady)
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		d.log.Error("the configuration was not reloaded", "error", err)
 		return
 	}
-	level.Set(slogLevel(config.Log.Level))
-	d.milter.SetPolicy(config.policy())
+	level.Set(config.Level(cfg.Log.Level))
+	d.milter.SetPolicy(cfg.Policy())
 	d.log.Info("configuration reloaded", "applies", "log.level, header.*, milter.* but listen and socket_*; all else on restart")
 }
 
@@ -107,7 +106,7 @@ type surroundings struct {
 
 // daemon is one process: milter, background assessor, store.
 type daemon struct {
-	config    Config
+	config    config.Config
 	log       *slog.Logger
 	store     *store.Store
 	standings *store.Standings
@@ -121,43 +120,43 @@ type daemon struct {
 
 // newDaemon opens the database and the sockets and says in one line each what they are. Its
 // errors carry their exit status; after one nothing is left open.
-func newDaemon(ctx context.Context, config Config, logger *slog.Logger, around surroundings) (_ *daemon, err error) {
-	d := &daemon{config: config, log: logger}
+func newDaemon(ctx context.Context, cfg config.Config, logger *slog.Logger, around surroundings) (_ *daemon, err error) {
+	d := &daemon{config: cfg, log: logger}
 	defer func() {
 		if err != nil {
 			d.close()
 		}
 	}()
 	places := shareDescriptors(logger)
-	if d.resolver, err = newResolver(config, logger, places.questions); err != nil {
+	if d.resolver, err = newResolver(cfg, logger, places.questions); err != nil {
 		return nil, err
 	}
-	options := config.storeOptions(logger)
+	options := cfg.StoreOptions(logger)
 	options.SetAside = true
-	if d.store, err = store.Open(ctx, config.Store.Path, options); err != nil {
+	if d.store, err = store.Open(ctx, cfg.Store.Path, options); err != nil {
 		return nil, fail(exitUnavailable, "cannot open the database: %w; --db or store.path names another file", err)
 	}
-	if d.assessor, err = newAssessor(config, logger, d.store, d.resolver, around, config.limits()); err != nil {
+	if d.assessor, err = newAssessor(cfg, logger, d.store, d.resolver, around, cfg.Limits()); err != nil {
 		return nil, err
 	}
 	d.standings = store.NewStandings(d.store, store.Judge{Profile: d.assessor.Profile, Rules: d.assessor.Rules, Window: d.assessor.Window})
-	d.queue = &assess.Queue{Assessor: d.assessor, Agenda: d.store, Schedule: config.schedule()}
+	d.queue = &assess.Queue{Assessor: d.assessor, Agenda: d.store, Schedule: cfg.Schedule()}
 	if around.hurry {
 		d.queue.Schedule.MinDelay, d.queue.Schedule.MaxDelay = 0, 0
 	}
 	d.learner = newLearner(d)
 	d.milter = milter.New(milter.Config{
 		Resolver: perMessage(d.resolver), Recorder: d.store, Reputation: d.standings, Learner: d.learner, Logger: logger,
-		Hostname: config.Assess.EHLO, Policy: config.policy(), Sessions: places.sessions,
+		Hostname: cfg.Assess.EHLO, Policy: cfg.Policy(), Sessions: places.sessions,
 	})
 	log.SetFlags(0)
 	log.SetOutput(milter.StandardLog(logger)) // go-milter's own complaints
 	d.listeners = around.listeners
-	for _, l := range config.Milter.Listen {
+	for _, l := range cfg.Milter.Listen {
 		if around.listeners != nil {
 			break
 		}
-		listener, err := listen(l, config.Milter)
+		listener, err := listen(l, cfg.Milter)
 		if err != nil {
 			return nil, fail(exitUnavailable, "cannot listen on %s: %w", l, err)
 		}
@@ -253,7 +252,7 @@ func notify(state string) {
 
 // daily looks again whether the resolver validates.
 func (d *daemon) daily(ctx context.Context) {
-	tick := time.NewTicker(day)
+	tick := time.NewTicker(config.Day)
 	defer tick.Stop()
 	for {
 		select {
@@ -276,12 +275,12 @@ func (d *daemon) close() error {
 }
 
 // newResolver allows so many questions at once, as many as the resolver may when 0.
-func newResolver(config Config, logger *slog.Logger, questions int) (*resolver.Resolver, error) {
+func newResolver(cfg config.Config, logger *slog.Logger, questions int) (*resolver.Resolver, error) {
 	var servers []string
-	for _, s := range config.DNS.Servers {
+	for _, s := range cfg.DNS.Servers {
 		servers = append(servers, string(s))
 	}
-	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(config.DNS.TrustAD), Questions: questions, Logger: logger})
+	r, err := resolver.New(resolver.Config{Servers: servers, TrustAD: resolver.TrustAD(cfg.DNS.TrustAD), Questions: questions, Logger: logger})
 	if err != nil {
 		return nil, fail(exitUsage, "%w; dns.servers names a resolver", err)
 	}
@@ -294,25 +293,26 @@ func perMessage(r *resolver.Resolver) func(queries int) milter.Resolver {
 }
 
 // newAssessor joins the prober to the store, for the daemon and for `assess`.
-func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver.Resolver, around surroundings, limits probe.Limits) (*assess.Assessor, error) {
-	profile, err := config.profile()
+func newAssessor(cfg config.Config, logger *slog.Logger, s *store.Store, r *resolver.Resolver, around surroundings, limits probe.Limits) (*assess.Assessor, error) {
+	profile, err := cfg.Profile()
 	if err != nil {
 		return nil, failure{exitUsage, err}
 	}
-	roots := around.roots
-	if config.Assess.CAFile != "" {
-		if roots, err = readRoots(config.Assess.CAFile); err != nil {
-			return nil, fail(exitUsage, "assess.ca_file: %w", err)
-		}
+	roots, err := cfg.Roots()
+	if err != nil {
+		return nil, failure{exitUsage, err}
 	}
-	dialer := &probe.Dialer{Deny: prefixes(config.Assess.DenyNetworks), Allow: prefixes(config.Assess.AllowNetworks), Ports: around.ports}
+	if roots == nil {
+		roots = around.roots
+	}
+	dialer := &probe.Dialer{Deny: config.Prefixes(cfg.Assess.DenyNetworks), Allow: config.Prefixes(cfg.Assess.AllowNetworks), Ports: around.ports}
 	for _, server := range r.Servers() {
 		dialer.Refuse = append(dialer.Refuse, server.Addr())
 	}
 	if around.hurry {
 		limits.ProbesPerMinute, limits.NetworkPerDay = 6000, 6000
 	}
-	env := probe.Env{Resolver: r, Dialer: dialer, Roots: roots, EHLO: config.Assess.EHLO, Limits: limits, Log: logger}
+	env := probe.Env{Resolver: r, Dialer: dialer, Roots: roots, EHLO: cfg.Assess.EHLO, Limits: limits, Log: logger}
 	if s != nil {
 		env.Memory = s
 	}
@@ -321,70 +321,15 @@ func newAssessor(config Config, logger *slog.Logger, s *store.Store, r *resolver
 		return nil, failure{exitUsage, err}
 	}
 	return &assess.Assessor{
-		Prober: prober, Repository: s, Profile: profile, Rules: config.rules(),
-		Window: time.Duration(config.Score.Window), Deny: domains(config.Assess.DenyDomains), Logger: logger,
+		Prober: prober, Repository: s, Profile: profile, Rules: cfg.Rules(),
+		Window: time.Duration(cfg.Score.Window), Deny: config.Domains(cfg.Assess.DenyDomains), Logger: logger,
 	}, nil
 }
 
-func readRoots(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
-	}
-	return pool, nil
-}
-
-func (c Config) schedule() assess.Schedule {
-	s := assess.DefaultSchedule()
-	s.MaxAge, s.Retry, s.Concurrency = time.Duration(c.Assess.MaxAge), time.Duration(c.Assess.Retry), c.Assess.Concurrency
-	return s
-}
-
-func (c Config) limits() probe.Limits {
-	l := probe.DefaultLimits()
-	l.ProbesPerMinute, l.AtOnce, l.Reserved = c.Assess.ProbesPerMinute, c.Assess.Concurrency, c.Assess.Concurrency/2
-	return l
-}
-
-func (c Config) storeOptions(logger *slog.Logger) store.Options {
-	return store.Options{
-		Logger: logger, Window: time.Duration(c.Score.Window), Keep: time.Duration(c.Store.Keep),
-		MaxAge: time.Duration(max(c.Assess.MaxAge, c.Assess.Retry)),
-	}
-}
-
-func (c Config) policy() milter.Policy {
-	return milter.Policy{
-		Authentication: milter.Authentication(c.Milter.Authentication), AuthservID: c.Milter.AuthservID,
-		TrustedAuthservIDs: c.Milter.TrustedAuthservIDs, InternalHosts: prefixes(c.Milter.InternalHosts),
-		OwnDomains: domains(c.Milter.OwnDomains),
-		Score:      c.Header.Score, Bars: c.Header.Bars, AuthenticationResults: c.Header.AuthenticationResults,
-		LearnRecipients: c.Assess.LearnFromOutgoing,
-	}
-}
-
-// newLogger writes what log.format asks for, from log.level up; level can change later.
-func newLogger(w io.Writer, config LogConfig, level *slog.LevelVar) *slog.Logger {
-	level.Set(slogLevel(config.Level))
-	options := &slog.HandlerOptions{Level: level}
-	if config.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-func slogLevel(name string) slog.Level {
-	return map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[name]
-}
-
 // logger is for commands: what goes wrong is worth a line, what goes well is in the output.
-func (a *app) logger(config Config) *slog.Logger {
-	if config.Log.Level == "info" {
-		config.Log.Level = "warn"
+func (a *app) logger(cfg config.Config) *slog.Logger {
+	if cfg.Log.Level == "info" {
+		cfg.Log.Level = "warn"
 	}
-	return newLogger(a.err, config.Log, &slog.LevelVar{})
+	return config.NewLogger(a.err, cfg.Log, &slog.LevelVar{})
 }

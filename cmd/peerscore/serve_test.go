@@ -18,6 +18,7 @@ import (
 
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 )
 
 // A database that a newer peerscore wrote is left as it is, and the error says so.
@@ -56,9 +57,9 @@ func TestDailySelfTest(t *testing.T) {
 		}
 		d := &daemon{resolver: r, log: slog.New(slog.NewTextHandler(&log, nil))}
 		go d.daily(t.Context())
-		time.Sleep(day + time.Hour)
+		time.Sleep(config.Day + time.Hour)
 		dns.Fail(". DNSKEY", probetest.ServFail)
-		time.Sleep(day)
+		time.Sleep(config.Day)
 		synctest.Wait()
 		if text := log.String(); strings.Count(text, "validates=") != 2 || !strings.Contains(text, "level=INFO msg=resolver") || !strings.Contains(text, "level=WARN msg=resolver") {
 			t.Error(text)
@@ -76,16 +77,16 @@ func TestReloadDuringTheStart(t *testing.T) {
 	}
 	defer silent.Close()
 	folder := t.TempDir()
-	config := filepath.Join(folder, "peerscore.toml")
+	cfg := filepath.Join(folder, "peerscore.toml")
 	text := fmt.Sprintf("milter.listen = \"unix:%s/milter.sock\"\ndns.servers = [%q]\nstore.path = \"%s/peerscore.db\"\n", folder, silent.LocalAddr(), folder)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(cfg, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(folder, "peerscore") // by which TestMain knows the command
 	if err := os.Symlink(os.Args[0], name); err != nil {
 		t.Fatal(err)
 	}
-	daemon := exec.Command(name, "--config", config, "serve")
+	daemon := exec.Command(name, "--config", cfg, "serve")
 	log, err := daemon.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

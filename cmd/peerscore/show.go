@@ -13,6 +13,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -136,20 +137,20 @@ type reader struct {
 
 // openReader opens the database of the configuration. Its errors carry their exit status.
 func (a *app) openReader(ctx context.Context) (reader, error) {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return reader{}, err
 	}
-	profile, err := config.profile()
+	profile, err := cfg.Profile()
 	if err != nil {
 		return reader{}, failure{exitUsage, err}
 	}
-	s, err := store.OpenReader(ctx, config.Store.Path)
+	s, err := store.OpenReader(ctx, cfg.Store.Path)
 	if err != nil {
-		_, daemons := os.Stat(systemStore)
-		return reader{}, outOfReach(config.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
+		_, daemons := os.Stat(config.SystemStore)
+		return reader{}, outOfReach(cfg.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
 	}
-	return reader{s, config.rules(), profile, time.Duration(config.Score.Window)}, nil
+	return reader{s, cfg.Rules(), profile, time.Duration(cfg.Score.Window)}, nil
 }
 
 // outOfReach says why the database at path cannot be read and what to do about it. The one of
@@ -157,7 +158,7 @@ func (a *app) openReader(ctx context.Context) (reader, error) {
 func outOfReach(path string, hidden bool, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoDatabase) && hidden:
-		return fail(exitUnavailable, "%s is for root and the group peerscore: become one of them, or name another database with --db", systemStore)
+		return fail(exitUnavailable, "%s is for root and the group peerscore: become one of them, or name another database with --db", config.SystemStore)
 	case errors.Is(err, store.ErrNoDatabase):
 		return fail(exitUnavailable, "there is no database %s yet: `peerscore serve` makes it, or --db names another", path)
 	case errors.Is(err, fs.ErrPermission):
@@ -166,10 +167,6 @@ func outOfReach(path string, hidden bool, err error) error {
 		return fail(exitUnavailable, "cannot read the database: %w", err)
 	}
 	return fail(exitUnavailable, "cannot read the database: %w; --db names another", err)
-}
-
-func (c Config) rules() assess.Rules {
-	return assess.Rules{Threshold: c.Score.Threshold, Passive: !c.Assess.Enabled}
 }
 
 // report judges what is stored of the domain by today's rules.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -23,7 +24,7 @@ func TestOutOfReach(t *testing.T) {
 		want   string
 	}{
 		{false, store.ErrNoDatabase, "there is no database p.db yet: `peerscore serve` makes it, or --db names another"},
-		{true, store.ErrNoDatabase, systemStore + " is for root and the group peerscore: become one of them, or name another database with --db"},
+		{true, store.ErrNoDatabase, config.SystemStore + " is for root and the group peerscore: become one of them, or name another database with --db"},
 		{false, fmt.Errorf("p.db: %w", fs.ErrPermission), "you may not read the database p.db: become root or a member of its group, or name another with --db"},
 	} {
 		if got := outOfReach("p.db", tt.hidden, tt.err); got.Error() != tt.want {
@@ -34,7 +35,7 @@ func TestOutOfReach(t *testing.T) {
 
 // An ordinary user has a database of their own, and is told of one that they may not read.
 func TestOrdinaryUser(t *testing.T) {
-	if os.Geteuid() != 0 && readable(systemStore) {
+	if os.Geteuid() != 0 && config.Readable(config.SystemStore) {
 		t.Skip("this user may read the database of the daemon")
 	}
 	folder := t.TempDir()

@@ -47,25 +47,25 @@ type statusJSON struct {
 }
 
 func (a *app) status(ctx context.Context) error {
-	config, err := a.config()
+	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
 	out := statusJSON{Schema: schemaVersion}
-	for _, l := range config.Milter.Listen {
+	for _, l := range cfg.Milter.Listen {
 		if conn, err := net.DialTimeout(l.Network, l.Address, time.Second); err == nil {
 			conn.Close()
 			out.Alive = true
 		}
 	}
 	if !out.Alive {
-		return fail(exitUnavailable, "no daemon answers at %v; `peerscore serve` starts one", config.Milter.Listen)
+		return fail(exitUnavailable, "no daemon answers at %v; `peerscore serve` starts one", cfg.Milter.Listen)
 	}
 	if err := a.countPeers(ctx, &out); err != nil {
 		return err
 	}
-	if config.HTTP.on() {
-		if err := out.readCounters(ctx, config.HTTP.Listen); err != nil {
+	if cfg.HTTP.On() {
+		if err := out.readCounters(ctx, cfg.HTTP.Listen); err != nil {
 			return fail(exitUnavailable, "the daemon answers, and its http.listen does not: %w", err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/config"
 	"peerscore/store"
 )
 
@@ -97,7 +98,7 @@ func (w *world) process(roots *probetest.CA) (s *store.Store, stop func()) {
 	check(err)
 	r, err := resolver.New(resolver.Config{Servers: []string{w.dns.Addr()}})
 	check(err)
-	limits := defaultConfig().limits()
+	limits := config.Default().Limits()
 	limits.QueriesPerSecond = probe.BulkLimits().QueriesPerSecond // what waits in a sync.Once would stop the clock of the bubble
 	prober, err := probe.NewRunner(probe.Env{
 		Resolver: r, Dialer: &probe.Dialer{Dial: w.dial}, Roots: roots.Roots(), EHLO: "probe.example", Memory: s, Limits: limits,
@@ -106,7 +107,7 @@ func (w *world) process(roots *probetest.CA) (s *store.Store, stop func()) {
 	profile, err := assess.LoadProfile("mecsa-2018")
 	check(err)
 	queue := &assess.Queue{
-		Assessor: &assess.Assessor{Prober: prober, Repository: s, Profile: profile}, Agenda: s, Schedule: defaultConfig().schedule(),
+		Assessor: &assess.Assessor{Prober: prober, Repository: s, Profile: profile}, Agenda: s, Schedule: config.Default().Schedule(),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -197,11 +198,11 @@ func meetTarpits(t *testing.T, tarpits, addresses int, patience time.Duration) {
 		}
 		learn("known.example")
 		time.Sleep(5 * time.Minute)
-		offered := time.Now().Add(7*day + 30*time.Minute)
+		offered := time.Now().Add(7*config.Day + 30*time.Minute)
 		if err := s.Postpone(t.Context(), "known.example", offered); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(7 * day)
+		time.Sleep(7 * config.Day)
 		for i := range tarpits {
 			learn(dnsname.Domain(fmt.Sprintf("t%d.example", i)))
 		}
@@ -214,7 +215,7 @@ func meetTarpits(t *testing.T, tarpits, addresses int, patience time.Duration) {
 		time.Sleep(22 * time.Hour)
 		stop()
 
-		schedule, limits := defaultConfig().schedule(), defaultConfig().limits()
+		schedule, limits := config.Default().Schedule(), config.Default().Limits()
 		for address, patience := range map[string]time.Duration{known: 0, fresh: patience} {
 			calls := w.to(address)
 			if len(calls) == 0 {

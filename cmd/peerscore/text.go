@@ -11,6 +11,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/config"
 )
 
 var categoryNames = map[assess.Category]string{
@@ -106,7 +107,7 @@ func unit(d time.Duration) string {
 	for _, u := range []struct {
 		size time.Duration
 		name string
-	}{{day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+	}{{config.Day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
 		if n := int(d / u.size); n == 1 {
 			return "1 " + u.name
 		} else if n > 1 {

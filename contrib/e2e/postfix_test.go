@@ -31,8 +31,8 @@ const milterInet = "inet:127.0.0.1:8894"
 func (l *lab) documented(socket string) string {
 	l.t.Helper()
 	found := regexp.MustCompile(`(?m)^smtpd_milters = .*\n(?:[ \t].*\n)*`)
-	config := l.read("../postfix", "main.cf")
-	setting := found.FindString(config)
+	cfg := l.read("../postfix", "main.cf")
+	setting := found.FindString(cfg)
 	readme := found.FindString(strings.ReplaceAll(l.read("../..", "README.md"), "\n    ", "\n"))
 	if words := strings.Fields(setting); len(words) == 0 || !slices.Equal(words, strings.Fields(readme)) {
 		l.t.Fatalf("contrib/postfix/main.cf has %q, README.md %q", setting, readme)
@@ -40,7 +40,7 @@ func (l *lab) documented(socket string) string {
 	if !strings.Contains(setting, milterInet) {
 		l.t.Fatalf("%q names another socket than %s", setting, milterInet)
 	}
-	return strings.Replace(config, milterInet, socket, 1)
+	return strings.Replace(cfg, milterInet, socket, 1)
 }
 
 // startPostfix runs a real Postfix on address:25. Settings come after the defaults of the

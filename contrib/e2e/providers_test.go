@@ -148,7 +148,7 @@ func (l *lab) startMX(ca *probetest.CA, kind, name, address string) tls.Certific
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	config := probetest.SMTPConfig{Addr: address + ":25", Name: name, Certificates: []tls.Certificate{cert}}
+	cfg := probetest.SMTPConfig{Addr: address + ":25", Name: name, Certificates: []tls.Certificate{cert}}
 	switch kind {
 	case "dead":
 		return cert
@@ -158,9 +158,9 @@ func (l *lab) startMX(ca *probetest.CA, kind, name, address string) tls.Certific
 	case "revoked":
 		ca.Revoke(cert)
 	case "plain":
-		config.Certificates = nil
+		cfg.Certificates = nil
 	}
-	server, err := probetest.NewSMTP(config)
+	server, err := probetest.NewSMTP(cfg)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -191,11 +191,11 @@ func (l *lab) startCRLHost(ca *probetest.CA) {
 		}
 		pages["crl.ca.example/"+name+".crl"] = der
 	}
-	config := probetest.WebConfig{Addr: crlAddress + ":80", Pages: map[string]httpHandler{}}
+	cfg := probetest.WebConfig{Addr: crlAddress + ":80", Pages: map[string]httpHandler{}}
 	for path, der := range pages {
-		config.Pages[path] = probetest.Page("application/pkix-crl", der)
+		cfg.Pages[path] = probetest.Page("application/pkix-crl", der)
 	}
-	web, err := probetest.NewWeb(config)
+	web, err := probetest.NewWeb(cfg)
 	if err != nil {
 		l.t.Fatal(err)
 	}

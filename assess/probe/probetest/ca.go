@@ -64,14 +64,14 @@ type Leaf struct {
 }
 
 // NewCA makes keys and certificates of a new authority.
-func NewCA(config CAConfig) (*CA, error) {
-	if config.Name == "" {
-		config.Name = "Lab CA"
+func NewCA(cfg CAConfig) (*CA, error) {
+	if cfg.Name == "" {
+		cfg.Name = "Lab CA"
 	}
-	if config.Now == nil {
-		config.Now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	ca := &CA{config: config, serial: 100}
+	ca := &CA{config: cfg, serial: 100}
 	for _, key := range []*crypto.Signer{&ca.rootKey, &ca.key, &ca.leafKey} {
 		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -79,12 +79,12 @@ func NewCA(config CAConfig) (*CA, error) {
 		}
 		*key = k
 	}
-	root := ca.authority(config.Name + " Root")
+	root := ca.authority(cfg.Name + " Root")
 	var err error
 	if ca.Root, err = sign(root, root, ca.rootKey.Public(), ca.rootKey); err != nil {
 		return nil, err
 	}
-	issuing := ca.authority(config.Name + " Issuing")
+	issuing := ca.authority(cfg.Name + " Issuing")
 	issuing.CRLDistributionPoints = ca.points("root.crl")
 	ca.Issuing, err = sign(issuing, ca.Root, ca.key.Public(), ca.rootKey)
 	return ca, err

@@ -86,23 +86,23 @@ type DNS struct {
 }
 
 // NewDNS starts a server. The error is a zone that does not parse or an address that cannot be had.
-func NewDNS(config DNSConfig) (*DNS, error) {
-	if config.Addr == "" {
-		config.Addr = "127.0.0.1:0"
+func NewDNS(cfg DNSConfig) (*DNS, error) {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
 	}
-	addr, err := netip.ParseAddrPort(config.Addr)
+	addr, err := netip.ParseAddrPort(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start a DNS server: %w", err)
 	}
 	s := &DNS{
-		config:   config,
+		config:   cfg,
 		addr:     addr,
-		zones:    make(map[string]*zone, len(config.Zones)+1),
-		failures: make(map[string]Failure, len(config.Failures)),
+		zones:    make(map[string]*zone, len(cfg.Zones)+1),
+		failures: make(map[string]Failure, len(cfg.Failures)),
 		turns:    make(map[dns.Question][]netip.Addr),
 		counts:   make(map[string]int),
 	}
-	for _, literal := range append([]Zone{{Name: ".", Signed: true}}, config.Zones...) {
+	for _, literal := range append([]Zone{{Name: ".", Signed: true}}, cfg.Zones...) {
 		z, err := parseZone(literal, s.addr.Addr())
 		if err != nil {
 			return nil, err
@@ -110,7 +110,7 @@ func NewDNS(config DNSConfig) (*DNS, error) {
 		s.zones[z.name] = z
 	}
 	s.delegate()
-	for question, failure := range config.Failures {
+	for question, failure := range cfg.Failures {
 		s.Fail(question, failure)
 	}
 	if err := s.listen(); err != nil {

@@ -52,9 +52,9 @@ func ask(t *testing.T, s *DNS, network, question string, change func(*dns.Msg)) 
 	return reply
 }
 
-func newDNS(t *testing.T, config DNSConfig) *DNS {
+func newDNS(t *testing.T, cfg DNSConfig) *DNS {
 	t.Helper()
-	s, err := NewDNS(config)
+	s, err := NewDNS(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,12 +312,12 @@ func verify(t *testing.T, section []dns.RR, keys map[string]*dns.DNSKEY) bool {
 
 func TestManyNames(t *testing.T) {
 	const zones, clients, each = 20_000, 8, 200
-	config := DNSConfig{Zones: make([]Zone, zones)}
-	for i := range config.Zones {
-		config.Zones[i] = Zone{Name: fmt.Sprintf("d%d.example", i), Signed: i%2 == 0, Records: "@ TXT \"v=spf1 -all\"\nmx A 192.0.2.1\n"}
+	cfg := DNSConfig{Zones: make([]Zone, zones)}
+	for i := range cfg.Zones {
+		cfg.Zones[i] = Zone{Name: fmt.Sprintf("d%d.example", i), Signed: i%2 == 0, Records: "@ TXT \"v=spf1 -all\"\nmx A 192.0.2.1\n"}
 	}
 	start := time.Now()
-	s := newDNS(t, config)
+	s := newDNS(t, cfg)
 	t.Logf("%d zones in %v", zones, time.Since(start))
 	start = time.Now()
 	var wg sync.WaitGroup

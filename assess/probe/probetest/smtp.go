@@ -51,9 +51,9 @@ type SMTP struct {
 }
 
 // NewSMTP starts a server.
-func NewSMTP(config SMTPConfig) (*SMTP, error) {
-	s := UnstartedSMTP(config)
-	addr := config.Addr
+func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
+	s := UnstartedSMTP(cfg)
+	addr := cfg.Addr
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
@@ -67,15 +67,15 @@ func NewSMTP(config SMTPConfig) (*SMTP, error) {
 }
 
 // UnstartedSMTP is a server without a listener: connections come through Serve.
-func UnstartedSMTP(config SMTPConfig) *SMTP {
-	if config.Name == "" {
-		config.Name = "mx.example"
+func UnstartedSMTP(cfg SMTPConfig) *SMTP {
+	if cfg.Name == "" {
+		cfg.Name = "mx.example"
 	}
-	s := &SMTP{config: config, open: make(map[net.Conn]bool)}
+	s := &SMTP{config: cfg, open: make(map[net.Conn]bool)}
 	s.gone = sync.NewCond(&s.mu)
 	s.tls = &tls.Config{
-		Certificates: config.Certificates,
-		MinVersion:   max(config.MinVersion, tls.VersionTLS10), MaxVersion: config.MaxVersion,
+		Certificates: cfg.Certificates,
+		MinVersion:   max(cfg.MinVersion, tls.VersionTLS10), MaxVersion: cfg.MaxVersion,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -206,8 +206,8 @@ func (c *SMTPConn) Say(lines ...string) bool {
 }
 
 // handshake makes TLS of the connection.
-func (c *SMTPConn) handshake(config *tls.Config) bool {
-	conn := tls.Server(c.Conn, config)
+func (c *SMTPConn) handshake(cfg *tls.Config) bool {
+	conn := tls.Server(c.Conn, cfg)
 	if conn.Handshake() != nil {
 		return false
 	}

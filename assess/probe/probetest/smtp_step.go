@@ -85,8 +85,8 @@ func Inject(lines ...string) Step {
 func SilentHandshake(c *SMTPConn) bool { return c.Say("220 go ahead") && Silence(c) }
 
 // HandshakeWith answers STARTTLS with 220 and handshakes as configured. The dialogue inside goes on as usual.
-func HandshakeWith(config *tls.Config) Step {
-	return func(c *SMTPConn) bool { return c.Say("220 go ahead") && c.handshake(config) }
+func HandshakeWith(cfg *tls.Config) Step {
+	return func(c *SMTPConn) bool { return c.Say("220 go ahead") && c.handshake(cfg) }
 }
 
 // HandshakeWithin hangs up on a ClientHello of more octets, as old servers and firewalls do.

@@ -38,8 +38,8 @@ type Web struct {
 func PolicyPath(domain string) string { return "mta-sts." + domain + "/.well-known/mta-sts.txt" }
 
 // NewWeb starts a server.
-func NewWeb(config WebConfig) (*Web, error) {
-	addr := config.Addr
+func NewWeb(cfg WebConfig) (*Web, error) {
+	addr := cfg.Addr
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
@@ -49,7 +49,7 @@ func NewWeb(config WebConfig) (*Web, error) {
 	}
 	w := &Web{
 		listener: listener,
-		pages:    maps.Clone(config.Pages), requests: make(map[string]int),
+		pages:    maps.Clone(cfg.Pages), requests: make(map[string]int),
 	}
 	if w.pages == nil {
 		w.pages = make(map[string]http.HandlerFunc)
@@ -58,12 +58,12 @@ func NewWeb(config WebConfig) (*Web, error) {
 		Handler: w, ReadHeaderTimeout: time.Minute,
 		ErrorLog: log.New(io.Discard, "", 0), // clients that hang up are the point
 	}
-	if len(config.Certificates) == 0 {
-		go w.server.Serve(delayListener{listener, config.Delay})
+	if len(cfg.Certificates) == 0 {
+		go w.server.Serve(delayListener{listener, cfg.Delay})
 		return w, nil
 	}
-	w.server.TLSConfig = &tls.Config{Certificates: config.Certificates}
-	go w.server.ServeTLS(delayListener{listener, config.Delay}, "", "")
+	w.server.TLSConfig = &tls.Config{Certificates: cfg.Certificates}
+	go w.server.ServeTLS(delayListener{listener, cfg.Delay}, "", "")
 	return w, nil
 }
 

@@ -75,18 +75,18 @@ type question struct {
 }
 
 // New makes a resolver; it sends nothing yet. The error is in the configuration or in /etc/resolv.conf.
-func New(config Config) (*Resolver, error) {
-	servers, err := parseServers(config)
+func New(cfg Config) (*Resolver, error) {
+	servers, err := parseServers(cfg)
 	if err != nil {
 		return nil, err
 	}
 	u := &upstream{
 		servers:  servers,
-		timeout:  config.Timeout,
-		testName: config.SelfTestName,
-		logger:   config.Logger,
-		now:      config.Now,
-		places:   newPlaces(config.Questions),
+		timeout:  cfg.Timeout,
+		testName: cfg.SelfTestName,
+		logger:   cfg.Logger,
+		now:      cfg.Now,
+		places:   newPlaces(cfg.Questions),
 	}
 	if u.timeout <= 0 {
 		u.timeout = defaultTimeout
@@ -100,10 +100,10 @@ func New(config Config) (*Resolver, error) {
 	if u.now == nil {
 		u.now = time.Now
 	}
-	if config.CacheEntries <= 0 {
-		config.CacheEntries = defaultEntries
+	if cfg.CacheEntries <= 0 {
+		cfg.CacheEntries = defaultEntries
 	}
-	u.cache = newCache(config.CacheEntries)
+	u.cache = newCache(cfg.CacheEntries)
 	return &Resolver{upstream: u}, nil
 }
 

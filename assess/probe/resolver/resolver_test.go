@@ -46,12 +46,12 @@ var zones = []probetest.Zone{
 	{Name: "large.example", Signed: true, Records: strings.Repeat("@ TXT \""+strings.Repeat("x", 200)+"\"\n", 20)},
 }
 
-func serve(t testing.TB, config probetest.DNSConfig) *probetest.DNS {
+func serve(t testing.TB, cfg probetest.DNSConfig) *probetest.DNS {
 	t.Helper()
-	if config.Zones == nil {
-		config.Zones = zones
+	if cfg.Zones == nil {
+		cfg.Zones = zones
 	}
-	s, err := probetest.NewDNS(config)
+	s, err := probetest.NewDNS(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,19 +60,19 @@ func serve(t testing.TB, config probetest.DNSConfig) *probetest.DNS {
 }
 
 // newResolver is a resolver that asks addrs, tested.
-func newResolver(t testing.TB, config Config, addrs ...string) *Resolver {
+func newResolver(t testing.TB, cfg Config, addrs ...string) *Resolver {
 	t.Helper()
-	config.Servers = addrs
-	r, err := New(config)
+	cfg.Servers = addrs
+	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func tested(t testing.TB, config Config, addrs ...string) *Resolver {
+func tested(t testing.TB, cfg Config, addrs ...string) *Resolver {
 	t.Helper()
-	r := newResolver(t, config, addrs...)
+	r := newResolver(t, cfg, addrs...)
 	if v := r.SelfTest(ctx); v.Validates != ValidatesYes {
 		t.Fatalf("self-test: %+v", v)
 	}

@@ -46,8 +46,8 @@ func (s *server) security(authenticated bool) Security {
 	return Indeterminate
 }
 
-func parseServers(config Config) ([]*server, error) {
-	trust := config.TrustAD
+func parseServers(cfg Config) ([]*server, error) {
+	trust := cfg.TrustAD
 	switch trust {
 	case "":
 		trust = TrustLoopback
@@ -55,7 +55,7 @@ func parseServers(config Config) ([]*server, error) {
 	default:
 		return nil, fmt.Errorf("trust_ad is %q, want auto, always or never", trust)
 	}
-	texts := config.Servers
+	texts := cfg.Servers
 	if len(texts) == 0 {
 		var err error
 		if texts, err = systemServers(resolvConf); err != nil {

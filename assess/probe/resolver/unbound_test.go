@@ -46,7 +46,7 @@ func startUnbound(t *testing.T, names *probetest.DNS, modules string) (addr stri
 	addr = freeAddr(t)
 	host, port, _ := net.SplitHostPort(addr)
 	dir := t.TempDir()
-	config := filepath.Join(dir, "unbound.conf")
+	cfg := filepath.Join(dir, "unbound.conf")
 	text := fmt.Sprintf(unboundConfig, host, port, modules, names.TrustAnchor(), dir)
 	nameServer, namePort, _ := net.SplitHostPort(names.Addr())
 	if namePort == "53" {
@@ -58,9 +58,9 @@ func startUnbound(t *testing.T, names *probetest.DNS, modules string) (addr stri
 			text += fmt.Sprintf("stub-zone:\n\tname: %q\n\tstub-addr: %s@%s\n", zone.Name, nameServer, namePort)
 		}
 	}
-	writeFile(t, config, text)
+	writeFile(t, cfg, text)
 	var log strings.Builder
-	command := exec.Command(program, "-d", "-c", config)
+	command := exec.Command(program, "-d", "-c", cfg)
 	command.Stderr = &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -53,8 +53,8 @@ func TestConfigParse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := defaultConfig()
-			err := c.parse(tt.text)
+			c := Default()
+			err := c.Parse(tt.text)
 			if tt.wantErr == "" && err != nil {
 				t.Fatalf("parse: %v", err)
 			}
@@ -78,15 +78,15 @@ func TestOwnProfile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(tt.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		c := defaultConfig()
-		err := c.parse(fmt.Sprintf("score.profile = %q", path))
+		c := Default()
+		err := c.Parse(fmt.Sprintf("score.profile = %q", path))
 		if tt.wantErr != "" {
 			if err == nil || !strings.HasPrefix(err.Error(), tt.wantErr) {
 				t.Errorf("%s: %v, want %q", tt.text, err, tt.wantErr)
 			}
 			continue
 		}
-		if p, profileErr := c.profile(); err != nil || profileErr != nil || p.Name != "own-1" {
+		if p, profileErr := c.Profile(); err != nil || profileErr != nil || p.Name != "own-1" {
 			t.Errorf("%v, %v: %+v", err, profileErr, p)
 		}
 	}
@@ -94,9 +94,9 @@ func TestOwnProfile(t *testing.T) {
 
 // What `config show` prints must be read back as the same configuration.
 func TestConfigRoundTrip(t *testing.T) {
-	want := defaultConfig()
+	want := Default()
 	got := Config{}
-	if err := got.parse(show(t, want)); err != nil {
+	if err := got.Parse(show(t, want)); err != nil {
 		t.Fatalf("%v in\n%s", err, show(t, want))
 	}
 	if show(t, got) != show(t, want) {
@@ -106,7 +106,7 @@ func TestConfigRoundTrip(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"7d": 7 * day, "1d12h": 36 * time.Hour, "6h": 6 * time.Hour, "90s": 90 * time.Second, "0s": 0,
+		"7d": 7 * Day, "1d12h": 36 * time.Hour, "6h": 6 * time.Hour, "90s": 90 * time.Second, "0s": 0,
 	} {
 		var d Duration
 		if err := d.UnmarshalText([]byte(text)); err != nil || time.Duration(d) != want {
@@ -123,13 +123,13 @@ func TestDuration(t *testing.T) {
 
 // The example in contrib/ must say exactly what the defaults are, key by key.
 func TestExampleConfigIsTheDefault(t *testing.T) {
-	example, err := os.ReadFile("../../contrib/peerscore.toml")
+	example, err := os.ReadFile("../../../contrib/peerscore.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := defaultConfig()
+	want := Default()
 	got := want
-	if err := got.parse(string(example)); err != nil {
+	if err := got.Parse(string(example)); err != nil {
 		t.Fatal(err)
 	}
 	if show(t, got) != show(t, want) {
@@ -157,24 +157,24 @@ func show(t *testing.T, c Config) string {
 
 // What the operator configures must reach the parts that it is about.
 func TestConfigReachesTheParts(t *testing.T) {
-	c := defaultConfig()
-	if err := c.parse("[assess]\nprobes_per_minute = 7\nconcurrency = 6\nmax_age = \"3d\"\nretry = \"2h\"\nenabled = false\n" +
+	c := Default()
+	if err := c.Parse("[assess]\nprobes_per_minute = 7\nconcurrency = 6\nmax_age = \"3d\"\nretry = \"2h\"\nenabled = false\n" +
 		"[score]\nthreshold = 0.5\nwindow = \"20d\"\n[store]\nkeep = \"90d\""); err != nil {
 		t.Fatal(err)
 	}
-	if l := c.limits(); l.ProbesPerMinute != 7 || l.AtOnce != 6 || l.Reserved != 3 {
+	if l := c.Limits(); l.ProbesPerMinute != 7 || l.AtOnce != 6 || l.Reserved != 3 {
 		t.Errorf("limits %+v", l)
 	}
-	if s := c.schedule(); s.MaxAge != 3*day || s.Retry != 2*time.Hour || s.Concurrency != 6 {
+	if s := c.Schedule(); s.MaxAge != 3*Day || s.Retry != 2*time.Hour || s.Concurrency != 6 {
 		t.Errorf("schedule %+v", s)
 	}
-	if r := c.rules(); r.Threshold != 0.5 || !r.Passive {
+	if r := c.Rules(); r.Threshold != 0.5 || !r.Passive {
 		t.Errorf("rules %+v", r)
 	}
-	if o := c.storeOptions(nil); o.Window != 20*day || o.Keep != 90*day {
+	if o := c.StoreOptions(nil); o.Window != 20*Day || o.Keep != 90*Day {
 		t.Errorf("store options %+v", o)
 	}
-	if l := defaultConfig().limits(); l != probe.DefaultLimits() {
+	if l := Default().Limits(); l != probe.DefaultLimits() {
 		t.Errorf("the default is %+v, the prober says %+v", l, probe.DefaultLimits())
 	}
 }
@@ -204,13 +204,13 @@ var defaults = map[string]string{
 
 func TestDefaults(t *testing.T) {
 	documented := map[string]bool{}
-	for _, k := range configKeys {
-		documented[k.key] = true
-		if got := defaultOf(k.key); got != defaults[k.key] {
-			t.Errorf("the default of %s is %s, want %s", k.key, got, defaults[k.key])
+	for _, k := range Keys {
+		documented[k.Name] = true
+		if got := k.Value(); got != defaults[k.Name] {
+			t.Errorf("the default of %s is %s, want %s", k.Name, got, defaults[k.Name])
 		}
 	}
-	meta, err := toml.Decode(show(t, defaultConfig()), &map[string]any{})
+	meta, err := toml.Decode(show(t, Default()), &map[string]any{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,11 +238,11 @@ func TestEveryKeyCanBeSet(t *testing.T) {
 		"score.profile": `"mecsa-2020"`, "score.window": `"14d"`, "score.threshold": "0.75",
 		"store.path": `"/srv/p.db"`, "store.keep": `"60d"`, "http.listen": `"[::1]:8895"`, "log.level": `"debug"`, "log.format": `"json"`,
 	} {
-		c := defaultConfig()
-		if err := c.parse(key + " = " + value); err != nil {
+		c := Default()
+		if err := c.Parse(key + " = " + value); err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
-		if show(t, c) == show(t, defaultConfig()) {
+		if show(t, c) == show(t, Default()) {
 			t.Errorf("%s = %s changes nothing", key, value)
 		}
 	}

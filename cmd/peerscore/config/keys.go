@@ -1,8 +1,18 @@
-package main
+package config
 
-// configKeys says what every key is for, in the order of the file. The defaults come from
-// defaultConfig; a test holds the two together.
-var configKeys = []struct{ key, doc string }{
+import (
+	"bytes"
+	"strings"
+)
+
+// Key is one key of the configuration.
+type Key struct {
+	Name string // with its table: "milter.listen"
+	Doc  string // what it is for; what is to be typed stands in backquotes
+}
+
+// Keys are all keys in the order of the file. A test holds them and the defaults together.
+var Keys = []Key{
 	{"milter.listen", "The milter socket: `inet:PORT@ADDRESS`, `unix:/path` or `local:/path`; or a list of them."},
 	{"milter.socket_mode", "Mode of a unix socket, in octal."},
 	{"milter.socket_group", "Group of a unix socket, so that the MTA may open it. Empty leaves it to the daemon's own."},
@@ -35,4 +45,26 @@ var configKeys = []struct{ key, doc string }{
 	{"http.listen", "`off`, or a loopback `ADDRESS:PORT` that serves /metrics, /healthz, and at / a page of all peers."},
 	{"log.level", "`debug`, `info`, `warn` or `error`. The log goes to standard error."},
 	{"log.format", "`text` or `json`."},
+}
+
+// hostDefaults differ from host to host.
+var hostDefaults = map[string]string{"assess.ehlo": "the host name", "store.path": `"` + SystemStore + `"`}
+
+// Value is the default of the key as TOML writes it.
+func (k Key) Value() string {
+	if text, ok := hostDefaults[k.Name]; ok {
+		return text
+	}
+	var out bytes.Buffer
+	if err := Default().Encode(&out); err != nil {
+		panic(err) // our own types
+	}
+	table, name, _ := strings.Cut(k.Name, ".")
+	_, text, _ := strings.Cut(out.String(), "["+table+"]\n")
+	for _, line := range strings.Split(text, "\n") {
+		if value, ok := strings.CutPrefix(line, name+" = "); ok {
+			return value
+		}
+	}
+	panic("no key " + k.Name)
 }

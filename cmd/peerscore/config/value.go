@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"peerscore/assess/dnsname"
 )
 
-const day = 24 * time.Hour
+const Day = 24 * time.Hour
 
 // Duration reads and writes durations as Go does, plus a "d" for days of 24 hours ("7d", "1d12h").
 type Duration time.Duration
@@ -26,7 +26,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 		if err != nil {
 			return fmt.Errorf("%q is not a valid duration; write 30s, 6h or 7d", s)
 		}
-		total, s = time.Duration(n)*day, rest
+		total, s = time.Duration(n)*Day, rest
 	}
 	if s != "" {
 		rest, err := time.ParseDuration(s)
@@ -46,14 +46,14 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 
 // String writes whole days as "7d", the rest as Go does.
 func (d Duration) String() string {
-	if t := time.Duration(d); t >= day && t%day == 0 {
-		return fmt.Sprintf("%dd", t/day)
+	if t := time.Duration(d); t >= Day && t%Day == 0 {
+		return fmt.Sprintf("%dd", t/Day)
 	}
-	return shortDuration(time.Duration(d))
+	return ShortDuration(time.Duration(d))
 }
 
-// shortDuration writes "720h" rather than "720h0m0s".
-func shortDuration(d time.Duration) string {
+// ShortDuration writes "720h" rather than "720h0m0s".
+func ShortDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -87,7 +87,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 // MarshalText writes CIDR notation.
 func (n Network) MarshalText() ([]byte, error) { return netip.Prefix(n).MarshalText() }
 
-func prefixes(networks []Network) []netip.Prefix {
+func Prefixes(networks []Network) []netip.Prefix {
 	var out []netip.Prefix
 	for _, n := range networks {
 		out = append(out, netip.Prefix(n))
@@ -207,7 +207,7 @@ func (d *DomainName) UnmarshalText(text []byte) error {
 	return err
 }
 
-func domains(names []DomainName) []dnsname.Domain {
+func Domains(names []DomainName) []dnsname.Domain {
 	var out []dnsname.Domain
 	for _, n := range names {
 		out = append(out, dnsname.Domain(n))
