@@ -14,6 +14,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -91,7 +92,7 @@ func (a *app) assess(ctx context.Context, args []string, o assessOptions) error 
 func (a *app) open(path string) (io.ReadCloser, error) {
 	switch path {
 	case "", "-":
-		return io.NopCloser(a.in), nil
+		return io.NopCloser(a.In), nil
 	}
 	return os.Open(path)
 }
@@ -145,7 +146,7 @@ func (b *bulk) close() {
 
 // run assesses one domain. A run that measured nothing still has what is known. What was measured
 // is stored and returned, whenever the context ends.
-func (b *bulk) run(ctx context.Context, d dnsname.Domain) (r report, err error) {
+func (b *bulk) run(ctx context.Context, d dnsname.Domain) (r view.Report, err error) {
 	if b.store == nil {
 		r.Assessment, err = b.assessor.Measure(ctx, d)
 		return r, absent(r, err)
@@ -162,7 +163,7 @@ func (b *bulk) run(ctx context.Context, d dnsname.Domain) (r report, err error) 
 }
 
 // absent is ErrNoSuchDomain of a domain that was measured and does not exist, be it known or not.
-func absent(r report, err error) error {
+func absent(r view.Report, err error) error {
 	if err == nil && !r.Evidence.Facts.Exists() {
 		return assess.ErrNoSuchDomain
 	}
@@ -171,7 +172,7 @@ func absent(r report, err error) error {
 
 // complain says a line on standard error, above the progress bar where there is one.
 func (b *bulk) complain(format string, args ...any) {
-	fmt.Fprintf(b.err, "peerscore: %s\n", printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(b.Err, "peerscore: %s\n", view.Printable(fmt.Sprintf(format, args...)))
 }
 
 // few probes the domains of the command line and prints summaries.
@@ -181,7 +182,7 @@ func (b *bulk) few(ctx context.Context, domains []dnsname.Domain) error {
 			return failure{exitUsage, err}
 		}
 	}
-	var reports []report
+	var reports []view.Report
 	var failed error
 	for _, d := range domains {
 		result, err := b.run(ctx, d)

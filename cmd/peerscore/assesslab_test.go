@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess/probe/probetest"
+	"peerscore/cmd/peerscore/view"
 )
 
 // listLab is an internet on loopback for lists of domains: a name server, mail servers that share
@@ -177,7 +178,7 @@ func TestLabProcess(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, c.Args, &app{
-		console: console{in: os.Stdin, out: os.Stdout, err: os.Stderr},
+		Console: view.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		around:  surroundings{ports: c.Ports},
 	}))
 }

@@ -14,6 +14,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/view"
 )
 
 // maxListLine is what is read of a line: no address is longer (RFC 5321 §4.5.3.1).
@@ -48,8 +49,8 @@ func (b *bulk) many(ctx context.Context, in io.Reader) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	own := *b.app // the reader may outlive the run, which must not change what others write to
-	r := &listRun{stop: stop, progress: newProgress(b.console, in)}
-	own.console = r.progress.console
+	r := &listRun{stop: stop, progress: newProgress(b.Console, in)}
+	own.Console = r.progress.Console
 	list := *b
 	list.app, r.bulk = &own, &list
 	work, read := make(chan listItem), make(chan error, 1)
@@ -90,7 +91,7 @@ func (r *listRun) work(ctx context.Context, work <-chan listItem) {
 }
 
 // tell prints the result of one domain. One that was cut short by an interruption has none.
-func (r *listRun) tell(ctx context.Context, d dnsname.Domain, result report, err error) {
+func (r *listRun) tell(ctx context.Context, d dnsname.Domain, result view.Report, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -109,12 +110,12 @@ func (r *listRun) tell(ctx context.Context, d dnsname.Domain, result report, err
 }
 
 // writeResult prints one line.
-func (b *bulk) writeResult(d dnsname.Domain, result report) error {
+func (b *bulk) writeResult(d dnsname.Domain, result view.Report) error {
 	if b.json {
-		return writeJSONLine(b.out, result.json(false))
+		return view.WriteJSONLine(b.Out, result.JSON(false))
 	}
-	_, err := fmt.Fprintf(b.out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
-		number(result.Scores[assess.Confidentiality]), number(result.Scores[assess.Identity]), number(result.Scores[assess.Integrity]))
+	_, err := fmt.Fprintf(b.Out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
+		view.Number(result.Scores[assess.Confidentiality]), view.Number(result.Scores[assess.Identity]), view.Number(result.Scores[assess.Integrity]))
 	return err
 }
 

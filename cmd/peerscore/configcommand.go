@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -35,9 +36,9 @@ that it names are there. What is wrong is told with file, line and key, and stat
 				return failure{exitUsage, err}
 			}
 			if a.json {
-				return writeJSON(a.out, map[string]bool{"valid": true})
+				return view.WriteJSON(a.Out, map[string]bool{"valid": true})
 			}
-			fmt.Fprintln(a.out, "The configuration is valid.")
+			fmt.Fprintln(a.Out, "The configuration is valid.")
 			return nil
 		},
 	}, &cobra.Command{
@@ -58,7 +59,7 @@ that it names are there. What is wrong is told with file, line and key, and stat
 // writeConfig prints TOML that `--config` reads back, or the same keys as JSON.
 func (a *app) writeConfig(c config.Config) error {
 	if !a.json {
-		return c.Encode(a.out)
+		return c.Encode(a.Out)
 	}
 	var text bytes.Buffer
 	if err := c.Encode(&text); err != nil {
@@ -68,5 +69,5 @@ func (a *app) writeConfig(c config.Config) error {
 	if _, err := toml.Decode(text.String(), &keys); err != nil {
 		return err
 	}
-	return writeJSON(a.out, keys)
+	return view.WriteJSON(a.Out, keys)
 }

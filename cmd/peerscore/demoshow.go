@@ -8,20 +8,23 @@ import (
 	"strings"
 	"time"
 
+	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
-func (a *app) headline(s string) { fmt.Fprintf(a.out, "\n%s\n", a.paint(bold, s)) }
+func (a *app) headline(s string) { fmt.Fprintf(a.Out, "\n%s\n", a.Paint(view.Bold, s)) }
 
 // say prints a paragraph of the story.
 func (a *app) say(format string, args ...any) {
 	const readable = 84
 	width := readable
-	if a.width > 0 {
-		width = min(a.width, readable)
+	if a.Width > 0 {
+		width = min(a.Width, readable)
 	}
-	for _, line := range strings.Split(wrap(fmt.Sprintf(format, args...), width), "\n") {
-		fmt.Fprintln(a.out, a.paint(faint, line))
+	for _, line := range strings.Split(view.Wrap(fmt.Sprintf(format, args...), width), "\n") {
+		fmt.Fprintln(a.Out, a.Paint(view.Faint, line))
 	}
 }
 
@@ -32,27 +35,30 @@ func (a *app) introduceDemo(providers int) {
 
 // showDemo is what a newcomer sees: who protects mail, why, what messages carry, what to type next.
 func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
-	shown := &app{console: a.console, dbPath: o.path}
-	reader, err := shown.openReader(ctx)
+	cfg := config.Default()
+	cfg.Store.Path = o.path
+	stored, err := reader.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer stored.Close()
 	a.say("%d sessions came through its milter in %.1f s; each peer was probed on first sight.", o.sessions, o.took.Seconds())
 
 	a.headline("Who protects mail?  peerscore list --sort integrity")
 	a.say("How well each keeps mail from being read, forged and altered; 3.5 is protected.\n")
-	if err := shown.list(ctx, reader, store.Filter{Sort: "integrity"}); err != nil {
-		return err
-	}
-
-	a.headline("Why these stars?  peerscore explain webshop.example")
-	a.say("Every test behind every star. Inbound was probed; outbound is what mail showed.\n")
-	r, err := reader.report(ctx, "webshop.example")
+	peers, err := stored.Peers(ctx, store.Filter{Sort: "integrity"})
 	if err != nil {
 		return err
 	}
-	a.writeExplanation(a.out, r, time.Now())
+	a.WritePeerTable(peers, time.Now())
+
+	a.headline("Why these stars?  peerscore explain webshop.example")
+	a.say("Every test behind every star. Inbound was probed; outbound is what mail showed.\n")
+	r, err := stored.Report(ctx, "webshop.example")
+	if err != nil {
+		return err
+	}
+	a.WriteExplanation(r, time.Now())
 
 	a.headline("What does a message carry?")
 	a.say("The header of a message proven to come from nordmail.example, as delivered.\n")
@@ -64,11 +70,11 @@ func (a *app) showDemo(ctx context.Context, o demoOutcome) error {
 
 	a.headline("Your turn")
 	a.say("The database was left behind:\n")
-	fmt.Fprintf(a.out, "  db=%s\n", o.path)
+	fmt.Fprintf(a.Out, "  db=%s\n", o.path)
 	for _, command := range []string{"show nordmail.example", "explain broken.example", "list --below 3.5 --json", "report -o peers.html"} {
-		fmt.Fprintf(a.out, "  %s --db $db %s\n", os.Args[0], command)
+		fmt.Fprintf(a.Out, "  %s --db $db %s\n", os.Args[0], command)
 	}
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.Out)
 	return nil
 }
 
@@ -80,7 +86,7 @@ func (a *app) writeFields(message string) {
 			continue
 		}
 		for _, line := range strings.Split(field, "\n") {
-			fmt.Fprintf(a.out, "  %s\n", printable(line))
+			fmt.Fprintf(a.Out, "  %s\n", view.Printable(line))
 		}
 	}
 }

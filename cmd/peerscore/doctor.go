@@ -17,6 +17,8 @@ import (
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/resolver"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -45,7 +47,7 @@ type symptom struct {
 }
 
 func symptomOf(check, result, format string, args ...any) symptom {
-	return symptom{schemaVersion, check, result, fmt.Sprintf(format, args...)}
+	return symptom{view.SchemaVersion, check, result, fmt.Sprintf(format, args...)}
 }
 
 func (a *app) doctor(ctx context.Context, args []string) error {
@@ -74,12 +76,12 @@ func (a *app) writeSymptoms(symptoms []symptom) error {
 	for _, s := range symptoms {
 		failed = failed || s.Result == "fail"
 		if !a.json {
-			colour := map[string]colours{"ok": green, "fail": red, "unknown": faint}[s.Result]
-			a.writeFinding(a.out, a.paint(colour, fmt.Sprintf("%-8s", s.Result))+fmt.Sprintf("%-9s", s.Check), printable(s.Detail))
+			colour := map[string]view.Colours{"ok": view.Green, "fail": view.Red, "unknown": view.Faint}[s.Result]
+			a.WriteFinding(a.Paint(colour, fmt.Sprintf("%-8s", s.Result))+fmt.Sprintf("%-9s", s.Check), view.Printable(s.Detail))
 		}
 	}
 	if a.json {
-		if err := writeJSON(a.out, symptoms); err != nil {
+		if err := view.WriteJSON(a.Out, symptoms); err != nil {
 			return err
 		}
 	}
@@ -91,17 +93,15 @@ func (a *app) writeSymptoms(symptoms []symptom) error {
 
 // examineDatabase also finds the peer that was assessed last, and when.
 func (a *app) examineDatabase(ctx context.Context) (last dnsname.Domain, latest time.Time, s symptom) {
-	reader, err := a.openReader(ctx)
+	err := a.reading(ctx, func(r reader.Reader) error {
+		peers, err := r.Peers(ctx, store.Filter{Sort: "assessed", Limit: 1})
+		for _, p := range peers {
+			last, latest = p.Domain, p.Assessed
+		}
+		return err
+	})
 	if err != nil {
 		return "", latest, symptomOf("database", "fail", "%v", err)
-	}
-	defer reader.Close()
-	peers, err := reader.Peers(ctx, store.Filter{Sort: "assessed", Limit: 1})
-	if err != nil {
-		return "", latest, symptomOf("database", "fail", "%v", err)
-	}
-	for _, p := range peers {
-		last, latest = p.Domain, p.Assessed
 	}
 	return last, latest, symptomOf("database", "ok", "it can be read")
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
-	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -38,101 +37,36 @@ is a test that came out differently; "peerscore history" has them all.`,
 	return cmd
 }
 
-// event is one change of a domain's judgement.
-type event struct {
-	Schema int            `json:"schema"`
-	At     *time.Time     `json:"at"`
-	Domain dnsname.Domain `json:"domain"`
-	Kind   string         `json:"kind"` // regression, improvement, change
-	Scores string         `json:"scores"`
-	Reason string         `json:"reason"`
-}
-
 func (a *app) events(ctx context.Context, since time.Time, all bool) error {
-	reader, err := a.openReader(ctx)
+	events := []view.Event{}
+	err := a.reading(ctx, func(r reader.Reader) error {
+		peers, err := r.Peers(ctx, store.Filter{})
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			judgements, err := r.History(ctx, p.Domain)
+			if err != nil {
+				return err
+			}
+			events = append(events, view.EventsOf(judgements, since, all)...)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
-	peers, err := reader.Peers(ctx, store.Filter{})
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	events := []event{}
-	for _, p := range peers {
-		judgements, err := reader.History(ctx, p.Domain)
-		if err != nil {
-			return failure{exitUnavailable, err}
-		}
-		for _, s := range stepsOf(judgements) {
-			if s.before == nil || s.Since.Before(since) {
-				continue
-			}
-			if e := s.event(); all || e.Kind == "regression" {
-				events = append(events, e)
-			}
-		}
-	}
-	slices.SortStableFunc(events, func(x, y event) int { return y.At.Compare(*x.At) })
+	slices.SortStableFunc(events, func(x, y view.Event) int { return y.At.Compare(*x.At) })
 	if a.json {
-		return writeJSON(a.out, events)
+		return view.WriteJSON(a.Out, events)
 	}
 	switch {
 	case len(events) > 0:
 	case all:
-		fmt.Fprintln(a.err, "peerscore: no changes; try an earlier --since")
+		fmt.Fprintln(a.Err, "peerscore: no changes; try an earlier --since")
 	default:
-		fmt.Fprintln(a.err, "peerscore: no regressions; try --all, or an earlier --since")
+		fmt.Fprintln(a.Err, "peerscore: no regressions; try --all, or an earlier --since")
 	}
-	for _, e := range events {
-		label := fmt.Sprintf("%s  %-24s", e.At.Local().Format("2006-01-02 15:04"), e.Domain)
-		a.writeFinding(a.out, a.paint(kindColours[e.Kind], label), e.Scores+e.reason())
-	}
+	a.WriteEvents(events)
 	return nil
-}
-
-var kindColours = map[string]colours{"regression": red, "improvement": green, "change": faint}
-
-func (e event) reason() string {
-	if e.Reason == "" {
-		return ""
-	}
-	return "; " + printable(e.Reason)
-}
-
-func (s step) event() event {
-	e := event{schemaVersion, timeOrNull(s.Since), s.Domain, "change", s.headline(), ""}
-	worse, better := false, false
-	for _, c := range assess.Categories {
-		was, is := s.before.Scores[c], s.Scores[c]
-		worse = worse || was.Known && is.Known && is.Stars < was.Stars
-		better = better || was.Known && is.Known && is.Stars > was.Stars
-	}
-	var reasons []string
-	for _, c := range s.changes {
-		worse = worse || c.from == assess.SupportYes && c.to == assess.SupportNo
-		better = better || c.from == assess.SupportNo && c.to == assess.SupportYes
-		if c.from != c.to {
-			reasons = append(reasons, c.standard.Label()+" "+fromTo(string(c.from), string(c.to))+c.because())
-		}
-	}
-	e.Reason = strings.Join(reasons, "; ")
-	switch {
-	case s.before.Profile != s.Profile: // the ruler changed, not what it measures
-	case worse:
-		e.Kind = "regression"
-	case better:
-		e.Kind = "improvement"
-	}
-	return e
-}
-
-// because is the first test that decided it.
-func (c change) because() string {
-	for _, t := range c.after {
-		if (t.Result == assess.Pass) == (c.to == assess.SupportYes) {
-			return " (" + t.Subject + ": " + t.Detail + ")"
-		}
-	}
-	return ""
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -20,23 +22,17 @@ the score profile that matched, and the cheapest change that gains half a star.`
 			if err != nil {
 				return err
 			}
-			reader, err := a.openReader(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer reader.Close()
-			r, err := reader.report(cmd.Context(), domains[0])
-			if errors.Is(err, errUnknownDomain) {
-				return fail(exitUnknown, "%s is not known; `peerscore assess %s` probes it now", domains[0], domains[0])
-			}
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return writeJSON(a.out, r.json(true))
-			}
-			a.writeExplanation(a.out, r, time.Now())
-			return nil
+			return a.reading(cmd.Context(), func(r reader.Reader) error {
+				report, err := r.Report(cmd.Context(), domains[0])
+				switch {
+				case err != nil:
+					return known(domains[0], err)
+				case a.json:
+					return view.WriteJSON(a.Out, report.JSON(true))
+				}
+				a.WriteExplanation(report, time.Now())
+				return nil
+			})
 		},
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -43,12 +45,12 @@ func (a *app) export(ctx context.Context, format string) error {
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriter(a.out)
+	out := bufio.NewWriter(a.Out)
 	table := csv.NewWriter(out)
-	formats := map[string]func(report) error{
-		"json": func(r report) error { return writeJSONLine(out, r.json(false)) },
-		"csv":  func(r report) error { return table.Write(csvRow(r)) },
-		"postfix-tls-policy": func(r report) error {
+	formats := map[string]func(view.Report) error{
+		"json": func(r view.Report) error { return view.WriteJSONLine(out, r.JSON(false)) },
+		"csv":  func(r view.Report) error { return table.Write(csvRow(r)) },
+		"postfix-tls-policy": func(r view.Report) error {
 			return writePolicy(out, r, time.Now().Add(-2*time.Duration(cfg.Assess.MaxAge)))
 		},
 	}
@@ -61,46 +63,11 @@ func (a *app) export(ctx context.Context, format string) error {
 			return err
 		}
 	}
-	if err := a.eachReport(ctx, write); err != nil {
+	if err := a.reading(ctx, func(r reader.Reader) error { return r.Each(ctx, store.Filter{}, write) }); err != nil {
 		return err
 	}
 	table.Flush()
 	return errors.Join(table.Error(), out.Flush())
-}
-
-// eachReport judges all peers in the order of their names.
-func (a *app) eachReport(ctx context.Context, do func(report) error) error {
-	reader, err := a.openReader(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	return reader.each(ctx, store.Filter{}, do)
-}
-
-func (r reader) each(ctx context.Context, chosen store.Filter, do func(report) error) error {
-	peers, err := r.Peers(ctx, chosen)
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	labels, err := r.Labels(ctx)
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	for _, p := range peers {
-		peer, err := r.report(ctx, p.Domain)
-		if errors.Is(err, errUnknownDomain) {
-			continue // forgotten meanwhile
-		}
-		peer.labels = labels[p.Domain]
-		if err == nil {
-			err = do(peer)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func csvHead() []string {
@@ -115,16 +82,16 @@ func csvHead() []string {
 	return append(head, "credited", "first_seen", "last_seen", "assessed")
 }
 
-func csvRow(r report) []string {
+func csvRow(r view.Report) []string {
 	row := []string{string(r.Domain), string(r.Status)}
 	for _, c := range assess.Categories {
-		row = append(row, strings.TrimSuffix(number(r.Scores[c]), "-")) // empty where there is none
+		row = append(row, strings.TrimSuffix(view.Number(r.Scores[c]), "-")) // empty where there is none
 	}
 	row = append(row, string(r.Scores.MinimumSet()))
 	for _, s := range assess.Standards {
 		row = append(row, string(r.Verdicts.Support(s)))
 	}
-	out := r.json(false)
+	out := r.JSON(false)
 	row = append(row, strconv.Itoa(out.Sessions.Credited))
 	for _, t := range []*time.Time{out.FirstSeen, out.LastSeen, out.Assessed} {
 		text := ""
@@ -138,7 +105,7 @@ func csvRow(r report) []string {
 
 // writePolicy writes the line of a peer in a table for smtp_tls_policy_maps(5), if mail to it
 // can be asked for more than Postfix asks by itself.
-func writePolicy(w io.Writer, r report, oldest time.Time) error {
+func writePolicy(w io.Writer, r view.Report, oldest time.Time) error {
 	facts := r.Evidence.Facts
 	if facts == nil || facts.At.Before(oldest) || !allInbound(r.Verdicts[assess.StartTLS]) {
 		return nil

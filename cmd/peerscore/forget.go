@@ -31,7 +31,7 @@ database.`,
 			if err != nil {
 				return err
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error { return a.forget(cmd.Context(), s, domains) })
+			return a.writing(cmd.Context(), func(s *store.Store) error { return a.forget(cmd.Context(), s, domains) })
 		},
 	}
 }
@@ -43,7 +43,7 @@ func (a *app) forget(ctx context.Context, s *store.Store, domains []dnsname.Doma
 		err := s.Forget(ctx, d)
 		switch {
 		case errors.Is(err, store.ErrUnknownDomain):
-			fmt.Fprintf(a.err, "peerscore: %s is not known; `peerscore list` prints who is\n", d)
+			fmt.Fprintf(a.Err, "peerscore: %s is not known; `peerscore list` prints who is\n", d)
 			unknown = failure{exitUnknown, errSilent}
 		case errors.Is(err, store.ErrLogInUse):
 			inUse = fail(exitUnavailable, "%w; then run `peerscore prune`", err)
@@ -69,7 +69,7 @@ The file keeps its size: what is free in it is used again. To have it shrink, st
 run ` + "`sqlite3 FILE VACUUM`" + `.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error { return prune(cmd.Context(), s) })
+			return a.writing(cmd.Context(), func(s *store.Store) error { return prune(cmd.Context(), s) })
 		},
 	}
 }
@@ -86,21 +86,4 @@ func prune(ctx context.Context, s *store.Store) error {
 		return fail(exitUnavailable, "pruning was cut short: %w; run `peerscore prune` again", err)
 	}
 	return nil
-}
-
-// withStore opens the database for writing beside a daemon that may be running.
-func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, cfg.Store.Path, cfg.StoreOptions(nil)) // its errors are ours to tell
-	if err != nil {
-		return fail(exitUnavailable, "cannot write the database: %w", err)
-	}
-	doErr := do(s)
-	if err := s.Close(); err != nil && doErr == nil {
-		return failure{exitUnavailable, fmt.Errorf("closing the database: %w", err)}
-	}
-	return doErr
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/reader"
 )
 
 // startHTTP serves /metrics, /healthz and the pages where http.listen says so; nil where it is off.
@@ -29,7 +30,7 @@ func (d *daemon) startHTTP() (*http.Server, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	a := d.assessor
-	(&pages{reader: reader{d.store, a.Rules, a.Profile, a.Window}}).register(mux)
+	(&pages{Reader: reader.New(d.store, a.Profile, a.Rules, a.Window)}).register(mux)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -40,8 +41,8 @@ printed; --clear takes it out of all.`,
 			case !clear && len(categories) == 0:
 				return a.showLabels(cmd.Context(), domains[0])
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				return labelFailure(domains[0], s.SetLabels(cmd.Context(), domains[0], categories))
+			return a.writing(cmd.Context(), func(s *store.Store) error {
+				return known(domains[0], s.SetLabels(cmd.Context(), domains[0], categories))
 			})
 		},
 	}
@@ -49,34 +50,21 @@ printed; --clear takes it out of all.`,
 	return cmd
 }
 
-func labelFailure(d dnsname.Domain, err error) error {
-	if errors.Is(err, store.ErrUnknownDomain) {
-		return fail(exitUnknown, "%s is not known; `peerscore assess %s` probes it now", d, d)
-	}
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	return nil
-}
-
 func (a *app) showLabels(ctx context.Context, d dnsname.Domain) error {
-	reader, err := a.openReader(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	if _, err := reader.Peer(ctx, d); err != nil {
-		return labelFailure(d, err)
-	}
-	labels, err := reader.Labels(ctx)
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	if a.json {
-		return writeJSON(a.out, map[string]any{"schema": schemaVersion, "domain": d, "categories": orEmpty(labels[d])})
-	}
-	for _, c := range labels[d] {
-		fmt.Fprintln(a.out, c)
-	}
-	return nil
+	return a.reading(ctx, func(r reader.Reader) error {
+		if _, err := r.Peer(ctx, d); err != nil {
+			return known(d, err)
+		}
+		labels, err := r.Labels(ctx)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return view.WriteJSON(a.Out, map[string]any{"schema": view.SchemaVersion, "domain": d, "categories": view.OrEmpty(labels[d])})
+		}
+		for _, c := range labels[d] {
+			fmt.Fprintln(a.Out, c)
+		}
+		return nil
+	})
 }

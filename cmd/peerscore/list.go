@@ -3,18 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
-	"peerscore/assess/dnsname"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -50,12 +48,7 @@ With --below the exit status is 1 if there is such a peer, for jobs that watch o
 				return err
 			}
 			filter.Level = assess.Level(level)
-			reader, err := a.openReader(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer reader.Close()
-			return a.list(cmd.Context(), reader, filter)
+			return a.reading(cmd.Context(), func(r reader.Reader) error { return a.list(cmd.Context(), r, filter) })
 		},
 	}
 	flags := cmd.Flags()
@@ -75,13 +68,13 @@ func checkBelow(stars float64) error {
 	return fail(exitUsage, "--below must be between 0 and 5.5 stars")
 }
 
-func (a *app) list(ctx context.Context, r reader, f store.Filter) error {
+func (a *app) list(ctx context.Context, r reader.Reader, f store.Filter) error {
 	peers, err := r.Peers(ctx, f)
 	if err != nil {
-		return failure{exitUnavailable, err}
+		return err
 	}
 	for i := range peers {
-		if r.rules.Passive {
+		if r.Rules.Passive {
 			peers[i].Next = time.Time{}
 		}
 	}
@@ -112,88 +105,14 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return now.Add(-time.Duration(d)), nil
 }
 
-// peerJSON is one line of `list --json`.
-type peerJSON struct {
-	Schema          int            `json:"schema"`
-	Domain          dnsname.Domain `json:"domain"`
-	Status          assess.Status  `json:"status"`
-	Confidentiality *float64       `json:"confidentiality"`
-	Identity        *float64       `json:"identity"`
-	Integrity       *float64       `json:"integrity"`
-	Credited        int            `json:"credited"`
-	FirstSeen       *time.Time     `json:"first_seen"`
-	LastSeen        *time.Time     `json:"last_seen"`
-	Assessed        *time.Time     `json:"assessed"`
-	NextAssessment  *time.Time     `json:"next_assessment"`
-}
-
 func (a *app) writePeers(peers []store.Peer, now time.Time) error {
 	if a.json {
-		rows := []peerJSON{}
-		for _, p := range peers {
-			rows = append(rows, peerJSON{
-				schemaVersion, p.Domain, p.Status,
-				scoreOf(p.Scores[assess.Confidentiality]).Stars, scoreOf(p.Scores[assess.Identity]).Stars, scoreOf(p.Scores[assess.Integrity]).Stars,
-				p.Credited, timeOrNull(p.FirstSeen), timeOrNull(p.LastSeen), timeOrNull(p.Assessed), timeOrNull(p.Next),
-			})
-		}
-		return writeJSON(a.out, rows)
+		return view.WriteJSON(a.Out, view.PeersOf(peers))
 	}
 	if len(peers) == 0 {
-		fmt.Fprintln(a.err, "peerscore: no peer matches; domains become peers when mail is exchanged with them")
+		fmt.Fprintln(a.Err, "peerscore: no peer matches; domains become peers when mail is exchanged with them")
 		return nil
 	}
-	a.writePeerTable(a.out, peers, now)
+	a.WritePeerTable(peers, now)
 	return nil
-}
-
-// writePeerTable draws the same table on a terminal and into a pipe, where it has no colours.
-// Where a terminal is too narrow for it there are numbers only.
-func (c console) writePeerTable(w io.Writer, peers []store.Peer, now time.Time) {
-	drawn := c.peerTable(peers, now, table.Row{"Domain", "Confidentiality", "Identity", "Integrity", "Sessions", "Seen"}, c.cell)
-	if c.width > 0 && text.LongestLineLen(drawn) > c.width {
-		drawn = c.peerTable(peers, now, table.Row{"Domain", "Conf", "Iden", "Inte", "Sess", "Seen"}, c.narrowCell)
-	}
-	fmt.Fprintln(w, drawn)
-}
-
-func (c console) peerTable(peers []store.Peer, now time.Time, head table.Row, cell func(store.Peer, assess.Category) string) string {
-	t := plainTable()
-	t.AppendHeader(head)
-	for _, p := range peers {
-		row := table.Row{string(p.Domain)}
-		for _, category := range assess.Categories {
-			row = append(row, cell(p, category))
-		}
-		t.AppendRow(append(row, p.Credited, ago(p.LastSeen, now)))
-	}
-	return t.Render()
-}
-
-// plainTable has no lines and no colours.
-func plainTable() table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
-	t.SuppressTrailingSpaces()
-	return t
-}
-
-// cell is a score; the first of a domain without scores says why there are none.
-func (c console) cell(p store.Peer, category assess.Category) string {
-	s := p.Scores[category]
-	drawn := strings.TrimRight(stars(s), " ")
-	switch {
-	case s.Known:
-		drawn += " " + number(s)
-	case !p.Scores.Known() && category == assess.Confidentiality:
-		drawn += " " + string(p.Status)
-	}
-	return c.paintLevel(s.Level(), drawn)
-}
-
-func (c console) narrowCell(p store.Peer, category assess.Category) string {
-	s := p.Scores[category]
-	return c.paintLevel(s.Level(), number(s))
 }

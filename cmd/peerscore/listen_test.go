@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 )
 
 // A unix socket has the mode and group of the configuration, whatever the umask.
@@ -128,7 +129,7 @@ func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it would serve
 	defer cancel()
 	args := []string{"serve", "--config", cfg, "--db", filepath.Join(dir, "peerscore.db")}
-	status := run(ctx, args, &app{console: console{out: &out, err: &complaint}})
+	status := run(ctx, args, &app{Console: view.Console{Out: &out, Err: &complaint}})
 	lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
 	if last := lines[len(lines)-1]; status != exitUnavailable || !strings.Contains(last, "cannot listen on unix:"+path+": it exists and is not a socket; move it away") {
 		t.Errorf("status %d: %s", status, complaint.String())

@@ -19,9 +19,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"peerscore/assess/dnsname"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
+	"peerscore/store"
 )
 
 // Exit statuses, as interface.md promises them.
@@ -34,28 +37,9 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], &app{console: standardConsole()})
+	code := run(ctx, os.Args[1:], &app{Console: view.StandardConsole()})
 	stop()
 	os.Exit(code)
-}
-
-// console is where a command reads and writes.
-type console struct {
-	in       io.Reader
-	out, err io.Writer
-	colours  bool // out is a terminal that wants them
-	width    int  // of the terminal that out is; 0 where it is none
-	progress bool // err is a terminal: a progress bar is welcome
-}
-
-// standardConsole is the one that the process was started on. NO_COLOR is no-color.org's.
-func standardConsole() console {
-	c := console{in: os.Stdin, out: os.Stdout, err: os.Stderr, progress: term.IsTerminal(int(os.Stderr.Fd()))}
-	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		c.width = width
-		c.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
-	return c
 }
 
 // failure is an error with the exit status that it means.
@@ -71,9 +55,31 @@ func fail(status int, format string, args ...any) error {
 	return failure{status, fmt.Errorf(format, args...)}
 }
 
+// status gives an error of a room its exit status: wrong is what the configuration says, out of
+// reach everything else.
+func status(err error) error {
+	var f failure
+	var key config.Error
+	switch {
+	case err == nil || errors.As(err, &f):
+		return err
+	case errors.As(err, &key):
+		return failure{exitUsage, err}
+	}
+	return failure{exitUnavailable, err}
+}
+
+// known gives an error about a domain its exit status, and says what to do where it is not known.
+func known(d dnsname.Domain, err error) error {
+	if errors.Is(err, store.ErrUnknownDomain) {
+		return fail(exitUnknown, "%s is not known; `peerscore assess %s` probes it now", d, d)
+	}
+	return status(err)
+}
+
 // app is what every command shares: the console, the world outside and the flags of the root.
 type app struct {
-	console
+	view.Console
 	around     surroundings
 	configPath string
 	dbPath     string
@@ -83,8 +89,8 @@ type app struct {
 // run executes one command line and returns its exit status. An error is one line on standard
 // error that says what to do.
 func run(ctx context.Context, args []string, a *app) int {
-	out := &keeper{w: a.out}
-	a.out = out
+	out := &keeper{w: a.Out}
+	a.Out = out
 	root := a.command()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -100,7 +106,7 @@ func run(ctx context.Context, args []string, a *app) int {
 		f = failure{exitUsage, fmt.Errorf("%s; `%s --help` tells how", message, cmd.CommandPath())}
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(a.err, "peerscore: %s\n", printable(f.Error()))
+		fmt.Fprintf(a.Err, "peerscore: %s\n", view.Printable(f.Error()))
 	}
 	return f.status
 }
@@ -138,9 +144,9 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+config.SystemFile+", if it is there)")
 	flags.StringVar(&a.dbPath, "db", "", "database `FILE` (default: store.path of the configuration)")
@@ -207,4 +213,35 @@ func (a *app) config() (config.Config, error) {
 		c.Store.Path = a.dbPath
 	}
 	return c, nil
+}
+
+// reading opens the database for a command that only reads.
+func (a *app) reading(ctx context.Context, do func(reader.Reader) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	r, err := reader.Open(ctx, cfg)
+	if err != nil {
+		return status(err)
+	}
+	defer r.Close()
+	return status(do(r))
+}
+
+// writing opens the database for a command that writes, beside a daemon that may be running.
+func (a *app) writing(ctx context.Context, do func(*store.Store) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, cfg.Store.Path, cfg.StoreOptions(nil)) // its errors are ours to tell
+	if err != nil {
+		return fail(exitUnavailable, "cannot write the database: %w", err)
+	}
+	doErr := do(s)
+	if err := s.Close(); err != nil && doErr == nil {
+		return failure{exitUnavailable, fmt.Errorf("closing the database: %w", err)}
+	}
+	return status(doErr)
 }

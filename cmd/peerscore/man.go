@@ -38,7 +38,7 @@ write both into a folder.`,
 			if !ok {
 				return fail(exitUsage, "there is no page %q; write peerscore or peerscore.toml", name)
 			}
-			fmt.Fprint(a.out, page)
+			fmt.Fprint(a.Out, page)
 			return nil
 		},
 	}

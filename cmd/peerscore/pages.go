@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -10,11 +12,14 @@ import (
 	"time"
 
 	"peerscore/assess/dnsname"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
+	"peerscore/store"
 )
 
 // pages are what a browser on this host may read: all peers, and the explanation of one.
 type pages struct {
-	reader
+	reader.Reader
 	mu    sync.Mutex
 	page  []byte // of all peers; it reads the whole database
 	until time.Time
@@ -38,7 +43,7 @@ func (p *pages) all(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	if time.Now().After(p.until) {
 		var page bytes.Buffer
-		if err := p.writePage(r.Context(), &page, pagePeers); err != nil {
+		if err := p.writePeers(r.Context(), &page); err != nil {
 			http.Error(w, "the database cannot be read", http.StatusInternalServerError)
 			return
 		}
@@ -47,6 +52,16 @@ func (p *pages) all(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'")
 	_, _ = w.Write(p.page) // the browser went away
+}
+
+// writePeers writes the page of those peers that most sessions came from.
+func (p *pages) writePeers(ctx context.Context, w io.Writer) error {
+	page := view.NewPage(p.Profile.Name)
+	most := store.Filter{Sort: "sessions", Limit: pagePeers}
+	if err := p.Each(ctx, most, func(r view.Report) error { page.Add(r); return nil }); err != nil {
+		return err
+	}
+	return page.Write(w, pagePeers)
 }
 
 func (p *pages) one(w http.ResponseWriter, r *http.Request) {
@@ -58,15 +73,15 @@ func (p *pages) one(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is no domain", http.StatusBadRequest)
 		return
 	}
-	report, err := p.report(r.Context(), domain)
+	report, err := p.Report(r.Context(), domain)
 	switch {
-	case errors.Is(err, errUnknownDomain):
+	case errors.Is(err, store.ErrUnknownDomain):
 		http.Error(w, "the domain is not known", http.StatusNotFound)
 	case err != nil:
 		http.Error(w, "the database cannot be read", http.StatusInternalServerError)
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		console{}.writeExplanation(w, report, time.Now())
+		view.Console{Out: w}.WriteExplanation(report, time.Now())
 	}
 }
 

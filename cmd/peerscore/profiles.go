@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"peerscore/assess"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 )
 
 func (a *app) profilesCommand() *cobra.Command {
@@ -38,9 +38,9 @@ func (a *app) profilesCommand() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return writeJSON(a.out, p)
+				return view.WriteJSON(a.Out, p)
 			}
-			a.writeProfile(a.out, p)
+			a.WriteProfile(p)
 			return nil
 		},
 	}, &cobra.Command{
@@ -53,9 +53,9 @@ func (a *app) profilesCommand() *cobra.Command {
 				return failure{exitUsage, err}
 			}
 			if a.json {
-				return writeJSON(a.out, map[string]any{"valid": true, "name": p.Name})
+				return view.WriteJSON(a.Out, map[string]any{"valid": true, "name": p.Name})
 			}
-			fmt.Fprintf(a.out, "The profile %s is valid.\n", p.Name)
+			fmt.Fprintf(a.Out, "The profile %s is valid.\n", p.Name)
 			return nil
 		},
 	})
@@ -103,25 +103,14 @@ func (a *app) listProfiles() error {
 		lines = append(lines, line{used.Name, true, used.Date, used.Source})
 	}
 	if a.json {
-		return writeJSON(a.out, lines)
+		return view.WriteJSON(a.Out, lines)
 	}
 	for _, l := range lines {
 		mark := " "
 		if l.Used {
 			mark = "*"
 		}
-		a.writeFinding(a.out, fmt.Sprintf("%s %-12s %-7s", mark, printable(l.Name), printable(l.Date)), printable(l.Source))
+		a.WriteFinding(fmt.Sprintf("%s %-12s %-7s", mark, view.Printable(l.Name), view.Printable(l.Date)), view.Printable(l.Source))
 	}
 	return nil
-}
-
-func (c console) writeProfile(w io.Writer, p assess.Profile) {
-	c.writeFinding(w, c.paint(bold, printable(p.Name))+" ", printable(p.Source+" ("+p.Date+")"))
-	for _, category := range assess.Categories {
-		fmt.Fprintf(w, "\n%s\n", categoryNames[category])
-		for _, row := range p.Tables[category].Rows {
-			s := assess.Score{Known: true, Stars: row.Stars}
-			c.writeFinding(w, c.paintLevel(s.Level(), fmt.Sprintf("  %s %-4s", stars(s), number(s))), names(row.Met))
-		}
-	}
 }

@@ -9,12 +9,14 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"peerscore/cmd/peerscore/view"
 )
 
 // progress draws how far a run over a list has come, on a terminal only. What goes to that
 // terminal in the meantime must go through its console.
 type progress struct {
-	console
+	view.Console
 	container *mpb.Progress // nil where nothing is drawn
 	bar       *mpb.Bar
 	began     time.Time
@@ -23,15 +25,15 @@ type progress struct {
 
 // newProgress measures by the octets of the list: how many domains it has is not known before
 // it was read. What comes through a pipe has no end that is known.
-func newProgress(c console, list io.Reader) *progress {
-	p := &progress{console: c, began: time.Now()}
-	if !c.progress {
+func newProgress(c view.Console, list io.Reader) *progress {
+	p := &progress{Console: c, began: time.Now()}
+	if !c.Progress {
 		return p
 	}
-	p.container = mpb.New(mpb.WithOutput(c.err), mpb.WithWidth(40))
-	p.err = p.container
-	if c.width > 0 { // results go to the terminal too
-		p.out = p.container
+	p.container = mpb.New(mpb.WithOutput(c.Err), mpb.WithWidth(40))
+	p.Err = p.container
+	if c.Width > 0 { // results go to the terminal too
+		p.Out = p.container
 	}
 	count := mpb.PrependDecorators(decor.Any(p.count))
 	octets := octetsOf(list)

@@ -14,6 +14,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -95,7 +96,7 @@ func inLab(t *testing.T, world *demoWorld) commandLab {
 // run returns the output of a command that must succeed.
 func (l commandLab) run(args ...string) string {
 	l.t.Helper()
-	out, status := l.try(console{}, args...)
+	out, status := l.try(view.Console{}, args...)
 	if status != exitAnswered {
 		l.t.Fatalf("%v: status %d: %s", args, status, out)
 	}
@@ -103,12 +104,12 @@ func (l commandLab) run(args ...string) string {
 }
 
 // try returns what a command wrote to either output, and its status.
-func (l commandLab) try(c console, args ...string) (string, int) {
+func (l commandLab) try(c view.Console, args ...string) (string, int) {
 	var out bytes.Buffer
-	c.in, c.out, c.err = strings.NewReader(""), &out, &out
+	c.In, c.Out, c.Err = strings.NewReader(""), &out, &out
 	around := allServersAt(l.world.port)
 	around.roots = l.world.ca.Roots()
-	status := run(l.t.Context(), append(args, "--config", l.path), &app{console: c, around: around})
+	status := run(l.t.Context(), append(args, "--config", l.path), &app{Console: c, around: around})
 	return out.String(), status
 }
 
@@ -142,7 +143,7 @@ func TestManualJSON(t *testing.T) {
 	for _, problem := range mismatches(shown, example, "") {
 		t.Errorf("the page differs from what is promised: %s", problem)
 	}
-	text, err := json.Marshal(report{}.json(false))
+	text, err := json.Marshal(view.Report{}.JSON(false))
 	if err != nil {
 		t.Fatal(err)
 	}

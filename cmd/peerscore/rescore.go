@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -26,16 +27,16 @@ than before; one that is running keeps its own until it is started again.`,
 			if err != nil {
 				return failure{exitUsage, err}
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.writing(cmd.Context(), func(s *store.Store) error {
 				judge := store.Judge{Profile: profile, Rules: cfg.Rules(), Window: time.Duration(cfg.Score.Window)}
 				n, err := store.NewStandings(s, judge).Rescore(cmd.Context())
 				if err != nil {
 					return failure{exitUnavailable, err}
 				}
 				if a.json {
-					return writeJSON(a.out, map[string]any{"schema": schemaVersion, "domains": n, "profile": profile.Name})
+					return view.WriteJSON(a.Out, map[string]any{"schema": view.SchemaVersion, "domains": n, "profile": profile.Name})
 				}
-				fmt.Fprintf(a.out, "Judged %d %s by %s.\n", n, plural(n, "domain", "domains"), profile.Name)
+				fmt.Fprintf(a.Out, "Judged %d %s by %s.\n", n, view.Plural(n, "domain", "domains"), profile.Name)
 				return nil
 			})
 		},

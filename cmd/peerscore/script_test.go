@@ -27,6 +27,7 @@ import (
 
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 )
 
 // labPort, where it is set, is the port of every server in the laboratory: the binary under
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		os.Exit(run(ctx, os.Args[1:], &app{console: standardConsole(), around: allServersAt(uint16(port))}))
+		os.Exit(run(ctx, os.Args[1:], &app{Console: view.StandardConsole(), around: allServersAt(uint16(port))}))
 	}})
 }
 
@@ -130,7 +131,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 		"passive.toml": passive, "deny.toml": deny, "grouped.toml": grouped,
 	} {
 		var text bytes.Buffer
-		if err := (&app{console: console{out: &text}}).writeConfig(cfg); err != nil {
+		if err := (&app{Console: view.Console{Out: &text}}).writeConfig(cfg); err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(env.WorkDir, name), text.Bytes(), 0o644); err != nil {

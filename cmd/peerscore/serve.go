@@ -47,7 +47,7 @@ messages at hand, commits and closes.`,
 			signal.Notify(reload, syscall.SIGHUP) // first: it would end a daemon that is about to start
 			defer signal.Stop(reload)
 			level := &slog.LevelVar{}
-			d, err := newDaemon(cmd.Context(), cfg, config.NewLogger(a.err, cfg.Log, level), a.around)
+			d, err := newDaemon(cmd.Context(), cfg, config.NewLogger(a.Err, cfg.Log, level), a.around)
 			if err != nil {
 				return err
 			}
@@ -331,5 +331,5 @@ func (a *app) logger(cfg config.Config) *slog.Logger {
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn"
 	}
-	return config.NewLogger(a.err, cfg.Log, &slog.LevelVar{})
+	return config.NewLogger(a.Err, cfg.Log, &slog.LevelVar{})
 }

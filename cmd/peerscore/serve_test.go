@@ -19,6 +19,7 @@ import (
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/view"
 )
 
 // A database that a newer peerscore wrote is left as it is, and the error says so.
@@ -33,7 +34,7 @@ func TestNewerDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, complaint bytes.Buffer
-	status := run(t.Context(), []string{"serve", "--db", path}, &app{console: console{out: &out, err: &complaint}})
+	status := run(t.Context(), []string{"serve", "--db", path}, &app{Console: view.Console{Out: &out, Err: &complaint}})
 	if text := complaint.String(); status != exitUnavailable || !strings.Contains(text, "a newer peerscore wrote it") || strings.Count(text, "\n") != 1 {
 		t.Errorf("status %d: %s", status, text)
 	}

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
 	"peerscore/assess/dnsname"
-	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -46,35 +44,31 @@ func (a *app) show(ctx context.Context, args []string, below float64) error {
 	if err != nil {
 		return err
 	}
-	reader, err := a.openReader(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-
-	var reports []report
-	var unknown []dnsname.Domain
-	for _, d := range domains {
-		r, err := reader.report(ctx, d)
-		switch {
-		case errors.Is(err, errUnknownDomain):
-			unknown = append(unknown, d)
-		case err != nil:
-			return err
-		default:
-			reports = append(reports, r)
+	return a.reading(ctx, func(r reader.Reader) error {
+		var reports []view.Report
+		var unknown []error
+		for _, d := range domains {
+			report, err := r.Report(ctx, d)
+			switch {
+			case errors.Is(err, store.ErrUnknownDomain):
+				unknown = append(unknown, known(d, err))
+			case err != nil:
+				return err
+			default:
+				reports = append(reports, report)
+			}
 		}
-	}
-	if err := a.writeReports(reports, len(domains) > 1); err != nil {
-		return err
-	}
-	for _, d := range unknown {
-		fmt.Fprintf(a.err, "peerscore: %s is not known; `peerscore assess %s` probes it now\n", d, d)
-	}
-	if len(unknown) > 0 || anyBelow(reports, below) {
-		return failure{exitUnknown, errSilent}
-	}
-	return nil
+		if err := a.writeReports(reports, len(domains) > 1); err != nil {
+			return err
+		}
+		for _, err := range unknown {
+			fmt.Fprintf(a.Err, "peerscore: %v\n", err)
+		}
+		if len(unknown) > 0 || anyBelow(reports, below) {
+			return failure{exitUnknown, errSilent}
+		}
+		return nil
+	})
 }
 
 func parseDomains(args []string) ([]dnsname.Domain, error) {
@@ -90,31 +84,31 @@ func parseDomains(args []string) ([]dnsname.Domain, error) {
 }
 
 // writeReports prints text, one JSON object, or an array when several domains were asked for.
-func (a *app) writeReports(reports []report, several bool) error {
+func (a *app) writeReports(reports []view.Report, several bool) error {
 	if !a.json {
 		for i, r := range reports {
 			if i > 0 {
-				fmt.Fprintln(a.out)
+				fmt.Fprintln(a.Out)
 			}
-			a.writeSummary(a.out, r, time.Now())
+			a.WriteSummary(r, time.Now())
 		}
 		return nil
 	}
-	objects := []domainJSON{}
+	objects := []view.DomainJSON{}
 	for _, r := range reports {
-		objects = append(objects, r.json(false))
+		objects = append(objects, r.JSON(false))
 	}
 	switch {
 	case several:
-		return writeJSON(a.out, objects)
+		return view.WriteJSON(a.Out, objects)
 	case len(objects) == 1:
-		return writeJSON(a.out, objects[0])
+		return view.WriteJSON(a.Out, objects[0])
 	}
 	return nil
 }
 
 // anyBelow reports whether a known score lies below the line; a score that is not known does not.
-func anyBelow(reports []report, line float64) bool {
+func anyBelow(reports []view.Report, line float64) bool {
 	for _, r := range reports {
 		for _, s := range r.Scores {
 			if s.Known && s.Stars < line {
@@ -123,69 +117,4 @@ func anyBelow(reports []report, line float64) bool {
 		}
 	}
 	return false
-}
-
-var errUnknownDomain = errors.New("the domain is not known")
-
-// reader is a database opened for reading, with the rules by which its facts are judged.
-type reader struct {
-	*store.Store
-	rules   assess.Rules
-	profile assess.Profile
-	window  time.Duration
-}
-
-// openReader opens the database of the configuration. Its errors carry their exit status.
-func (a *app) openReader(ctx context.Context) (reader, error) {
-	cfg, err := a.config()
-	if err != nil {
-		return reader{}, err
-	}
-	profile, err := cfg.Profile()
-	if err != nil {
-		return reader{}, failure{exitUsage, err}
-	}
-	s, err := store.OpenReader(ctx, cfg.Store.Path)
-	if err != nil {
-		_, daemons := os.Stat(config.SystemStore)
-		return reader{}, outOfReach(cfg.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
-	}
-	return reader{s, cfg.Rules(), profile, time.Duration(cfg.Score.Window)}, nil
-}
-
-// outOfReach says why the database at path cannot be read and what to do about it. The one of
-// the daemon may be there and hidden from this user.
-func outOfReach(path string, hidden bool, err error) error {
-	switch {
-	case errors.Is(err, store.ErrNoDatabase) && hidden:
-		return fail(exitUnavailable, "%s is for root and the group peerscore: become one of them, or name another database with --db", config.SystemStore)
-	case errors.Is(err, store.ErrNoDatabase):
-		return fail(exitUnavailable, "there is no database %s yet: `peerscore serve` makes it, or --db names another", path)
-	case errors.Is(err, fs.ErrPermission):
-		return fail(exitUnavailable, "you may not read the database %s: become root or a member of its group, or name another with --db", path)
-	case errors.Is(err, store.ErrSchema):
-		return fail(exitUnavailable, "cannot read the database: %w", err)
-	}
-	return fail(exitUnavailable, "cannot read the database: %w; --db names another", err)
-}
-
-// report judges what is stored of the domain by today's rules.
-func (r reader) report(ctx context.Context, d dnsname.Domain) (report, error) {
-	peer, err := r.Peer(ctx, d)
-	if errors.Is(err, store.ErrUnknownDomain) {
-		return report{}, errUnknownDomain
-	}
-	if err != nil {
-		return report{}, failure{exitUnavailable, err}
-	}
-	now := time.Now()
-	evidence, err := r.Evidence(ctx, d, now, r.window)
-	if err != nil {
-		return report{}, failure{exitUnavailable, err}
-	}
-	next := peer.Next
-	if r.rules.Passive {
-		next = time.Time{}
-	}
-	return report{Assessment: assess.Conclude(d, evidence, r.profile, r.rules, now), Next: next}, nil
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -27,7 +29,7 @@ func TestOutOfReach(t *testing.T) {
 		{true, store.ErrNoDatabase, config.SystemStore + " is for root and the group peerscore: become one of them, or name another database with --db"},
 		{false, fmt.Errorf("p.db: %w", fs.ErrPermission), "you may not read the database p.db: become root or a member of its group, or name another with --db"},
 	} {
-		if got := outOfReach("p.db", tt.hidden, tt.err); got.Error() != tt.want {
+		if got := reader.OutOfReach("p.db", tt.hidden, tt.err); got.Error() != tt.want {
 			t.Errorf("%v: %v, want %s", tt.err, got, tt.want)
 		}
 	}
@@ -105,7 +107,7 @@ func TestLocked(t *testing.T) {
 	}
 	defer tx.Rollback()
 	var out strings.Builder
-	status := run(t.Context(), []string{"--db", path, "forget", "bank.example"}, &app{console: console{out: &out, err: &out}})
+	status := run(t.Context(), []string{"--db", path, "forget", "bank.example"}, &app{Console: view.Console{Out: &out, Err: &out}})
 	if want := "peerscore: bank.example: writing the database: database is locked\n"; status != exitUnavailable || out.String() != want {
 		t.Errorf("status %d, %q; want %q", status, out.String(), want)
 	}

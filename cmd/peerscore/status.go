@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"peerscore/cmd/peerscore/reader"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -34,24 +30,12 @@ Exit status 3 means that no daemon answers.`,
 	}
 }
 
-// statusJSON is what `status --json` prints.
-type statusJSON struct {
-	Schema   int                `json:"schema"`
-	Alive    bool               `json:"alive"`
-	Peers    int                `json:"peers"`
-	Due      int                `json:"due"` // to be probed now
-	LastSeen *time.Time         `json:"last_seen"`
-	Frozen   []string           `json:"frozen"`   // what everybody fails at once, and is held against nobody
-	Counters map[string]float64 `json:"counters"` // null where http.listen is off
-	names    []string           // of the counters, in their order
-}
-
 func (a *app) status(ctx context.Context) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	out := statusJSON{Schema: schemaVersion}
+	out := view.Status{Schema: view.SchemaVersion}
 	for _, l := range cfg.Milter.Listen {
 		if conn, err := net.DialTimeout(l.Network, l.Address, time.Second); err == nil {
 			conn.Close()
@@ -65,89 +49,40 @@ func (a *app) status(ctx context.Context) error {
 		return err
 	}
 	if cfg.HTTP.On() {
-		if err := out.readCounters(ctx, cfg.HTTP.Listen); err != nil {
+		counters, err := readCounters(ctx, cfg.HTTP.Listen)
+		if err != nil {
 			return fail(exitUnavailable, "the daemon answers, and its http.listen does not: %w", err)
+		}
+		for _, c := range counters {
+			out.Count(c.name, c.value)
 		}
 	}
 	if a.json {
-		return writeJSON(a.out, out)
+		return view.WriteJSON(a.Out, out)
 	}
-	a.writeStatus(a.out, out)
+	a.WriteStatus(out)
 	return nil
 }
 
-func (a *app) countPeers(ctx context.Context, out *statusJSON) error {
-	reader, err := a.openReader(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	peers, err := reader.Peers(ctx, store.Filter{Sort: "seen"})
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	frozen, err := reader.Frozen(ctx)
-	if err != nil {
-		return failure{exitUnavailable, err}
-	}
-	out.Peers, out.Frozen = len(peers), orEmpty(frozen)
-	for i, p := range peers {
-		if i == 0 {
-			out.LastSeen = timeOrNull(p.LastSeen)
+func (a *app) countPeers(ctx context.Context, out *view.Status) error {
+	return a.reading(ctx, func(r reader.Reader) error {
+		peers, err := r.Peers(ctx, store.Filter{Sort: "seen"})
+		if err != nil {
+			return err
 		}
-		if !reader.rules.Passive && !p.Next.After(time.Now()) {
-			out.Due++
+		frozen, err := r.Frozen(ctx)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-// readCounters reads those of ours from the metrics of the daemon.
-func (s *statusJSON) readCounters(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it says %s", response.Status)
-	}
-	const most = 1 << 20
-	s.Counters = map[string]float64{}
-	for lines := bufio.NewScanner(io.LimitReader(response.Body, most)); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		number, err := strconv.ParseFloat(value, 64)
-		if name, ours := strings.CutPrefix(name, "peerscore_"); ours && err == nil {
-			s.Counters[name] = number
-			s.names = append(s.names, name)
+		out.Peers, out.Frozen = len(peers), view.OrEmpty(frozen)
+		for i, p := range peers {
+			if i == 0 {
+				out.LastSeen = view.TimeOrNull(p.LastSeen)
+			}
+			if !r.Rules.Passive && !p.Next.After(time.Now()) {
+				out.Due++
+			}
 		}
-	}
-	return nil
-}
-
-func (c console) writeStatus(w io.Writer, s statusJSON) {
-	seen := "none so far"
-	if s.LastSeen != nil {
-		seen = ago(*s.LastSeen, time.Now())
-	}
-	fmt.Fprintf(w, "%s\n%d %s, %d due to be probed; last session: %s\n", c.paint(green, "The daemon is alive."),
-		s.Peers, plural(s.Peers, "peer", "peers"), s.Due, seen)
-	for _, name := range s.Frozen {
-		c.writeFinding(w, c.paint(red, "frozen ")+printable(name)+":", "everybody fails it at once, which is held against nobody; look for the cause on this host")
-	}
-	if s.Counters == nil {
-		fmt.Fprintln(w, "Set http.listen to see its counters.")
-		return
-	}
-	fmt.Fprintln(w)
-	for _, name := range s.names {
-		fmt.Fprintf(w, "  %-48s %10g\n", name, s.Counters[name])
-	}
+		return nil
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -21,12 +22,12 @@ func TestStatusTellsWhatIsFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	a := &app{dbPath: path, console: console{out: &out}}
-	var status statusJSON
+	a := &app{dbPath: path, Console: view.Console{Out: &out}}
+	var status view.Status
 	if err := a.countPeers(t.Context(), &status); err != nil || !slices.Equal(status.Frozen, []string{"DKIM of sessions"}) {
 		t.Errorf("%q, %v", status.Frozen, err)
 	}
-	a.writeStatus(a.out, status)
+	a.WriteStatus(status)
 	if !strings.Contains(out.String(), "\nfrozen DKIM of sessions: everybody fails it at once, which is held against nobody") {
 		t.Errorf("status says\n%s", out.String())
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"peerscore/assess"
+	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
 
@@ -61,7 +62,7 @@ func TestTamperedDatabase(t *testing.T) {
 				"export csv", "export json", "export postfix-tls-policy", "label bank.example", "rescore",
 			} {
 				var out strings.Builder
-				run(t.Context(), append([]string{"--db", path}, strings.Fields(command)...), &app{console: console{out: &out, err: &out}})
+				run(t.Context(), append([]string{"--db", path}, strings.Fields(command)...), &app{Console: view.Console{Out: &out, Err: &out}})
 				checkClean(t, command, out.String())
 			}
 		})

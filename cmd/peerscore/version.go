@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"peerscore/cmd/peerscore/view"
 )
 
 // version is set by the build of a release; a build from a checkout tells its commit.
@@ -18,9 +20,9 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:  takesNone,
 		RunE: func(*cobra.Command, []string) error {
 			if a.json {
-				return writeJSON(a.out, map[string]string{"version": version, "commit": commit(), "go": runtime.Version()})
+				return view.WriteJSON(a.Out, map[string]string{"version": version, "commit": commit(), "go": runtime.Version()})
 			}
-			fmt.Fprintf(a.out, "peerscore %s %s, %s\n", version, commit(), runtime.Version())
+			fmt.Fprintf(a.Out, "peerscore %s %s, %s\n", version, commit(), runtime.Version())
 			return nil
 		},
 	}

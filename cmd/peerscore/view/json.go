@@ -1,4 +1,4 @@
-package main
+package view
 
 import (
 	"bytes"
@@ -14,11 +14,11 @@ import (
 	"peerscore/cmd/peerscore/config"
 )
 
-// schemaVersion is raised when a field is renamed or removed; adding one keeps it.
-const schemaVersion = 1
+// SchemaVersion is raised when a field is renamed or removed; adding one keeps it.
+const SchemaVersion = 1
 
-// domainJSON is the object that `show --json` and `assess --json` print for one domain.
-type domainJSON struct {
+// DomainJSON is the object that `show --json` and `assess --json` print for one domain.
+type DomainJSON struct {
 	Schema         int              `json:"schema"`
 	Domain         dnsname.Domain   `json:"domain"`
 	Profile        string           `json:"profile"`
@@ -109,27 +109,20 @@ type reasonJSON struct {
 	Next []assess.Standard `json:"next"` // the cheapest change that gains half a star or more
 }
 
-// report is an assessment with what the store knows beside it.
-type report struct {
-	assess.Assessment
-	Next   time.Time // when the next probe is due; zero when none is planned
-	labels []string  // the operator's categories, where they were asked for
-}
-
-func (r report) json(explain bool) domainJSON {
+func (r Report) JSON(explain bool) DomainJSON {
 	tally := r.Evidence.Tally
-	out := domainJSON{
-		Schema: schemaVersion, Domain: r.Domain, Profile: r.Profile, Status: r.Status, Basis: r.Evidence.Basis(),
+	out := DomainJSON{
+		Schema: SchemaVersion, Domain: r.Domain, Profile: r.Profile, Status: r.Status, Basis: r.Evidence.Basis(),
 		Scores:     allScores(r.Scores),
 		MinimumSet: yesOrNull(r.Scores.MinimumSet()),
 		Sessions: sessionsJSON{
 			Window: config.ShortDuration(tally.Window), Credited: tally.Credited(),
 			Hosts: len(tally.Hosts), Unauthenticated: tally.Unauthenticated,
 		},
-		FirstSeen: timeOrNull(tally.FirstSeen), LastSeen: timeOrNull(tally.LastSeen), NextAssessment: timeOrNull(r.Next),
+		FirstSeen: TimeOrNull(tally.FirstSeen), LastSeen: TimeOrNull(tally.LastSeen), NextAssessment: TimeOrNull(r.Next),
 	}
 	if r.Evidence.Facts != nil {
-		out.Assessed = timeOrNull(r.Evidence.Facts.At)
+		out.Assessed = TimeOrNull(r.Evidence.Facts.At)
 	}
 	for _, s := range assess.Standards {
 		out.Standards = append(out.Standards, standardOf(s, r.Verdicts))
@@ -155,7 +148,7 @@ func allScores(s assess.Scores) scoresJSON {
 }
 
 func scoreOf(s assess.Score) scoreJSON {
-	out := scoreJSON{Level: s.Level(), Partial: s.Partial, Missing: orEmpty(s.Missing)}
+	out := scoreJSON{Level: s.Level(), Partial: s.Partial, Missing: OrEmpty(s.Missing)}
 	if s.Known {
 		out.Stars = &s.Stars
 	}
@@ -173,7 +166,7 @@ func standardOf(s assess.Standard, verdicts assess.Verdicts) standardJSON {
 func testsOf(tests []assess.Test) []testJSON {
 	out := []testJSON{}
 	for _, t := range tests {
-		test := testJSON{Subject: t.Subject, Direction: t.Direction, Test: t.Test, Result: t.Result, Detail: t.Detail, At: timeOrNull(t.At)}
+		test := testJSON{Subject: t.Subject, Direction: t.Direction, Test: t.Test, Result: t.Result, Detail: t.Detail, At: TimeOrNull(t.At)}
 		if t.Address != "" {
 			test.Address = &t.Address
 		}
@@ -183,18 +176,18 @@ func testsOf(tests []assess.Test) []testJSON {
 }
 
 func reasonOf(s assess.Score) reasonJSON {
-	return reasonJSON{Row: orEmpty(s.Row.Met), Next: orEmpty(s.Next)}
+	return reasonJSON{Row: OrEmpty(s.Row.Met), Next: OrEmpty(s.Next)}
 }
 
-// orEmpty makes an absent list print as [] rather than null.
-func orEmpty[T any](list []T) []T {
+// OrEmpty makes an absent list print as [] rather than null.
+func OrEmpty[T any](list []T) []T {
 	if list == nil {
 		return []T{}
 	}
 	return list
 }
 
-func timeOrNull(t time.Time) *time.Time {
+func TimeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
@@ -202,11 +195,11 @@ func timeOrNull(t time.Time) *time.Time {
 	return &t
 }
 
-// writeJSON prints one value, indented for the reader that it will have after all.
-func writeJSON(w io.Writer, value any) error { return encodeJSON(w, value, "  ") }
+// WriteJSON prints one value, indented for the reader that it will have after all.
+func WriteJSON(w io.Writer, value any) error { return encodeJSON(w, value, "  ") }
 
-// writeJSONLine prints one value on one line.
-func writeJSONLine(w io.Writer, value any) error { return encodeJSON(w, value, "") }
+// WriteJSONLine prints one value on one line.
+func WriteJSONLine(w io.Writer, value any) error { return encodeJSON(w, value, "") }
 
 // encodeJSON also escapes what the encoder leaves and a terminal may obey: DEL, the C1 control
 // characters, and marks that turn the direction of writing.
