@@ -179,13 +179,6 @@ func TestConfigReachesTheParts(t *testing.T) {
 	}
 }
 
-func writeFile(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Every key of interface.md, with its default; what depends on the host is left out.
 var defaults = map[string]string{
 	"milter.listen": `["inet:8894@127.0.0.1"]`, "milter.socket_mode": `"0660"`, "milter.socket_group": `""`,
