@@ -20,8 +20,8 @@ func TestLogIsBounded(t *testing.T) {
 	var log bytes.Buffer
 	s := open(t, Options{Limits: Limits{Log: limit}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	addAll(t, s, observe("a.example", "192.0.2.1"))
-	reader := second(t, s.path)
-	_, err := reader.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM domain")
+	stored := second(t, s.path)
+	_, err := stored.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM domain")
 	check(t, err)
 	acknowledged := 0
 	for acknowledged < 2000 && err == nil {
@@ -38,7 +38,7 @@ func TestLogIsBounded(t *testing.T) {
 	if n := strings.Count(log.String(), "a process has been reading for long"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, log.String())
 	}
-	_, err = reader.ExecContext(t.Context(), "ROLLBACK")
+	_, err = stored.ExecContext(t.Context(), "ROLLBACK")
 	check(t, err)
 	addAll(t, s, observe("b.example", "192.0.2.1"))
 	if got := count(t, s, "domain"); got != acknowledged+2 {

@@ -83,26 +83,26 @@ func TestMessagesAreNotStoredOneByOne(t *testing.T) {
 // for their names in the files as they are on disk.
 func TestForgottenLeavesNoFragment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peerscore.db")
-	daemon, command := openPath(t, path, Options{}), openPath(t, path, Options{})
+	process, command := openPath(t, path, Options{}), openPath(t, path, Options{})
 	random := rand.New(rand.NewPCG(1, 2))
 	var domains []dnsname.Domain
 	for range 150 {
 		d := dnsname.Domain(fmt.Sprintf("x%d.example", random.Int64()))
 		domains = append(domains, d)
-		check(t, daemon.SaveAssessment(t.Context(), assessed(d, noon)))
-		check(t, daemon.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0]}))
-		check(t, daemon.SetLabels(t.Context(), d, []string{"label-of-" + string(d)}))
+		check(t, process.SaveAssessment(t.Context(), assessed(d, noon)))
+		check(t, process.SaveHostRecord(t.Context(), assess.HostRecord{Session: facts(d, noon).Hosts.Hosts[0].Sessions[0]}))
+		check(t, process.SetLabels(t.Context(), d, []string{"label-of-" + string(d)}))
 	}
 	for i := range 1500 {
 		d := domains[random.IntN(len(domains))]
 		o := observe(d, fmt.Sprintf("192.0.2.%d", i%256))
 		o.Selectors = []assess.Selector{{Domain: d, Name: fmt.Sprint("s", i%9)}}
-		addAll(t, daemon, o)
+		addAll(t, process, o)
 	}
-	check(t, daemon.SaveAssessment(t.Context(), assessed(domains[0], noon.Add(time.Hour), noSPF))) // a history
+	check(t, process.SaveAssessment(t.Context(), assessed(domains[0], noon.Add(time.Hour), noSPF))) // a history
 	for _, d := range domains[:50] {
 		check(t, command.Forget(t.Context(), d))
-		addAll(t, daemon, observe(domains[100], "192.0.2.1"))
+		addAll(t, process, observe(domains[100], "192.0.2.1"))
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			content, err := os.ReadFile(path + suffix)
 			check(t, err)

@@ -324,7 +324,7 @@ func TestPruneGoesInSlices(t *testing.T) {
 func TestPruneLetsOthersWrite(t *testing.T) {
 	pruner := open(t, Options{Window: 60 * day})
 	crowd(t, pruner, 100, 40)
-	daemon := openPath(t, pruner.path, Options{})
+	process := openPath(t, pruner.path, Options{})
 	done := make(chan error)
 	go func() { done <- pruner.Prune(t.Context(), noon) }()
 	for n := 0; ; n++ {
@@ -336,7 +336,7 @@ func TestPruneLetsOthersWrite(t *testing.T) {
 			}
 			return
 		default:
-			addAll(t, daemon, observe("a.example", "192.0.2.1"))
+			addAll(t, process, observe("a.example", "192.0.2.1"))
 		}
 	}
 }

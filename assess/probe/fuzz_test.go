@@ -32,8 +32,8 @@ func FuzzSMTPReply(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	read := func(r io.Reader) (replies []reply, problem string) {
-		for reader := newReplyReader(r); ; {
-			got, err := reader.read()
+		for stored := newReplyReader(r); ; {
+			got, err := stored.read()
 			if err != nil {
 				return replies, err.Error()
 			}

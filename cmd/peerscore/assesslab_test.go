@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"peerscore/assess/probe/probetest"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/cmd/peerscore/view"
 )
 
@@ -179,7 +180,7 @@ func TestLabProcess(t *testing.T) {
 	defer stop()
 	os.Exit(run(ctx, c.Args, &app{
 		Console: view.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		around:  surroundings{ports: c.Ports},
+		around:  daemon.Surroundings{Ports: c.Ports},
 	}))
 }
 

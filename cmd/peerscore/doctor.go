@@ -16,7 +16,9 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/bulk"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/cmd/peerscore/reader"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
@@ -108,8 +110,8 @@ func (a *app) examineDatabase(ctx context.Context) (last dnsname.Domain, latest 
 
 // examineNetwork asks the resolver and tries port 25.
 func (a *app) examineNetwork(ctx context.Context, cfg config.Config, d dnsname.Domain) []symptom {
-	logger := a.logger(cfg)
-	r, err := newResolver(cfg, logger, 0)
+	logger := daemon.CommandLogger(a.Err, cfg.Log)
+	r, err := daemon.NewResolver(cfg, logger, 0)
 	if err != nil {
 		return []symptom{symptomOf("resolver", "fail", "%v", err)}
 	}
@@ -120,11 +122,11 @@ func (a *app) examineNetwork(ctx context.Context, cfg config.Config, d dnsname.D
 	if d == "" {
 		return append(symptoms, symptomOf("port 25", "unknown", "no peer was assessed yet; name a domain: peerscore doctor example.org"))
 	}
-	assessor, err := newAssessor(cfg, logger, nil, r, a.around, probe.BulkLimits())
+	assessor, err := daemon.NewAssessor(cfg, logger, nil, r, a.around, probe.BulkLimits())
 	if err != nil {
 		return append(symptoms, symptomOf("port 25", "fail", "%v", err))
 	}
-	assessor.Repository = forgetful{}
+	assessor.Repository = bulk.Forgetful{}
 	assessment, err := assessor.Measure(ctx, d)
 	if err != nil && !errors.Is(err, assess.ErrNothingMeasured) {
 		return append(symptoms, symptomOf("port 25", "unknown", "%s: %v", d, err))
@@ -185,7 +187,7 @@ func examineSocket(l config.Listener, cfg config.MilterConfig) symptom {
 		conn.Close()
 		return symptomOf("milter", "ok", "something is listening on %s: the daemon, if it runs", l)
 	}
-	listener, err := listen(l, cfg)
+	listener, err := daemon.Listen(l, cfg)
 	if err != nil {
 		return symptomOf("milter", "fail", "%s cannot be bound: %v", l, err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess/probe/probetest"
+	"peerscore/cmd/peerscore/demo"
 	"peerscore/milter/miltertest"
 )
 
@@ -185,7 +186,7 @@ type victim struct {
 func startVictim(t *testing.T, binary string, dns *probetest.DNS, through ...string) *victim {
 	t.Helper()
 	dir := t.TempDir()
-	port, err := freePort()
+	port, err := demo.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func newLookups(t *testing.T, zones ...probetest.Zone) *lookups {
 	}
 	dns.SelfTest(t.Context())
 	l.server = milter.New(milter.Config{
-		Resolver: perMessage(dns), Recorder: nobody{}, Reputation: nobody{}, Learner: nobody{},
+		Resolver: func(queries int) milter.Resolver { return dns.Limited(queries, nil) }, Recorder: nobody{}, Reputation: nobody{}, Learner: nobody{},
 		Logger: slog.New(slog.NewTextHandler(l.log, nil)), Hostname: "mx.own.example",
 		Policy: milter.Policy{Authentication: milter.Verify, Score: true},
 	})

@@ -22,6 +22,7 @@ import (
 
 	"peerscore/assess/dnsname"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/cmd/peerscore/reader"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
@@ -80,7 +81,7 @@ func known(d dnsname.Domain, err error) error {
 // app is what every command shares: the console, the world outside and the flags of the root.
 type app struct {
 	view.Console
-	around     surroundings
+	around     daemon.Surroundings
 	configPath string
 	dbPath     string
 	json       bool

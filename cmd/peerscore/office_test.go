@@ -114,7 +114,7 @@ func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	}
 	learner := &storeLearner{o.store}
 	o.server = milter.New(milter.Config{
-		Resolver: perMessage(dns), Recorder: o.store, Reputation: o.scores, Learner: learner, Logger: logger, Hostname: "mx.own.example", Now: now,
+		Resolver: func(queries int) milter.Resolver { return dns.Limited(queries, nil) }, Recorder: o.store, Reputation: o.scores, Learner: learner, Logger: logger, Hostname: "mx.own.example", Now: now,
 		Policy: officePolicy(),
 	})
 	listener, err := net.Listen("unix", o.socket)

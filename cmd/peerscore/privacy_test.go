@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/milter/miltertest"
 	"peerscore/store"
 )
@@ -95,15 +96,15 @@ func TestDaemonKeepsNothingPersonal(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	d, err := newDaemon(ctx, cfg, config.NewLogger(&oneAtATime{w: o.log}, cfg.Log, &slog.LevelVar{}), surroundings{})
+	d, err := daemon.New(ctx, cfg, config.NewLogger(&oneAtATime{w: o.log}, cfg.Log, &slog.LevelVar{}), daemon.Surroundings{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.SetOutput(os.Stderr)
 	stopped := make(chan error, 1)
-	go func() { stopped <- d.run(ctx) }()
+	go func() { stopped <- d.Run(ctx) }()
 	fields := fmt.Sprint(o.deliver(secrets(t)...))
-	for _, err := d.store.Peer(ctx, "friend.example"); err != nil; _, err = d.store.Peer(ctx, "friend.example") {
+	for _, err := d.Store.Peer(ctx, "friend.example"); err != nil; _, err = d.Store.Peer(ctx, "friend.example") {
 		if !errors.Is(err, store.ErrUnknownDomain) {
 			t.Fatal(err)
 		}

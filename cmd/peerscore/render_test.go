@@ -14,6 +14,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/demo"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
@@ -41,7 +42,7 @@ var shape = strings.NewReplacer("SCORE", scoreShape, "STANDARD", standardShape).
 // TestJSON holds every kind of answer against the object that interface.md promises.
 func TestJSON(t *testing.T) {
 	world := startLab(t)
-	if err := world.dns.Set(probetest.Zone{Name: "null.example", Records: "@ MX 0 ."}); err != nil {
+	if err := world.DNS.Set(probetest.Zone{Name: "null.example", Records: "@ MX 0 ."}); err != nil {
 		t.Fatal(err)
 	}
 	lab := inLab(t, world)
@@ -77,15 +78,15 @@ func TestJSON(t *testing.T) {
 // commandLab runs commands inside the world of the demo.
 type commandLab struct {
 	t      *testing.T
-	world  *demoWorld
+	world  *demo.World
 	config config.Config
 	path   string // of the configuration
 }
 
-func inLab(t *testing.T, world *demoWorld) commandLab {
+func inLab(t *testing.T, world *demo.World) commandLab {
 	t.Helper()
 	dir := t.TempDir()
-	cfg := demoConfig(world, dir)
+	cfg := demo.Config(world, dir)
 	path := dir + "/peerscore.toml"
 	var text bytes.Buffer
 	must(t, cfg.Encode(&text))
@@ -107,8 +108,8 @@ func (l commandLab) run(args ...string) string {
 func (l commandLab) try(c view.Console, args ...string) (string, int) {
 	var out bytes.Buffer
 	c.In, c.Out, c.Err = strings.NewReader(""), &out, &out
-	around := allServersAt(l.world.port)
-	around.roots = l.world.ca.Roots()
+	around := demo.AllServersAt(l.world.Port)
+	around.Roots = l.world.CA.Roots()
 	status := run(l.t.Context(), append(args, "--config", l.path), &app{Console: c, around: around})
 	return out.String(), status
 }

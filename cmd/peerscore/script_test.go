@@ -27,6 +27,7 @@ import (
 
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/demo"
 	"peerscore/cmd/peerscore/view"
 )
 
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		os.Exit(run(ctx, os.Args[1:], &app{Console: view.StandardConsole(), around: allServersAt(uint16(port))}))
+		os.Exit(run(ctx, os.Args[1:], &app{Console: view.StandardConsole(), around: demo.AllServersAt(uint16(port))}))
 	}})
 }
 
@@ -85,11 +86,13 @@ func TestScript(t *testing.T) {
 }
 
 // hostile is a provider whose DNS holds control characters.
-var hostile = demoProvider{"hostile.example", "escape sequences", "unsigned", []string{"good"}, false,
-	`exp=\027[31mred\007 ~all`, `p=none; x=\027]0;title\007`, false, "", 1, 0, 1}
+var hostile = demo.Provider{
+	Domain: "hostile.example", Story: "escape sequences", Zone: "unsigned", MX: []string{"good"},
+	SPF: `exp=\027[31mred\007 ~all`, DMARC: `p=none; x=\027]0;title\007`, Senders: 1, Messages: 1,
+}
 
-func startLab(t *testing.T) *demoWorld {
-	world, err := startDemoWorld(append(slices.Clone(demoProviders), hostile))
+func startLab(t *testing.T) *demo.World {
+	world, err := demo.StartWorld(append(slices.Clone(demo.Providers), hostile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,7 @@ func startLab(t *testing.T) *demoWorld {
 		"parked.example": "@ MX 0 .\n@ TXT \"v=spf1 -all\"\n_dmarc TXT \"v=DMARC1; p=reject\"",
 		"bare.example":   "@ TXT \"v=spf1 -all\"",
 	} {
-		if err := world.dns.Set(probetest.Zone{Name: name, Records: records}); err != nil {
+		if err := world.DNS.Set(probetest.Zone{Name: name, Records: records}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,11 +110,11 @@ func startLab(t *testing.T) *demoWorld {
 
 type notifySocket struct{}
 
-func setUpScript(env *testscript.Env, world *demoWorld) error {
-	cfg := demoConfig(world, env.WorkDir)
+func setUpScript(env *testscript.Env, world *demo.World) error {
+	cfg := demo.Config(world, env.WorkDir)
 	cfg.Milter.Listen = config.Listeners{{Network: "unix", Address: filepath.Join(env.WorkDir, "milter.sock")}}
 	cfg.Assess.CAFile = filepath.Join(env.WorkDir, "ca.pem")
-	port, err := freePort()
+	port, err := demo.FreePort()
 	if err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), world.ca.RootPEM(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), world.CA.RootPEM(), 0o644); err != nil {
 		return err
 	}
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(env.WorkDir, "notify.sock")})
@@ -148,7 +151,7 @@ func setUpScript(env *testscript.Env, world *demoWorld) error {
 	env.Values[notifySocket{}] = socket
 	env.Defer(func() { socket.Close() })
 	env.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
-	env.Setenv(labPort, strconv.Itoa(int(world.port)))
+	env.Setenv(labPort, strconv.Itoa(int(world.Port)))
 	env.Setenv("GROUP", group.Name)
 	env.Setenv("WEB", "http://"+web.HTTP.Listen)
 	return nil
@@ -254,23 +257,23 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 
 // deliver plays sessions of a provider into milter.sock, "deliver nordmail.example 3", or
 // spoofs of it, "deliver spoof:nordmail.example 3". The file delivered is the last message.
-func deliver(ts *testscript.TestScript, world *demoWorld, args []string) {
+func deliver(ts *testscript.TestScript, world *demo.World, args []string) {
 	count, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	domain, spoofed := strings.CutPrefix(args[0], "spoof:")
-	n := slices.IndexFunc(world.providers, func(p demoProvider) bool { return p.domain == domain })
+	n := slices.IndexFunc(world.Providers, func(p demo.Provider) bool { return p.Domain == domain })
 	if n < 0 {
 		ts.Fatalf("no provider is called %s", domain)
 	}
 	for i := range count {
-		session, err := world.honest(n, i)
+		session, err := world.Honest(n, i)
 		ts.Check(err)
 		if spoofed {
-			session = spoofs(1, domain)[0]
+			session = demo.Spoofs(1, domain)[0]
 		}
-		answer, err := session.play("unix", ts.MkAbs("milter.sock"))
+		answer, err := session.Play("unix", ts.MkAbs("milter.sock"))
 		ts.Check(err)
-		text := strings.ReplaceAll(string(answer.Apply(session.message.Data)), "\r\n", "\n")
+		text := strings.ReplaceAll(string(answer.Apply(session.Message.Data)), "\r\n", "\n")
 		ts.Check(os.WriteFile(ts.MkAbs("delivered"), []byte(text), 0o644))
 	}
 }

@@ -3,9 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,12 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"peerscore/assess/probe/probetest"
-	"peerscore/assess/probe/resolver"
-	"peerscore/cmd/peerscore/config"
 	"peerscore/cmd/peerscore/view"
 )
 
@@ -43,31 +39,6 @@ func TestNewerDatabase(t *testing.T) {
 	}
 }
 
-// Whether the resolver validates is asked again every day, and the log says when it no longer does.
-func TestDailySelfTest(t *testing.T) {
-	dns, err := probetest.NewDNS(probetest.DNSConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dns.Close()
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		r, err := resolver.New(resolver.Config{Servers: []string{dns.Addr()}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &daemon{resolver: r, log: slog.New(slog.NewTextHandler(&log, nil))}
-		go d.daily(t.Context())
-		time.Sleep(config.Day + time.Hour)
-		dns.Fail(". DNSKEY", probetest.ServFail)
-		time.Sleep(config.Day)
-		synctest.Wait()
-		if text := log.String(); strings.Count(text, "validates=") != 2 || !strings.Contains(text, "level=INFO msg=resolver") || !strings.Contains(text, "level=WARN msg=resolver") {
-			t.Error(text)
-		}
-	})
-}
-
 // A reload that is asked for while the daemon starts does not end it: with a resolver that does not
 // answer that takes seconds.
 func TestReloadDuringTheStart(t *testing.T) {
@@ -87,26 +58,49 @@ func TestReloadDuringTheStart(t *testing.T) {
 	if err := os.Symlink(os.Args[0], name); err != nil {
 		t.Fatal(err)
 	}
-	daemon := exec.Command(name, "--config", cfg, "serve")
-	log, err := daemon.StderrPipe()
+	process := exec.Command(name, "--config", cfg, "serve")
+	log, err := process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := daemon.Start(); err != nil {
+	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer daemon.Process.Kill()
+	defer process.Process.Kill()
 	signals := map[string]syscall.Signal{"database open": syscall.SIGHUP, "configuration reloaded": syscall.SIGTERM}
 	for lines := bufio.NewScanner(log); lines.Scan(); {
 		for message, signal := range signals {
 			if strings.Contains(lines.Text(), message) {
-				if err := daemon.Process.Signal(signal); err != nil {
+				if err := process.Process.Signal(signal); err != nil {
 					t.Error(err)
 				}
 			}
 		}
 	}
-	if err := daemon.Wait(); err != nil {
+	if err := process.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file named as the socket costs the start, with one line that says what to do, not the file.
+func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
+	dir := t.TempDir()
+	path, cfg := filepath.Join(dir, "milter"), filepath.Join(dir, "peerscore.toml")
+	for name, text := range map[string]string{path: "mailbox", cfg: `milter.listen = "unix:` + path + "\"\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, complaint bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it would serve
+	defer cancel()
+	args := []string{"serve", "--config", cfg, "--db", filepath.Join(dir, "peerscore.db")}
+	status := run(ctx, args, &app{Console: view.Console{Out: &out, Err: &complaint}})
+	lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
+	if last := lines[len(lines)-1]; status != exitUnavailable || !strings.Contains(last, "cannot listen on unix:"+path+": it exists and is not a socket; move it away") {
+		t.Errorf("status %d: %s", status, complaint.String())
+	}
+	if text, err := os.ReadFile(path); string(text) != "mailbox" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"database/sql"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,27 +11,9 @@ import (
 	"testing"
 
 	"peerscore/cmd/peerscore/config"
-	"peerscore/cmd/peerscore/reader"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
-
-// A database that cannot be read is one line that says what to do.
-func TestOutOfReach(t *testing.T) {
-	for _, tt := range []struct {
-		hidden bool
-		err    error
-		want   string
-	}{
-		{false, store.ErrNoDatabase, "there is no database p.db yet: `peerscore serve` makes it, or --db names another"},
-		{true, store.ErrNoDatabase, config.SystemStore + " is for root and the group peerscore: become one of them, or name another database with --db"},
-		{false, fmt.Errorf("p.db: %w", fs.ErrPermission), "you may not read the database p.db: become root or a member of its group, or name another with --db"},
-	} {
-		if got := reader.OutOfReach("p.db", tt.hidden, tt.err); got.Error() != tt.want {
-			t.Errorf("%v: %v, want %s", tt.err, got, tt.want)
-		}
-	}
-}
 
 // An ordinary user has a database of their own, and is told of one that they may not read.
 func TestOrdinaryUser(t *testing.T) {

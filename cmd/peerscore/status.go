@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/cmd/peerscore/reader"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
@@ -49,12 +50,12 @@ func (a *app) status(ctx context.Context) error {
 		return err
 	}
 	if cfg.HTTP.On() {
-		counters, err := readCounters(ctx, cfg.HTTP.Listen)
+		counters, err := daemon.ReadCounters(ctx, cfg.HTTP.Listen)
 		if err != nil {
 			return fail(exitUnavailable, "the daemon answers, and its http.listen does not: %w", err)
 		}
 		for _, c := range counters {
-			out.Count(c.name, c.value)
+			out.Count(c.Name, c.Value)
 		}
 	}
 	if a.json {

@@ -45,10 +45,10 @@ func (l *lab) startContenders() field {
 	chainDKIM, chain1 := l.startOpenDKIM("chain-opendkim", ownHost)
 	chainDMARC, chain2 := l.startOpenDMARC("chain-opendmarc", ownHost)
 	socket := filepath.Join(l.dir, "peerscore.sock")
-	daemon := l.startDaemon("milter.listen = \"unix:"+socket+"\"",
+	process := l.startDaemon("milter.listen = \"unix:"+socket+"\"",
 		"milter.socket_mode = \"0666\"", "header.authentication_results = true", "assess.enabled = false", "log.level = \"warn\"")
 	// A peer with scores, so that each message gets all the headers there are.
-	if out, err := daemon.cli("assess", benchDomain); err != nil {
+	if out, err := process.cli("assess", benchDomain); err != nil {
 		l.t.Fatalf("assess %s: %v\n%s", benchDomain, err, out)
 	}
 	return field{
@@ -58,10 +58,10 @@ func (l *lab) startContenders() field {
 			name: "the chain", sockets: []string{chainDKIM, chainDMARC}, pids: []int{chain1, chain2}, proof: []string{"dkim=pass", "spf=pass", "dmarc=pass"},
 		}, "127.0.0.42"),
 		peerscore: l.enter(contender{
-			name: "peerscore", sockets: []string{socket}, pids: []int{daemon.cmd.Process.Pid},
+			name: "peerscore", sockets: []string{socket}, pids: []int{process.cmd.Process.Pid},
 			proof: []string{"dkim=pass", "spf=pass", "dmarc=pass", "Peer-Score: " + ownHost + "; domain=" + benchDomain + "; proof=dkim+spf", "Peer-Score-Integrity: *"},
 		}, "127.0.0.43"),
-		daemon: daemon,
+		daemon: process,
 	}
 }
 

@@ -22,7 +22,7 @@ type tap struct {
 type session map[byte]map[string]string
 
 // tapMilter listens where the daemon would and passes everything on to where it is.
-func (l *lab) tapMilter(daemon string) *tap {
+func (l *lab) tapMilter(process string) *tap {
 	l.t.Helper()
 	ln, err := net.Listen("tcp", strings.TrimPrefix(milterInet, "inet:"))
 	if err != nil {
@@ -36,16 +36,16 @@ func (l *lab) tapMilter(daemon string) *tap {
 			if err != nil {
 				return // the test is over
 			}
-			go t.pass(mta, daemon)
+			go t.pass(mta, process)
 		}
 	}()
 	return t
 }
 
 // pass serves one milter session.
-func (t *tap) pass(mta net.Conn, daemon string) {
+func (t *tap) pass(mta net.Conn, process string) {
 	defer mta.Close()
-	conn, err := net.Dial("tcp", daemon)
+	conn, err := net.Dial("tcp", process)
 	if err != nil {
 		return
 	}

@@ -33,7 +33,7 @@ func Open(ctx context.Context, cfg config.Config) (Reader, error) {
 	s, err := store.OpenReader(ctx, cfg.Store.Path)
 	if err != nil {
 		_, daemons := os.Stat(config.SystemStore)
-		return Reader{}, OutOfReach(cfg.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
+		return Reader{}, outOfReach(cfg.Store.Path, errors.Is(daemons, fs.ErrPermission), err)
 	}
 	return New(s, profile, cfg.Rules(), time.Duration(cfg.Score.Window)), nil
 }
@@ -43,9 +43,9 @@ func New(s *store.Store, profile assess.Profile, rules assess.Rules, window time
 	return Reader{s, rules, profile, window}
 }
 
-// OutOfReach says why the database at path cannot be read and what to do about it. The one of
+// outOfReach says why the database at path cannot be read and what to do about it. The one of
 // the daemon may be there and hidden from this user.
-func OutOfReach(path string, hidden bool, err error) error {
+func outOfReach(path string, hidden bool, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoDatabase) && hidden:
 		return fmt.Errorf("%s is for root and the group peerscore: become one of them, or name another database with --db", config.SystemStore)

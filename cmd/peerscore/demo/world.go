@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"crypto"
@@ -21,25 +21,25 @@ import (
 	"peerscore/assess/probe/probetest"
 )
 
-// demoProvider is one provider of the embedded internet. Number n has its MX hosts at
+// Provider is one provider of the embedded internet. Number n has its MX hosts at
 // 127.81.n.1, 127.81.n.2, ... and its outbound hosts in the n-th /28 of 192.0.2.0/24: these
 // exist only in the milter protocol, which tells who the client is.
-type demoProvider struct {
-	domain   string
-	story    string   // why it is here, for the reader of this table
-	zone     string   // signed, unsigned, or expired: signed, and the signatures have expired
-	mx       []string // each good, self-signed, wrong-name, expired, revoked, plain, or dead
-	tlsa     bool
-	spf      string // the record after "v=spf1 ip4:<its /24> "; "" for no record
-	dmarc    string // "" for no record
-	sts      bool   // MTA-STS and TLS-RPT
-	key      string // what it signs with: rsa, ed25519, or "" for not at all
-	senders  int    // outbound hosts
-	plain    int    // of these, how many speak no TLS
-	messages int    // 0: it sends nothing, we write to it
+type Provider struct {
+	Domain   string
+	Story    string   // why it is here, for the reader of this table
+	Zone     string   // signed, unsigned, or expired: signed, and the signatures have expired
+	MX       []string // each good, self-signed, wrong-name, expired, revoked, plain, or dead
+	TLSA     bool
+	SPF      string // the record after "v=spf1 ip4:<its /24> "; "" for no record
+	DMARC    string // "" for no record
+	STS      bool   // MTA-STS and TLS-RPT
+	Key      string // what it signs with: rsa, ed25519, or "" for not at all
+	Senders  int    // outbound hosts
+	Plain    int    // of these, how many speak no TLS
+	Messages int    // 0: it sends nothing, we write to it
 }
 
-var demoProviders = []demoProvider{
+var Providers = []Provider{
 	{"nordmail.example", "everything, kept well", "signed", []string{"good", "good"}, true, "-all", "p=reject; rua=mailto:dmarc@nordmail.example", true, "rsa", 2, 0, 48},
 	{"uni.example", "signed zone, no TLSA", "signed", []string{"good", "good"}, false, "-all", "p=quarantine; rua=mailto:dmarc@uni.example", false, "rsa", 3, 0, 40},
 	{"bigcorp.example", "a large provider without DNSSEC", "unsigned", []string{"good", "good", "good"}, false, "~all", "p=reject; rua=mailto:d@bigcorp.example", true, "rsa", 5, 0, 60},
@@ -56,36 +56,36 @@ var demoProviders = []demoProvider{
 	{"broken.example", "a zone whose signatures have expired", "expired", []string{"good"}, false, "-all", "", false, "", 0, 0, 0},
 }
 
-// demoSource is outbound host i of provider n.
-func demoSource(n, i int) string { return fmt.Sprintf("192.0.2.%d", 16*n+i) }
+// sourceOf is outbound host i of provider n.
+func sourceOf(n, i int) string { return fmt.Sprintf("192.0.2.%d", 16*n+i) }
 
 const (
-	demoSelector = "demo"
-	demoOwn      = "demo.example" // the domain of the host that runs peerscore
-	demoMX       = "mx." + demoOwn
-	crlHost      = "crl." + demoOwn
-	crlAddress   = "127.84.0.1"
+	signingSelector = "demo"
+	ownDomain       = "demo.example" // the domain of the host that runs peerscore
+	ownMX           = "mx." + ownDomain
+	crlHost         = "crl." + ownDomain
+	crlAddress      = "127.84.0.1"
 )
 
-// demoWorld is the embedded internet: name server, mail servers, policy and CRL hosts.
-type demoWorld struct {
-	providers []demoProvider
-	dns       *probetest.DNS
-	ca        *probetest.CA
-	port      uint16 // of every server but the name server
+// World is the embedded internet: name server, mail servers, policy and CRL hosts.
+type World struct {
+	Providers []Provider
+	DNS       *probetest.DNS
+	CA        *probetest.CA
+	Port      uint16 // of every server but the name server
 	closers   []io.Closer
 	rsaKey    crypto.Signer
 	edKey     crypto.Signer
 }
 
-func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
-	w := &demoWorld{providers: providers}
+func StartWorld(providers []Provider) (_ *World, err error) {
+	w := &World{Providers: providers}
 	defer func() {
 		if err != nil {
 			w.Close()
 		}
 	}()
-	if w.ca, err = probetest.NewCA(probetest.CAConfig{Name: "Demo CA", CRLURL: "http://" + crlHost}); err != nil {
+	if w.CA, err = probetest.NewCA(probetest.CAConfig{Name: "Demo CA", CRLURL: "http://" + crlHost}); err != nil {
 		return nil, err
 	}
 	if w.rsaKey, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
@@ -94,7 +94,7 @@ func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
 	if _, w.edKey, err = ed25519.GenerateKey(rand.Reader); err != nil {
 		return nil, err
 	}
-	if w.port, err = freePort(); err != nil {
+	if w.Port, err = FreePort(); err != nil {
 		return nil, err
 	}
 	var zones []probetest.Zone
@@ -102,11 +102,11 @@ func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
 	for n, p := range providers {
 		records, err := w.startProvider(n, p)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.domain, err)
+			return nil, fmt.Errorf("%s: %w", p.Domain, err)
 		}
-		zones = append(zones, probetest.Zone{Name: p.domain, Records: records, Signed: p.zone == "signed", Expired: p.zone == "expired"})
-		for host := range p.senders {
-			reverse += fmt.Sprintf("%d PTR out%d.%s.\n", 16*n+host, host+1, p.domain)
+		zones = append(zones, probetest.Zone{Name: p.Domain, Records: records, Signed: p.Zone == "signed", Expired: p.Zone == "expired"})
+		for host := range p.Senders {
+			reverse += fmt.Sprintf("%d PTR out%d.%s.\n", 16*n+host, host+1, p.Domain)
 		}
 	}
 	if err := w.startCRLHost(); err != nil {
@@ -114,19 +114,19 @@ func startDemoWorld(providers []demoProvider) (_ *demoWorld, err error) {
 	}
 	zones = append(zones,
 		probetest.Zone{Name: "example", Signed: true},
-		probetest.Zone{Name: demoOwn, Records: "@ MX 10 mx\nmx A 127.81.0.1\ncrl A " + crlAddress + "\n"},
+		probetest.Zone{Name: ownDomain, Records: "@ MX 10 mx\nmx A 127.81.0.1\ncrl A " + crlAddress + "\n"},
 		probetest.Zone{Name: "2.0.192.in-addr.arpa", Records: reverse},
 		probetest.Zone{Name: "forwarder.example", Records: "@ TXT \"v=spf1 ip4:198.51.100.1 -all\"\n"},
 	)
-	if w.dns, err = probetest.NewDNS(probetest.DNSConfig{Zones: zones}); err != nil {
+	if w.DNS, err = probetest.NewDNS(probetest.DNSConfig{Zones: zones}); err != nil {
 		return nil, err
 	}
-	w.closers = append(w.closers, w.dns)
+	w.closers = append(w.closers, w.DNS)
 	return w, nil
 }
 
-// freePort is a TCP port that nobody on loopback uses now.
-func freePort() (uint16, error) {
+// FreePort is a TCP port that nobody on loopback uses now.
+func FreePort() (uint16, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
@@ -136,7 +136,7 @@ func freePort() (uint16, error) {
 }
 
 // Close stops every server.
-func (w *demoWorld) Close() error {
+func (w *World) Close() error {
 	for _, c := range w.closers {
 		c.Close()
 	}
@@ -144,43 +144,43 @@ func (w *demoWorld) Close() error {
 }
 
 // startProvider starts the MX hosts of provider n and returns the records of its zone.
-func (w *demoWorld) startProvider(n int, p demoProvider) (records string, err error) {
+func (w *World) startProvider(n int, p Provider) (records string, err error) {
 	var out strings.Builder
-	for i, kind := range p.mx {
+	for i, kind := range p.MX {
 		name, address := fmt.Sprintf("mx%d", i+1), fmt.Sprintf("127.81.%d.%d", n+1, i+1)
 		fmt.Fprintf(&out, "@ MX %d %s\n%s A %s\n", 10*(i+1), name, name, address)
-		cert, err := w.startMX(kind, name+"."+p.domain, address)
+		cert, err := w.startMX(kind, name+"."+p.Domain, address)
 		if err != nil {
 			return "", err
 		}
-		if p.tlsa {
+		if p.TLSA {
 			fmt.Fprintf(&out, "_25._tcp.%s TLSA 3 1 1 %s\n", name, spkiDigest(cert))
 		}
 	}
-	for i := range p.senders {
-		fmt.Fprintf(&out, "out%d A %s\n", i+1, demoSource(n, i))
+	for i := range p.Senders {
+		fmt.Fprintf(&out, "out%d A %s\n", i+1, sourceOf(n, i))
 	}
-	if p.spf != "" {
-		fmt.Fprintf(&out, "@ TXT \"v=spf1 ip4:%s/28 %s\"\n", demoSource(n, 0), p.spf)
+	if p.SPF != "" {
+		fmt.Fprintf(&out, "@ TXT \"v=spf1 ip4:%s/28 %s\"\n", sourceOf(n, 0), p.SPF)
 	}
-	if p.dmarc != "" {
-		fmt.Fprintf(&out, "_dmarc TXT \"v=DMARC1; %s\"\n", p.dmarc)
+	if p.DMARC != "" {
+		fmt.Fprintf(&out, "_dmarc TXT \"v=DMARC1; %s\"\n", p.DMARC)
 	}
-	if p.key != "" {
-		record, err := keyRecord(w.signer(p.key))
+	if p.Key != "" {
+		record, err := keyRecord(w.signer(p.Key))
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&out, "%s._domainkey TXT %s\n", demoSelector, record)
+		fmt.Fprintf(&out, "%s._domainkey TXT %s\n", signingSelector, record)
 	}
-	if p.sts {
-		fmt.Fprintf(&out, "_mta-sts TXT \"v=STSv1; id=2026112401\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@%s\"\n", p.domain)
+	if p.STS {
+		fmt.Fprintf(&out, "_mta-sts TXT \"v=STSv1; id=2026112401\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@%s\"\n", p.Domain)
 		err = w.startPolicyHost(&out, n, p)
 	}
 	return out.String(), err
 }
 
-func (w *demoWorld) signer(key string) crypto.Signer {
+func (w *World) signer(key string) crypto.Signer {
 	if key == "ed25519" {
 		return w.edKey
 	}
@@ -188,7 +188,7 @@ func (w *demoWorld) signer(key string) crypto.Signer {
 }
 
 // startMX serves SMTP as a host of this kind does and returns its certificate.
-func (w *demoWorld) startMX(kind, name, address string) (tls.Certificate, error) {
+func (w *World) startMX(kind, name, address string) (tls.Certificate, error) {
 	leaf := probetest.Leaf{Names: []string{name}}
 	switch kind {
 	case "self-signed":
@@ -198,15 +198,15 @@ func (w *demoWorld) startMX(kind, name, address string) (tls.Certificate, error)
 	case "expired":
 		leaf.NotBefore, leaf.NotAfter = time.Now().AddDate(0, -4, 0), time.Now().AddDate(0, 0, -12)
 	}
-	cert, err := w.ca.Issue(leaf)
+	cert, err := w.CA.Issue(leaf)
 	if err != nil || kind == "dead" {
 		return cert, err
 	}
 	if kind == "revoked" {
-		w.ca.Revoke(cert)
+		w.CA.Revoke(cert)
 	}
 	cfg := probetest.SMTPConfig{
-		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.port).String(), Name: name,
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.Port).String(), Name: name,
 		Certificates: []tls.Certificate{cert},
 	}
 	if kind == "plain" {
@@ -219,16 +219,16 @@ func (w *demoWorld) startMX(kind, name, address string) (tls.Certificate, error)
 	return cert, err
 }
 
-func (w *demoWorld) startPolicyHost(records *strings.Builder, n int, p demoProvider) error {
-	cert, err := w.ca.Issue(probetest.Leaf{Names: []string{"mta-sts." + p.domain}})
+func (w *World) startPolicyHost(records *strings.Builder, n int, p Provider) error {
+	cert, err := w.CA.Issue(probetest.Leaf{Names: []string{"mta-sts." + p.Domain}})
 	if err != nil {
 		return err
 	}
 	address := fmt.Sprintf("127.84.%d.1", n+1)
-	lines := []string{"version: STSv1", "mode: enforce", "mx: *." + p.domain, "max_age: 1209600"}
+	lines := []string{"version: STSv1", "mode: enforce", "mx: *." + p.Domain, "max_age: 1209600"}
 	web, err := probetest.NewWeb(probetest.WebConfig{
-		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.port).String(), Certificates: []tls.Certificate{cert},
-		Pages: map[string]http.HandlerFunc{probetest.PolicyPath(p.domain): probetest.Policy(lines...)},
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(address), w.Port).String(), Certificates: []tls.Certificate{cert},
+		Pages: map[string]http.HandlerFunc{probetest.PolicyPath(p.Domain): probetest.Policy(lines...)},
 	})
 	if err != nil {
 		return err
@@ -239,17 +239,17 @@ func (w *demoWorld) startPolicyHost(records *strings.Builder, n int, p demoProvi
 }
 
 // startCRLHost serves what the authority has revoked by now.
-func (w *demoWorld) startCRLHost() error {
-	root, err := w.ca.RootCRL(nil)
+func (w *World) startCRLHost() error {
+	root, err := w.CA.RootCRL(nil)
 	if err != nil {
 		return err
 	}
-	issuing, err := w.ca.CRL(nil)
+	issuing, err := w.CA.CRL(nil)
 	if err != nil {
 		return err
 	}
 	web, err := probetest.NewWeb(probetest.WebConfig{
-		Addr: netip.AddrPortFrom(netip.MustParseAddr(crlAddress), w.port).String(),
+		Addr: netip.AddrPortFrom(netip.MustParseAddr(crlAddress), w.Port).String(),
 		Pages: map[string]http.HandlerFunc{
 			crlHost + "/root.crl":    probetest.Page("application/pkix-crl", root),
 			crlHost + "/issuing.crl": probetest.Page("application/pkix-crl", issuing),

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -16,13 +16,13 @@ import (
 )
 
 // startHTTP serves /metrics, /healthz and the pages where http.listen says so; nil where it is off.
-func (d *daemon) startHTTP() (*http.Server, error) {
+func (d *Daemon) startHTTP() (*http.Server, error) {
 	if !d.config.HTTP.On() {
 		return nil, nil
 	}
 	listener, err := net.Listen("tcp", d.config.HTTP.Listen)
 	if err != nil {
-		return nil, fail(exitUnavailable, "http.listen: %w", err)
+		return nil, fmt.Errorf("http.listen: %w", err)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{d})
@@ -30,7 +30,7 @@ func (d *daemon) startHTTP() (*http.Server, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	a := d.assessor
-	(&pages{Reader: reader.New(d.store, a.Profile, a.Rules, a.Window)}).register(mux)
+	(&pages{Reader: reader.New(d.Store, a.Profile, a.Rules, a.Window)}).register(mux)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
@@ -45,7 +45,7 @@ func (d *daemon) startHTTP() (*http.Server, error) {
 }
 
 // collector turns the counters of the daemon's parts into metrics. No metric carries a domain.
-type collector struct{ *daemon }
+type collector struct{ *Daemon }
 
 var (
 	milterSessions = prometheus.NewDesc("peerscore_milter_sessions_total", "MTA sessions by outcome.", []string{"outcome"}, nil)
@@ -92,7 +92,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(milterProblems, m.NotRecorded, "not_recorded")
 	counter(milterProblems, m.Panics, "panic")
 	counter(milterProblems, m.Held, "held_back")
-	kept := c.store.Counters()
+	kept := c.Store.Counters()
 	counter(storeObserved, kept.Committed, "committed")
 	counter(storeObserved, kept.Lost, "lost")
 	gauge(storePending, kept.Pending)

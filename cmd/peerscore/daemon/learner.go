@@ -1,16 +1,15 @@
-package main
+package daemon
 
 import (
 	"context"
 	"time"
 
 	"peerscore/assess/dnsname"
-	"peerscore/cmd/peerscore/config"
 )
 
 // learner stands between the milter, which must not wait, and the queue and the store.
 type learner struct {
-	*daemon
+	*Daemon
 	recipients chan dnsname.Domain
 }
 
@@ -18,8 +17,8 @@ type learner struct {
 // come again with the next mail to them.
 const recipientBacklog = 1000
 
-func newLearner(d *daemon) *learner {
-	return &learner{daemon: d, recipients: make(chan dnsname.Domain, recipientBacklog)}
+func newLearner(d *Daemon) *learner {
+	return &learner{Daemon: d, recipients: make(chan dnsname.Domain, recipientBacklog)}
 }
 
 // Offer has the domain probed unless it was within assess.max_age.
@@ -29,7 +28,7 @@ func (l *learner) offer(domain dnsname.Domain, to func(dnsname.Domain)) {
 	if !l.config.Assess.Enabled {
 		return
 	}
-	assessed := l.standings.Standing(context.Background(), domain).Assessed
+	assessed := l.Standings.Standing(context.Background(), domain).Assessed
 	if time.Since(assessed) > time.Duration(l.config.Assess.MaxAge) {
 		to(domain)
 	}
@@ -50,10 +49,7 @@ func (l *learner) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case domain := <-l.recipients:
-			if err := domain.CheckPeer(); err != nil || l.own(domain) {
-				continue
-			}
-			err := l.store.Learn(ctx, domain)
+			err := l.Store.Learn(ctx, domain)
 			if err != nil && ctx.Err() == nil && !failing {
 				l.log.Warn("recipient domains are not kept", "domain", domain, "error", err)
 			}
@@ -62,13 +58,4 @@ func (l *learner) run(ctx context.Context) {
 			}
 		}
 	}
-}
-
-func (l *learner) own(domain dnsname.Domain) bool {
-	for _, own := range config.Domains(l.config.Milter.OwnDomains) {
-		if domain.Within(own) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -42,8 +42,9 @@ func TestNoteFrozen(t *testing.T) {
 	if err := s.NoteFrozen(t.Context(), []string{"of yesterday"}); err != nil {
 		t.Fatal(err)
 	}
-	prober := &lossy{now: officeTime}
-	d := &daemon{store: s, assessor: &assess.Assessor{Prober: prober, Repository: s, Bulk: true, Now: func() time.Time { return prober.now }}}
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	prober := &lossy{now: now}
+	d := &Daemon{Store: s, assessor: &assess.Assessor{Prober: prober, Repository: s, Bulk: true, Now: func() time.Time { return prober.now }}}
 	d.queue = &assess.Queue{Assessor: d.assessor}
 	d.milter = milter.New(milter.Config{Logger: slog.New(slog.DiscardHandler)})
 
@@ -57,7 +58,7 @@ func TestNoteFrozen(t *testing.T) {
 	noted := func(want ...string) {
 		t.Helper()
 		for range 2 { // the second is taken once the first is done with
-			tick <- officeTime
+			tick <- now
 		}
 		if names, err := s.Frozen(t.Context()); err != nil || !slices.Equal(names, want) {
 			t.Errorf("noted: %q, %v; want %q", names, err, want)

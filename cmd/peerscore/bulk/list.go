@@ -1,4 +1,4 @@
-package main
+package bulk
 
 import (
 	"bufio"
@@ -22,16 +22,22 @@ const maxListLine = 4096
 
 // listRun is one run over a list of domains.
 type listRun struct {
-	*bulk
+	*Bulk
 	progress *progress
 	stop     context.CancelCauseFunc
 
-	mu       sync.Mutex // held for each line of output
-	over     bool
-	assessed int
-	failures int // domains that could not be assessed or stored
-	absent   int // names that do not exist
-	invalid  int // lines that were no domains
+	mu      sync.Mutex // held for each line of output
+	over    bool
+	outcome Outcome
+}
+
+// Outcome is what became of a list.
+type Outcome struct {
+	Assessed int
+	Failures int   // domains that could not be assessed or stored
+	Absent   int   // names that do not exist
+	Invalid  int   // lines that were no domains
+	Reading  error // why the list was not read to its end
 }
 
 // listItem is one domain of a list, and the octets of the list that end with it.
@@ -40,26 +46,25 @@ type listItem struct {
 	octets int64
 }
 
-// many probes every domain of a list and prints results as they come. The list is read as the
-// run goes on. A line that is no domain is named and passed over, and makes the exit status 2.
+// Many probes every domain of a list and prints results as they come. The list is read as the
+// run goes on. A line that is no domain is named and passed over. The error is
+// why the run did not come to the end of its list.
 //
 // Every domain that was stored has been printed, be the run interrupted or not: so --skip-fresh
 // goes on where it stopped, and neither loses a domain nor prints one again.
-func (b *bulk) many(ctx context.Context, in io.Reader) error {
+func (b *Bulk) Many(ctx context.Context, in io.Reader) (Outcome, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	own := *b.app // the reader may outlive the run, which must not change what others write to
 	r := &listRun{stop: stop, progress: newProgress(b.Console, in)}
-	own.Console = r.progress.Console
-	list := *b
-	list.app, r.bulk = &own, &list
+	list := *b // the reader may outlive the run, which must not change what others write to
+	list.Console, r.Bulk = r.progress.Console, &list
 	work, read := make(chan listItem), make(chan error, 1)
 	go func() { // nothing ends a read from a terminal
 		read <- r.read(ctx, in, work)
 		close(work)
 	}()
 	var workers sync.WaitGroup
-	for range b.options.jobs {
+	for range b.options.Jobs {
 		workers.Go(func() { r.work(ctx, work) })
 	}
 	workers.Wait()
@@ -68,9 +73,10 @@ func (b *bulk) many(ctx context.Context, in io.Reader) error {
 	r.mu.Unlock()
 	r.progress.stop()
 	if ctx.Err() != nil {
-		return r.broken(context.Cause(ctx))
+		return r.outcome, r.broken(context.Cause(ctx))
 	}
-	return r.conclude(<-read)
+	r.outcome.Reading = <-read
+	return r.outcome, nil
 }
 
 // work assesses domains until there are no more.
@@ -96,22 +102,22 @@ func (r *listRun) tell(ctx context.Context, d dnsname.Domain, result view.Report
 	defer r.mu.Unlock()
 	switch {
 	case err == nil, errors.Is(err, assess.ErrNothingMeasured):
-		r.assessed++
+		r.outcome.Assessed++
 		if err := r.writeResult(d, result); err != nil {
-			r.stop(fail(exitUnavailable, "cannot write the output: %w", err))
+			r.stop(outputError{err})
 		}
 	case errors.Is(err, assess.ErrNoSuchDomain):
-		r.absent++
+		r.outcome.Absent++
 		r.complain("%s: %v", d, assess.ErrNoSuchDomain)
 	case ctx.Err() == nil:
-		r.failures++
+		r.outcome.Failures++
 		r.complain("%s: %v", d, err)
 	}
 }
 
 // writeResult prints one line.
-func (b *bulk) writeResult(d dnsname.Domain, result view.Report) error {
-	if b.json {
+func (b *Bulk) writeResult(d dnsname.Domain, result view.Report) error {
+	if b.options.JSON {
 		return view.WriteJSONLine(b.Out, result.JSON(false))
 	}
 	_, err := fmt.Fprintf(b.Out, "%-40s %-8s %4s %4s %4s\n", d, result.Status,
@@ -130,7 +136,7 @@ func (r *listRun) read(ctx context.Context, in io.Reader, work chan<- listItem) 
 			return nil
 		}
 		if err != nil && !errors.Is(err, errLongLine) {
-			return fail(exitUsage, "reading the list: line %d: %w", lines.number, err)
+			return fmt.Errorf("reading the list: line %d: %w", lines.number, err)
 		}
 		d, err := r.parse(line, err)
 		digest := sha256.Sum256([]byte(d))
@@ -181,43 +187,33 @@ func (r *listRun) refuse(number int, err error) {
 	if r.over {
 		return
 	}
-	r.invalid++
+	r.outcome.Invalid++
 	r.complain("line %d: %v", number, err)
 }
 
-func (b *bulk) fresh(ctx context.Context, d dnsname.Domain) bool {
-	if !b.options.skipFresh {
+func (b *Bulk) fresh(ctx context.Context, d dnsname.Domain) bool {
+	if !b.options.SkipFresh {
 		return false
 	}
 	peer, err := b.store.Peer(ctx, d)
 	return err == nil && time.Since(peer.Assessed) < time.Duration(b.config.Assess.MaxAge)
 }
 
+// outputError is what ends a run whose results cannot be printed.
+type outputError struct{ error }
+
+func (e outputError) Error() string { return "cannot write the output: " + e.error.Error() }
+
 // broken is the error of a run that did not come to the end of its list.
 func (r *listRun) broken(cause error) error {
-	if f := (failure{}); errors.As(cause, &f) {
+	if f := (outputError{}); errors.As(cause, &f) {
 		return f
 	}
 	resumption := ""
 	if r.store != nil {
 		resumption = "; --skip-fresh goes on from there"
 	}
-	return fail(exitUnavailable, "interrupted after %d domains%s", r.assessed, resumption)
-}
-
-// conclude is the error of a run that went through its list, as far as that could be read.
-func (r *listRun) conclude(reading error) error {
-	switch {
-	case reading != nil:
-		return reading
-	case r.failures > 0:
-		return fail(exitUnavailable, "%d of %d domains could not be assessed or stored", r.failures, r.failures+r.assessed)
-	case r.invalid > 0:
-		return fail(exitUsage, "%d lines were no domains", r.invalid)
-	case r.absent > 0:
-		return fail(exitUnknown, "%d of %d names do not exist", r.absent, r.absent+r.assessed)
-	}
-	return nil
+	return fmt.Errorf("interrupted after %d domains%s", r.outcome.Assessed, resumption)
 }
 
 // errLongLine comes with the beginning of the line.

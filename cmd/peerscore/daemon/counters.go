@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bufio"
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// counter is one of the daemon's metrics, without the prefix of its name.
-type counter struct {
-	name  string
-	value float64
+// Counter is one of the daemon's metrics, without the prefix of its name.
+type Counter struct {
+	Name  string
+	Value float64
 }
 
-// readCounters reads the counters of a daemon from its metrics.
-func readCounters(ctx context.Context, address string) ([]counter, error) {
+// ReadCounters reads the counters of a daemon from its metrics.
+func ReadCounters(ctx context.Context, address string) ([]Counter, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
@@ -35,12 +35,12 @@ func readCounters(ctx context.Context, address string) ([]counter, error) {
 		return nil, fmt.Errorf("it says %s", response.Status)
 	}
 	const most = 1 << 20
-	var counters []counter
+	var counters []Counter
 	for lines := bufio.NewScanner(io.LimitReader(response.Body, most)); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
 		number, err := strconv.ParseFloat(value, 64)
 		if name, ours := strings.CutPrefix(name, "peerscore_"); ours && err == nil {
-			counters = append(counters, counter{name, number})
+			counters = append(counters, Counter{name, number})
 		}
 	}
 	return counters, nil

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -16,9 +16,9 @@ import (
 
 var errBusy = errors.New("another process answers there; stop it, or set milter.listen")
 
-// listen opens one milter socket. A unix socket that a dead process left is replaced; one that
+// Listen opens one milter socket. A unix socket that a dead process left is replaced; one that
 // answers is not, nor is anything that is not a socket.
-func listen(l config.Listener, cfg config.MilterConfig) (net.Listener, error) {
+func Listen(l config.Listener, cfg config.MilterConfig) (net.Listener, error) {
 	if l.Network != "unix" {
 		listener, err := net.Listen(l.Network, l.Address)
 		return listener, busy(err)

@@ -1,8 +1,6 @@
-package main
+package daemon
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -10,10 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"peerscore/cmd/peerscore/config"
-	"peerscore/cmd/peerscore/view"
 )
 
 // A unix socket has the mode and group of the configuration, whatever the umask.
@@ -28,7 +24,7 @@ func TestSocketModes(t *testing.T) {
 			continue // only root may give it to another group
 		}
 		path := filepath.Join(t.TempDir(), "milter")
-		listener, err := listen(config.Listener{Network: "unix", Address: path}, config.MilterConfig{SocketMode: tt.mode, SocketGroup: tt.group})
+		listener, err := Listen(config.Listener{Network: "unix", Address: path}, config.MilterConfig{SocketMode: tt.mode, SocketGroup: tt.group})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +67,7 @@ func TestListenRemovesNothingButDeadSockets(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.Lstat(path)
-			listener, err := listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
+			listener, err := Listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
 			if err == nil {
 				defer listener.Close()
 			}
@@ -99,7 +95,7 @@ func deadSocket(path string) error {
 func TestCloseRemovesItsOwnSocketOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "milter")
 	for _, replaced := range []bool{false, true} {
-		listener, err := listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
+		listener, err := Listen(config.Listener{Network: "unix", Address: path}, config.Default().Milter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,28 +109,5 @@ func TestCloseRemovesItsOwnSocketOnly(t *testing.T) {
 		if _, err := os.Lstat(path); (err == nil) != replaced {
 			t.Errorf("replaced %v: %v", replaced, err)
 		}
-	}
-}
-
-// A file named as the socket costs the start, with one line that says what to do, not the file.
-func TestServeKeepsAFileNamedAsItsSocket(t *testing.T) {
-	dir := t.TempDir()
-	path, cfg := filepath.Join(dir, "milter"), filepath.Join(dir, "peerscore.toml")
-	for name, text := range map[string]string{path: "mailbox", cfg: `milter.listen = "unix:` + path + "\"\n"} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var out, complaint bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it would serve
-	defer cancel()
-	args := []string{"serve", "--config", cfg, "--db", filepath.Join(dir, "peerscore.db")}
-	status := run(ctx, args, &app{Console: view.Console{Out: &out, Err: &complaint}})
-	lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
-	if last := lines[len(lines)-1]; status != exitUnavailable || !strings.Contains(last, "cannot listen on unix:"+path+": it exists and is not a socket; move it away") {
-		t.Errorf("status %d: %s", status, complaint.String())
-	}
-	if text, err := os.ReadFile(path); string(text) != "mailbox" {
-		t.Errorf("%q, %v", text, err)
 	}
 }

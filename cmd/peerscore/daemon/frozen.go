@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 
 // frozen is what is not held against peers at present, because everybody fails it at once, in
 // words for `status`.
-func (d *daemon) frozen() []string {
+func (d *Daemon) frozen() []string {
 	var names []string
 	for _, test := range d.milter.Stats().Frozen {
 		names = append(names, test+" of sessions")
@@ -23,11 +23,11 @@ func (d *daemon) frozen() []string {
 }
 
 // noteFrozen keeps the note in the database that `status` reads true, at each tick until ctx ends.
-func (d *daemon) noteFrozen(ctx context.Context, tick <-chan time.Time) {
+func (d *Daemon) noteFrozen(ctx context.Context, tick <-chan time.Time) {
 	noted, known := []string(nil), false // what an earlier process noted
 	for {
 		if names := d.frozen(); !known || !slices.Equal(names, noted) {
-			if err := d.store.NoteFrozen(ctx, names); err == nil { // else the next tick tries again
+			if err := d.Store.NoteFrozen(ctx, names); err == nil { // else the next tick tries again
 				noted, known = names, true
 			}
 		}
