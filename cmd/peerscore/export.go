@@ -5,17 +5,10 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
-	"io"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"peerscore/assess"
-	"peerscore/assess/dnsname"
 	"peerscore/cmd/peerscore/reader"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
@@ -49,9 +42,9 @@ func (a *app) export(ctx context.Context, format string) error {
 	table := csv.NewWriter(out)
 	formats := map[string]func(view.Report) error{
 		"json": func(r view.Report) error { return view.WriteJSONLine(out, r.JSON(false)) },
-		"csv":  func(r view.Report) error { return table.Write(csvRow(r)) },
+		"csv":  func(r view.Report) error { return table.Write(view.CsvRow(r)) },
 		"postfix-tls-policy": func(r view.Report) error {
-			return writePolicy(out, r, time.Now().Add(-2*time.Duration(cfg.Assess.MaxAge)))
+			return view.WritePolicy(out, r, time.Now().Add(-2*time.Duration(cfg.Assess.MaxAge)))
 		},
 	}
 	write, ok := formats[format]
@@ -59,7 +52,7 @@ func (a *app) export(ctx context.Context, format string) error {
 		return fail(exitUsage, "no format is called %q; write postfix-tls-policy, csv or json", format)
 	}
 	if format == "csv" {
-		if err := table.Write(csvHead()); err != nil {
+		if err := table.Write(view.CsvHead()); err != nil {
 			return err
 		}
 	}
@@ -68,88 +61,4 @@ func (a *app) export(ctx context.Context, format string) error {
 	}
 	table.Flush()
 	return errors.Join(table.Error(), out.Flush())
-}
-
-func csvHead() []string {
-	head := []string{"domain", "status"}
-	for _, c := range assess.Categories {
-		head = append(head, string(c))
-	}
-	head = append(head, "minimum_set")
-	for _, s := range assess.Standards {
-		head = append(head, string(s))
-	}
-	return append(head, "credited", "first_seen", "last_seen", "assessed")
-}
-
-func csvRow(r view.Report) []string {
-	row := []string{string(r.Domain), string(r.Status)}
-	for _, c := range assess.Categories {
-		row = append(row, strings.TrimSuffix(view.Number(r.Scores[c]), "-")) // empty where there is none
-	}
-	row = append(row, string(r.Scores.MinimumSet()))
-	for _, s := range assess.Standards {
-		row = append(row, string(r.Verdicts.Support(s)))
-	}
-	out := r.JSON(false)
-	row = append(row, strconv.Itoa(out.Sessions.Credited))
-	for _, t := range []*time.Time{out.FirstSeen, out.LastSeen, out.Assessed} {
-		text := ""
-		if t != nil {
-			text = t.Format(time.RFC3339)
-		}
-		row = append(row, text)
-	}
-	return row
-}
-
-// writePolicy writes the line of a peer in a table for smtp_tls_policy_maps(5), if mail to it
-// can be asked for more than Postfix asks by itself.
-func writePolicy(w io.Writer, r view.Report, oldest time.Time) error {
-	facts := r.Evidence.Facts
-	if facts == nil || facts.At.Before(oldest) || !allInbound(r.Verdicts[assess.StartTLS]) {
-		return nil
-	}
-	policy := "encrypt"
-	switch {
-	case !certificatesKnown(facts):
-	case allInbound(r.Verdicts[assess.DANE]) && allInbound(r.Verdicts[assess.DNSSEC]):
-		policy = "dane-only"
-	case allInbound(r.Verdicts[assess.MTASTS]) && validPatterns(facts.MTASTS.MX):
-		// Postfix writes the wildcard of RFC 8461 section 4.1 with a dot alone.
-		policy = "secure match=" + strings.ReplaceAll(strings.Join(facts.MTASTS.MX, ":"), "*.", ".") + " servername=hostname"
-	}
-	_, err := fmt.Fprintf(w, "%s %s\n", r.Domain, policy)
-	return err
-}
-
-// allInbound reports whether the standard is supported and every test of how the domain
-// receives mail passed; what does not apply does not count.
-func allInbound(v assess.Verdict) bool {
-	passed := 0
-	for _, t := range v.Tests {
-		switch {
-		case t.Direction != assess.Inbound || t.Result == assess.NotApplicable:
-		case t.Result != assess.Pass:
-			return false
-		default:
-			passed++
-		}
-	}
-	return v.Support == assess.SupportYes && passed > 0
-}
-
-// certificatesKnown reports whether all certificates were seen that Postfix may get, which is not
-// bound to choose the one that we got.
-func certificatesKnown(f *assess.Facts) bool {
-	return !slices.ContainsFunc(f.Hosts.Hosts, func(h assess.MXHost) bool { return !h.CertificatesKnown() })
-}
-
-func validPatterns(patterns []string) bool {
-	for _, p := range patterns {
-		if _, err := dnsname.Parse(strings.TrimPrefix(p, "*.")); err != nil {
-			return false
-		}
-	}
-	return len(patterns) > 0
 }

@@ -29,8 +29,19 @@ var mayImport = map[string][]string{
 	"store":                  {"assess", "assess/dnsname", "github.com/mattn/go-sqlite3"},
 	"milter":                 {"assess", "assess/dnsname", "assess/spf", "assess/dmarc", "github.com/emersion/go-milter", "github.com/emersion/go-msgauth", "golang.org/x/sys"},
 	"milter/miltertest":      nil,
-	"contrib":                nil,
-	"contrib/cost":           {"assess", "assess/dnsname", "assess/spf", "assess/dmarc", "assess/dane", "assess/mtasts", "assess/tlsrpt", "assess/probe", "assess/probe/resolver", "assess/probe/probetest", "milter", "milter/miltertest", "github.com/miekg/dns"},
+
+	// Rooms of the command, in the order in which they build on each other. Main stands above all.
+	"cmd/peerscore/config": {"assess", "assess/dnsname", "assess/probe", "milter", "store", "github.com/BurntSushi/toml"},
+	"cmd/peerscore/view":   {"assess", "assess/dnsname", "store", "cmd/peerscore/config", "github.com/jedib0t/go-pretty", "golang.org/x/term"},
+	"cmd/peerscore/reader": {"assess", "assess/dnsname", "store", "cmd/peerscore/config", "cmd/peerscore/view"},
+	"cmd/peerscore/daemon": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "milter", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader",
+		"github.com/coreos/go-systemd", "github.com/prometheus/client_golang"},
+	"cmd/peerscore/bulk":   {"assess", "assess/dnsname", "assess/probe", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/daemon", "github.com/vbauerster/mpb"},
+	"cmd/peerscore/doctor": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader", "cmd/peerscore/daemon", "cmd/peerscore/bulk"},
+	"cmd/peerscore/demo":   {"assess", "assess/dnsname", "store", "assess/probe/probetest", "milter/miltertest", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader", "cmd/peerscore/daemon", "github.com/emersion/go-msgauth", "github.com/miekg/dns"},
+
+	"contrib":      nil,
+	"contrib/cost": {"assess", "assess/dnsname", "assess/spf", "assess/dmarc", "assess/dane", "assess/mtasts", "assess/tlsrpt", "assess/probe", "assess/probe/resolver", "assess/probe/probetest", "milter", "milter/miltertest", "github.com/miekg/dns"},
 }
 
 // forTests may be imported by test files besides: the kits named after httptest, and what the
@@ -41,6 +52,7 @@ var forTests = map[string][]string{
 	"assess/pkix":           {"assess/probe/probetest"},
 	"assess/probe":          {"assess/probe/probetest", "github.com/miekg/dns"},
 	"assess/probe/resolver": {"assess/probe/probetest", "golang.org/x/time"},
+	"cmd/peerscore/daemon":  {"assess/probe/probetest"},
 	"milter":                {"milter/miltertest"},
 	"contrib":               {"assess/probe/probetest", "milter/miltertest", "github.com/miekg/dns", "github.com/mattn/go-sqlite3"},
 }

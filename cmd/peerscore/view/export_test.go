@@ -1,4 +1,4 @@
-package main
+package view
 
 import (
 	"strings"
@@ -7,7 +7,6 @@ import (
 
 	"peerscore/assess"
 	"peerscore/cmd/peerscore/config"
-	"peerscore/cmd/peerscore/view"
 )
 
 // Postfix is told to ask for no more than every host of the peer has shown of late.
@@ -52,11 +51,11 @@ func TestPostfixPolicy(t *testing.T) {
 		{"MTA-STS, of one certificate of two", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example"}, time.Hour, untold, "a.example encrypt"},
 		{"a policy that is no list of names", assess.Verdicts{assess.StartTLS: pass, assess.MTASTS: pass}, []string{"mx.a.example protocols=SSLv2"}, time.Hour, none, "a.example encrypt"},
 	} {
-		r := view.Report{Assessment: assess.Assessment{Domain: "a.example", Verdicts: tt.verdicts}}
+		r := Report{Assessment: assess.Assessment{Domain: "a.example", Verdicts: tt.verdicts}}
 		host := assess.MXHost{Sessions: []assess.SMTPFacts{{Outcome: assess.TLSEstablished, TLS: &assess.TLSFacts{}, Other: tt.other}}}
 		r.Evidence.Facts = &assess.Facts{At: now.Add(-tt.age), MTASTS: assess.MTASTSFacts{MX: tt.mx}, Hosts: assess.MXFacts{Hosts: []assess.MXHost{host}}}
 		var out strings.Builder
-		if err := writePolicy(&out, r, now.Add(-14*config.Day)); err != nil || strings.TrimSuffix(out.String(), "\n") != tt.want {
+		if err := WritePolicy(&out, r, now.Add(-14*config.Day)); err != nil || strings.TrimSuffix(out.String(), "\n") != tt.want {
 			t.Errorf("%s: %q (%v), want %q", tt.name, out.String(), err, tt.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"strings"
@@ -35,7 +35,7 @@ func TestJudgeMilters(t *testing.T) {
 func TestExaminations(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
-		got  symptom
+		got  Symptom
 		want string
 	}{
 		{examineClock(now.Add(25*time.Hour), now), "fail it says 2026-11-26T12:00:00Z, and a peer was assessed at 2026-11-27T13:00:00Z"},
