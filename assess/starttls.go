@@ -24,6 +24,20 @@ const (
 	TLSFailed      StartTLSOutcome = "failed"      // 220, then no handshake: protocol error or alert, not a timeout; a cut connection only when a later run found the same
 )
 
+// Stage is a step of an SMTP dialogue.
+type Stage string
+
+// The stages in their order.
+const (
+	StageConnect   Stage = "connect"
+	StageGreeting  Stage = "greeting"
+	StageEHLO      Stage = "ehlo"
+	StageSTARTTLS  Stage = "starttls"
+	StageHandshake Stage = "handshake"
+	StageTLSEHLO   Stage = "tls-ehlo" // EHLO inside TLS
+	StageQuit      Stage = "quit"
+)
+
 // KeptLines is how many lines of a reply to EHLO are kept.
 const KeptLines = 64
 
@@ -32,7 +46,7 @@ type SMTPFacts struct {
 	Address    netip.Addr      `json:"address"`
 	ServerName string          `json:"server_name"` // the SNI that was sent
 	At         time.Time       `json:"at"`
-	Stage      string          `json:"stage"` // the last one reached: connect, greeting, ehlo, starttls, handshake, tls-ehlo, quit
+	Stage      Stage           `json:"stage"` // the last one reached
 	Outcome    StartTLSOutcome `json:"outcome,omitempty"`
 	Suspect    StartTLSOutcome `json:"suspect,omitempty"` // what the outcome is if the next dialogue with the address ends the same
 	Problem    string          `json:"problem,omitempty"` // why the outcome is unknown or negative; may quote the peer

@@ -62,7 +62,7 @@ func (v visit) without(now time.Time, problem string) assess.SMTPFacts {
 		facts.Other = &assess.OtherFacts{At: now, Shown: assess.Check{Detail: problem}}
 		return facts
 	}
-	return assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: now, Stage: stageConnect, Problem: problem}
+	return assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: now, Stage: assess.StageConnect, Problem: problem}
 }
 
 // again gives the place within the budgets back and waits for another, for one more dialogue
@@ -206,9 +206,9 @@ func otherAsked(session assess.SMTPFacts, now time.Time) bool {
 // however many names it has shown this one under: others may have made them up.
 func (g *gate) speaksFor(session assess.SMTPFacts, name string) bool {
 	switch session.Stage {
-	case stageConnect, stageGreeting, stageEHLO, stageSTARTTLS:
+	case assess.StageConnect, assess.StageGreeting, assess.StageEHLO, assess.StageSTARTTLS:
 		return true
-	case stageHandshake:
+	case assess.StageHandshake:
 		if session.Outcome != assess.TLSAnswered {
 			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
 		}

@@ -34,7 +34,7 @@ type ended func(*assess.SMTPFacts)
 
 func answered(certificate tls.Certificate) ended {
 	return func(f *assess.SMTPFacts) {
-		f.Stage, f.Outcome, f.TLS = stageQuit, assess.TLSEstablished, &assess.TLSFacts{Chain: certificate.Certificate}
+		f.Stage, f.Outcome, f.TLS = assess.StageQuit, assess.TLSEstablished, &assess.TLSFacts{Chain: certificate.Certificate}
 	}
 }
 
@@ -73,8 +73,8 @@ func TestGateIntervals(t *testing.T) {
 	brief, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}, NotAfter: began.AddDate(0, 0, 3)})
 	must(t, err)
 	const h = time.Hour
-	good, alone, silent := answered(both), answered(only), stuck(stageGreeting, problemTimeout)
-	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = stageEHLO, assess.TLSNotOffered }
+	good, alone, silent := answered(both), answered(only), stuck(assess.StageGreeting, problemTimeout)
+	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = assess.StageEHLO, assess.TLSNotOffered }
 	ahead := func(f *assess.SMTPFacts) { good(f); f.At = f.At.AddDate(12, 0, 0) }
 	large := answered(tls.Certificate{Certificate: [][]byte{make([]byte, assess.MaxSession)}})
 	type visit struct {
@@ -99,11 +99,11 @@ func TestGateIntervals(t *testing.T) {
 			{72*h - 1, "a", silent, false}, {1, "a", silent, true}, {72*h - 1, "a", silent, false}, {1, "a", silent, true},
 		}},
 		{"under any name", []visit{{0, "a", silent, true}, {h, "b", silent, false}, {5 * h, "b", silent, true}, {6 * h, "a", silent, false}, {18*h - 1, "c", silent, false}}},
-		{"also in the handshake", []visit{{0, "a", stuck(stageHandshake, problemTimeout), true}, {h, "b", good, false}}},
+		{"also in the handshake", []visit{{0, "a", stuck(assess.StageHandshake, problemTimeout), true}, {h, "b", good, false}}},
 		{"a success ends the row", []visit{{0, "a", silent, true}, {6 * h, "a", good, true}, {168 * h, "a", silent, true}, {6 * h, "a", silent, true}}},
 		{"a clock that was ahead", []visit{{0, "a", ahead, true}, {h, "a", good, true}, {h, "a", good, false}}},
 		{"a chain that is not kept is unknown", []visit{{0, "a", large, true}, {h, "a", good, false}, {167 * h, "a", good, true}}},
-		{"a chain past our limits is that name's", []visit{{0, "a", stuck(stageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
+		{"a chain past our limits is that name's", []visit{{0, "a", stuck(assess.StageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestGateForgetsOurFaults(t *testing.T) {
 		g.session(t.Context(), visit{addr: somewhere, name: "mx"}, func(context.Context, again) (assess.SMTPFacts, error) {
 			return assess.SMTPFacts{Address: somewhere, ServerName: "mx", Problem: "connect: network is unreachable"}, errors.New("ours")
 		})
-		if _, asked := asks(g, somewhere, "mx", stuck(stageGreeting, problemTimeout)); !asked {
+		if _, asked := asks(g, somewhere, "mx", stuck(assess.StageGreeting, problemTimeout)); !asked {
 			t.Error("the peer pays for it")
 		}
 	})
@@ -178,8 +178,8 @@ func TestGateOneAtOnce(t *testing.T) {
 		names int // of the MX host
 		asked int
 	}{
-		{"one name, silent", stuck(stageGreeting, problemTimeout), 1, 1},
-		{"200 names, silent", stuck(stageGreeting, problemTimeout), 200, 1},
+		{"one name, silent", stuck(assess.StageGreeting, problemTimeout), 1, 1},
+		{"200 names, silent", stuck(assess.StageGreeting, problemTimeout), 200, 1},
 		{"one name with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 1, 1},
 		{"two names with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 2, 2},
 	} {
@@ -258,7 +258,7 @@ func TestGateNetworkPerDay(t *testing.T) {
 		limits.ProbesPerMinute = 100 // so that a minute is enough for a day's
 		limits.Foreign = false       // see TestSharesOfNetwork for parts of it
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{5, 0, 0, byte(i)}) }
-		silent := stuck(stageGreeting, problemTimeout)
+		silent := stuck(assess.StageGreeting, problemTimeout)
 		g := newGate(memory, limits)
 		for i := range 20 {
 			asks(g, addr(i), "mx", silent)
@@ -296,7 +296,7 @@ func (forgetful) SaveHostRecord(context.Context, assess.HostRecord) error {
 // Without a disk the process still remembers what it did; what it cannot count it does not begin.
 func TestGateWithoutDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		silent := stuck(stageGreeting, problemTimeout)
+		silent := stuck(assess.StageGreeting, problemTimeout)
 		g := newGate(forgetful{NewMemory()}, DefaultLimits())
 		for i, want := range []bool{true, false} {
 			if _, asked := asks(g, somewhere, "mx", silent); asked != want {
@@ -329,13 +329,13 @@ func TestClassOf(t *testing.T) {
 	}{
 		{nil, false, newcomer},
 		{nil, true, further},
-		{[]assess.HostRecord{at(1, 0, "mx", stageQuit)}, true, proven},
-		{[]assess.HostRecord{at(1, 2, "mx", stageQuit)}, false, failing},
-		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "mx", stageQuit)}, false, failing},
-		{[]assess.HostRecord{at(3, 0, "mx", stageQuit), at(2, 1, "mx", stageQuit)}, false, proven},
-		{[]assess.HostRecord{at(1, 0, "other", stageQuit)}, false, newcomer},
-		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageQuit)}, false, proven},
-		{[]assess.HostRecord{at(1, 0, "mx", stageQuit), at(2, 1, "other", stageGreeting)}, false, failing},
+		{[]assess.HostRecord{at(1, 0, "mx", assess.StageQuit)}, true, proven},
+		{[]assess.HostRecord{at(1, 2, "mx", assess.StageQuit)}, false, failing},
+		{[]assess.HostRecord{at(1, 0, "mx", assess.StageQuit), at(2, 1, "mx", assess.StageQuit)}, false, failing},
+		{[]assess.HostRecord{at(3, 0, "mx", assess.StageQuit), at(2, 1, "mx", assess.StageQuit)}, false, proven},
+		{[]assess.HostRecord{at(1, 0, "other", assess.StageQuit)}, false, newcomer},
+		{[]assess.HostRecord{at(1, 0, "mx", assess.StageQuit), at(2, 1, "other", assess.StageQuit)}, false, proven},
+		{[]assess.HostRecord{at(1, 0, "mx", assess.StageQuit), at(2, 1, "other", assess.StageGreeting)}, false, failing},
 	} {
 		if got := new(gate).classOf(tt.records, visit{name: "mx", further: tt.further}); got != tt.want {
 			t.Errorf("%+v: %d, want %d", tt.records, got, tt.want)
@@ -352,7 +352,7 @@ func TestGateProvenFirst(t *testing.T) {
 		later bool  // one of the newcomers is asked, too
 	}{
 		{"it answers", answered(tls.Certificate{Certificate: [][]byte{{1}}}), true},
-		{"it is silent", stuck(stageGreeting, problemTimeout), false},
+		{"it is silent", stuck(assess.StageGreeting, problemTimeout), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

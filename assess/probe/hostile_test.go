@@ -108,7 +108,7 @@ func (h hostile) run(t *testing.T, dns *probetest.DNS) (tooMuch string) {
 		tooMuch = fmt.Sprintf("it took %s of a processor, an honest peer %s", used, usual)
 	}
 	for address, n := range s.dialled {
-		again := address == "5.0.1.25:25" || address == "5.6.7.25:25" && facts.Hosts.Hosts[0].Sessions[0].Stage == stageHandshake
+		again := address == "5.0.1.25:25" || address == "5.6.7.25:25" && facts.Hosts.Hosts[0].Sessions[0].Stage == assess.StageHandshake
 		if n > 1 && address != "5.0.0.80:80" && (!again || n > 2) { // where there are several lists, a second look, and the other certificate
 			t.Errorf("%s was dialled %d times", address, n)
 		}

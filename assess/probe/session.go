@@ -123,7 +123,7 @@ func (s *Session) dialogue() *dialogue {
 	}
 	s.last = &dialogue{
 		dialer: env.Dialer, ehlo: env.EHLO, now: env.Now, trace: s.host.target.trace, after: after, again: s.last != nil,
-		onChain: func(seen assess.TLSFacts) { s.present(seen, stageHandshake) },
+		onChain: func(seen assess.TLSFacts) { s.present(seen, string(assess.StageHandshake)) },
 	}
 	return s.last
 }

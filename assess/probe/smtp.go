@@ -30,17 +30,6 @@ const (
 // maxChainOctets and as much again for everything else.
 const maxHandshakeOctets = 128 << 10
 
-// The stages of a dialogue, as SMTPFacts.Stage names them.
-const (
-	stageConnect   = "connect"
-	stageGreeting  = "greeting"
-	stageEHLO      = "ehlo"
-	stageSTARTTLS  = "starttls"
-	stageHandshake = "handshake"
-	stageTLSEHLO   = "tls-ehlo"
-	stageQuit      = "quit"
-)
-
 // dialogue is one SMTP dialogue (RFC 5321, RFC 3207) with one address of an MX host: greeting,
 // EHLO, STARTTLS, handshake, EHLO, QUIT. It sends no MAIL FROM and no mail, ever.
 type dialogue struct {
@@ -75,22 +64,22 @@ func (b broken) Error() string { return b.problem }
 
 // step is one of a dialogue, and how long it may take.
 type step struct {
-	stage   string
+	stage   assess.Stage
 	timeout time.Duration
 	run     func(context.Context) error
 }
 
 func (d *dialogue) steps() []step {
 	steps := []step{
-		{stageConnect, connectTimeout, d.connect},
-		{stageGreeting, greetingTimeout, d.greeting},
-		{stageEHLO, commandTimeout, d.plainEHLO},
-		{stageSTARTTLS, commandTimeout, d.startTLS},
+		{assess.StageConnect, connectTimeout, d.connect},
+		{assess.StageGreeting, greetingTimeout, d.greeting},
+		{assess.StageEHLO, commandTimeout, d.plainEHLO},
+		{assess.StageSTARTTLS, commandTimeout, d.startTLS},
 	}
 	if d.offer != nil {
-		return append(steps, step{stageHandshake, handshakeTimeout, d.sayHello})
+		return append(steps, step{assess.StageHandshake, handshakeTimeout, d.sayHello})
 	}
-	return append(steps, step{stageHandshake, handshakeTimeout, d.handshake}, step{stageTLSEHLO, commandTimeout, d.tlsEHLO})
+	return append(steps, step{assess.StageHandshake, handshakeTimeout, d.handshake}, step{assess.StageTLSEHLO, commandTimeout, d.tlsEHLO})
 }
 
 // hold holds the dialogue. Whatever the peer does is in the facts; an outcome that is unknown
@@ -120,7 +109,7 @@ func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (asse
 		d.facts.Outcome = assess.TLSAnswered
 		return d.facts, nil
 	}
-	d.facts.Stage, d.facts.Outcome = stageQuit, assess.TLSEstablished
+	d.facts.Stage, d.facts.Outcome = assess.StageQuit, assess.TLSEstablished
 	return d.facts, nil
 }
 
@@ -142,7 +131,7 @@ func ours(err error) error {
 
 // step runs one step within its time and what is left of the whole.
 func (d *dialogue) step(ctx context.Context, s step) error {
-	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + s.stage
+	name := d.facts.ServerName + " [" + d.facts.Address.String() + "] " + string(s.stage)
 	if d.again {
 		name += ", again"
 	}
@@ -264,7 +253,7 @@ func (d *dialogue) close() {
 
 // outcomeOf turns the error that ended a dialogue into its outcome. Whatever the peer may not
 // have meant is unknown.
-func outcomeOf(stage string, err error) (assess.StartTLSOutcome, string) {
+func outcomeOf(stage assess.Stage, err error) (assess.StartTLSOutcome, string) {
 	var b broken
 	var timeout net.Error
 	switch {

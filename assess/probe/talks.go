@@ -58,7 +58,7 @@ func (t talks) hold(ctx context.Context) (assess.SMTPFacts, error) {
 	}
 	switch {
 	case shown.Outcome == assess.TLSAnswered:
-		shown.Problem = "it answers, and peerscore's TLS library cannot go on: " + strings.TrimPrefix(facts.Problem, stageHandshake+": ")
+		shown.Problem = "it answers, and peerscore's TLS library cannot go on: " + strings.TrimPrefix(facts.Problem, assess.StageHandshake+": ")
 		return shown, nil
 	case how == beyondUs || end == otherEnding:
 		return remarked(facts, "on another connection "+shown.Problem), nil
