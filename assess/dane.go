@@ -5,6 +5,22 @@ import "slices"
 // DANE is RFC 7672.
 const DANE Standard = "dane"
 
+const (
+	ReasonTLSAMatch      Reason = "tlsa-match"
+	ReasonTLSAAbsent     Reason = "tlsa-absent"
+	ReasonTLSAMismatch   Reason = "tlsa-mismatch"
+	ReasonTLSAWithoutTLS Reason = "tlsa-without-starttls"
+	ReasonTLSAUnchecked  Reason = "tlsa-unchecked"
+)
+
+var daneReasons = []Explanation{
+	{ReasonTLSAMatch, DANE, in(Pass), "A TLSA record matches each certificate of the host.", "", "RFC 7672, section 3.1"},
+	{ReasonTLSAAbsent, DANE, in(Fail), "There are no TLSA records for port 25 of the host.", "publish one of its key (3 1 1), in a zone that DNSSEC protects", "RFC 7672, section 2.2"},
+	{ReasonTLSAMismatch, DANE, in(Fail), "No usable TLSA record matches a certificate of the host.", "publish one of the present certificate: senders that honour DANE do not deliver", "RFC 7672, section 2.2"},
+	{ReasonTLSAWithoutTLS, DANE, in(Fail), "There are TLSA records, and the host speaks no STARTTLS.", "turn on TLS, or take the records out", "RFC 7672, section 2.2"},
+	{ReasonTLSAUnchecked, DANE, in(Unknown), "The TLSA records could not be held against the certificates of the host.", "", "RFC 7672, section 2.2"},
+}
+
 // DANEFacts is what the TLSA records of one MX host say about its certificate (RFC 7672).
 type DANEFacts struct {
 	Base     string   `json:"base,omitempty"` // the TLSA base domain
@@ -37,19 +53,20 @@ func (h MXHost) daneTest() Test {
 	t := Test{Test: "tlsa"}
 	switch d := h.DANE; {
 	case !d.Lookup.Status.Answered():
-		t.Detail = "the TLSA records are not known: " + d.Lookup.missing()
+		t.came(Unknown, d.Lookup.reason(), "the TLSA records are not known: "+d.Lookup.missing())
 	case d.Lookup.Status != LookupFound:
-		t.Result, t.Detail = Fail, "publishes no TLSA records for port 25; publish one of its key (3 1 1), in a zone that DNSSEC protects"
+		t.came(Fail, ReasonTLSAAbsent, "publishes no TLSA records for port 25")
 	case d.Match.Result == Pass:
-		t.Result, t.Detail = Pass, d.Match.or("matches "+quoted(d.Matched))
+		t.came(Pass, ReasonTLSAMatch, d.Match.or("matches "+quoted(d.Matched)))
 	case d.Match.Result != Unknown:
-		t.Result, t.Detail = d.Match.Result, d.Match.or("no TLSA record matches the certificate")+"; publish one of the present certificate: senders that honour DANE do not deliver"
+		t.came(d.Match.Result, d.Match.because("", ReasonTLSAMismatch, ReasonTLSAUnchecked), d.Match.or("no TLSA record matches the certificate"))
 	case h.withoutTLS():
-		t.Result, t.Detail = Fail, "publishes TLSA records and speaks no STARTTLS: senders that honour DANE do not deliver; turn on TLS, or take the records out"
+		t.came(Fail, ReasonTLSAWithoutTLS, "publishes TLSA records and speaks no STARTTLS: senders that honour DANE do not deliver")
 	default:
-		t.Detail = d.Match.or("no certificate was seen")
+		t.came(Unknown, ReasonTLSAUnchecked, d.Match.or("no certificate was seen"))
 		if !h.answered() {
-			t.Detail += ": " + h.problems()
+			reason, problem := h.problems()
+			t.came(Unknown, reason, t.Detail+": "+problem)
 		}
 	}
 	return t

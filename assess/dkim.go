@@ -5,6 +5,20 @@ import "fmt"
 // DKIM is RFC 6376.
 const DKIM Standard = "dkim"
 
+const (
+	ReasonDKIMKeys         Reason = "dkim-keys-published"
+	ReasonDKIMKeysAbsent   Reason = "dkim-keys-absent"
+	ReasonSessionsSigned   Reason = "sessions-signed"
+	ReasonSessionsUnsigned Reason = "sessions-not-signed"
+)
+
+var dkimReasons = []Explanation{
+	{ReasonDKIMKeys, DKIM, in(Pass), "There are names under _domainkey: an estimate, while no message was seen.", "", "RFC 6376, section 3.6.2.1"},
+	{ReasonDKIMKeysAbsent, DKIM, in(Fail), "There is no name under _domainkey, and hence no key: an estimate, while no message was seen.", "sign mail with DKIM", "RFC 8020, section 2"},
+	{ReasonSessionsSigned, DKIM, in(Pass), "All messages of the host have a valid aligned signature.", "", "RFC 6376, section 3.9"},
+	{ReasonSessionsUnsigned, DKIM, in(Pass, Fail), "Some messages of the host have no valid aligned signature; few enough, where it passes.", "sign all mail, with a d= of the domain", "RFC 6376, section 3.9"},
+}
+
 // DKIMFacts is the presence estimate and, once messages were seen, the keys really used.
 type DKIMFacts struct {
 	Presence Lookup    `json:"presence"` // _domainkey.<domain>: NOERROR against NXDOMAIN
@@ -24,16 +38,15 @@ type DKIMKey struct {
 // a valid signature of an aligned domain. While no session has decided that, the presence of
 // names under _domainkey stands in: an estimate, and marked as one.
 func judgeDKIM(v *Verdict, e Evidence, r Rules) {
-	v.eachSender(e.Tally, r, "signature", func(h HostTally) Count { return h.DKIM }, func(h HostTally, c Count) string {
-		what := "sessions"
-		if !h.Host.IsValid() {
-			what = "messages that others passed on"
-		}
-		text := fmt.Sprintf("a valid aligned signature in %d of %d %s", c.Passed, c.Passed+c.Failed, what)
-		if c.Failed > 0 {
-			text += "; sign all mail, with a d= of the domain"
-		}
-		return text
+	v.eachSender(e.Tally, r, sessionTest{
+		"signature", func(h HostTally) Count { return h.DKIM }, ReasonSessionsSigned, ReasonSessionsUnsigned,
+		func(h HostTally, c Count) string {
+			what := "sessions"
+			if !h.Host.IsValid() {
+				what = "messages that others passed on"
+			}
+			return fmt.Sprintf("a valid aligned signature in %d of %d %s", c.Passed, c.Passed+c.Failed, what)
+		},
 	})
 	if e.Facts != nil {
 		if v.Passed+v.Failed == 0 {
@@ -51,11 +64,11 @@ func (f *Facts) dkimPresence() Test {
 	t := Test{Subject: string(f.Domain), Test: "presence"}
 	switch l := f.DKIM.Presence; l.Status {
 	case LookupFound, LookupNoData:
-		t.Result, t.Detail = Pass, "estimate: there are names under _domainkey; no message was seen yet"
+		t.came(Pass, ReasonDKIMKeys, "estimate: there are names under _domainkey; no message was seen yet")
 	case LookupNXDomain:
-		t.Result, t.Detail = Fail, "estimate: there is no name under _domainkey, hence no key; no message was seen yet; sign mail with DKIM"
+		t.came(Fail, ReasonDKIMKeysAbsent, "estimate: there is no name under _domainkey, hence no key; no message was seen yet")
 	default:
-		t.Detail = "whether there are keys is not known: " + l.missing()
+		t.came(Unknown, l.reason(), "whether there are keys is not known: "+l.missing())
 	}
 	return f.test(string(DKIM), t)
 }

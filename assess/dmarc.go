@@ -5,6 +5,31 @@ const (
 	DMARCPolicy Standard = "dmarc-policy" // quarantine or reject, and a report address
 )
 
+const (
+	ReasonDMARCValid         Reason = "dmarc-record-valid"
+	ReasonDMARCAbsent        Reason = "dmarc-record-absent"
+	ReasonDMARCMultiple      Reason = "dmarc-multiple-records"
+	ReasonDMARCInvalid       Reason = "dmarc-record-invalid"
+	ReasonDMARCUnchecked     Reason = "dmarc-record-unchecked"
+	ReasonDMARCEnforced      Reason = "dmarc-policy-enforced"
+	ReasonDMARCPolicyNone    Reason = "dmarc-policy-none"
+	ReasonDMARCReportsAbsent Reason = "dmarc-reports-absent"
+)
+
+var dmarcReasons = []Explanation{
+	{ReasonDMARCValid, DMARC, in(Pass), "There is one valid record, at the domain or at its organisational domain.", "", "RFC 9989, section 4.7"},
+	{ReasonDMARCAbsent, DMARC, in(Fail), "There is no DMARC record, at the domain or at a parent.", `publish one, at first "v=DMARC1; p=none; rua=mailto:..."`, "RFC 9989, section 4.10"},
+	{ReasonDMARCMultiple, DMARC, in(Fail), "There is more than one DMARC record in one place, and none of them counts.", "fix it", "RFC 9989, section 4.10.1"},
+	{ReasonDMARCInvalid, DMARC, in(Fail), "The record has an error, or says nothing that receivers act on.", "fix it", "RFC 9989, section 4.7"},
+	{ReasonDMARCUnchecked, DMARC, in(Unknown), "The record could not be looked up, or is past a limit.", "", "RFC 9989, section 4.10"},
+}
+
+var dmarcPolicyReasons = []Explanation{
+	{ReasonDMARCEnforced, DMARCPolicy, in(Pass), "The policy is quarantine or reject, and reports are asked for.", "", "RFC 9989, section 4.7"},
+	{ReasonDMARCPolicyNone, DMARCPolicy, in(Fail), "The policy asks receivers to do nothing about what fails.", "set p=quarantine or p=reject", "RFC 9989, section 4.7"},
+	{ReasonDMARCReportsAbsent, DMARCPolicy, in(Fail), "The record has no address for reports.", "add rua=", "RFC 9989, section 4.7"},
+}
+
 // DMARCFacts is the record that applies to the domain itself, after the tree walk of RFC 9989.
 type DMARCFacts struct {
 	Lookup         Lookup   `json:"lookup"`          // at _dmarc.<domain>
@@ -49,21 +74,20 @@ func (f *Facts) dmarcRecord() Test {
 	}
 	switch {
 	case d.Valid.Result == Pass:
-		t.Result, t.Detail = Pass, quoted(d.Record)
+		t.came(Pass, ReasonDMARCValid, quoted(d.Record))
 	case d.Valid.Result != Unknown:
-		t.Result, t.Detail = d.Valid.Result, d.Valid.or("the record is not valid")
+		t.came(d.Valid.Result, d.Valid.because(ReasonDMARCValid, ReasonDMARCInvalid, ReasonDMARCUnchecked), d.Valid.or("the record is not valid"))
 		if d.Record != "" {
 			t.Detail += ": " + quoted(d.Record)
 		}
-		t.Detail += "; fix it"
 	case d.unanswered() != nil:
-		t.Detail = "the record is not known: " + d.unanswered().missing()
+		t.came(Unknown, d.unanswered().reason(), "the record is not known: "+d.unanswered().missing())
 	case d.Valid.Detail != "":
-		t.Detail = "the record could not be checked: " + told(d.Valid.Detail)
+		t.came(Unknown, ReasonDMARCUnchecked, "the record could not be checked: "+told(d.Valid.Detail))
 	case d.Found == "":
-		t.Result, t.Detail = Fail, `there is no DMARC record, here or at a parent: publish one, at first "v=DMARC1; p=none; rua=mailto:..."`
+		t.came(Fail, ReasonDMARCAbsent, "there is no DMARC record, here or at a parent")
 	default:
-		t.Detail = "the record could not be checked"
+		t.came(Unknown, ReasonDMARCUnchecked, "the record could not be checked")
 	}
 	return f.test(string(DMARC), t)
 }
@@ -88,11 +112,11 @@ func judgeDMARCPolicy(v *Verdict, e Evidence, r Rules) {
 	if f := e.Facts.DMARC; t.Result == Pass {
 		switch {
 		case f.Policy != "quarantine" && f.Policy != "reject":
-			t.Result, t.Detail = Fail, "the policy is "+quoted(f.Policy)+": set p=quarantine or p=reject"
+			t.came(Fail, ReasonDMARCPolicyNone, "the policy is "+quoted(f.Policy))
 		case len(f.Reports) == 0:
-			t.Result, t.Detail = Fail, "the policy is "+f.Policy+", with no address for reports: add rua="
+			t.came(Fail, ReasonDMARCReportsAbsent, "the policy is "+f.Policy+", with no address for reports")
 		default:
-			t.Detail = "the policy is " + f.Policy + ", and reports are asked for"
+			t.came(Pass, ReasonDMARCEnforced, "the policy is "+f.Policy+", and reports are asked for")
 		}
 	}
 	v.add(t)

@@ -5,6 +5,24 @@ import "slices"
 // DNSSEC is RFC 4033.
 const DNSSEC Standard = "dnssec"
 
+const (
+	ReasonZoneSigned            Reason = "zone-signed"
+	ReasonZoneUnsigned          Reason = "zone-unsigned"
+	ReasonRecordsUnsigned       Reason = "records-unsigned"
+	ReasonValidationFailure     Reason = "dnssec-validation-failure"
+	ReasonResolverWithoutDNSSEC Reason = "resolver-not-validating"
+	ReasonSecurityIndeterminate Reason = "security-indeterminate"
+)
+
+var dnssecReasons = []Explanation{
+	{ReasonZoneSigned, DNSSEC, in(Pass), "The zone is signed, and the signatures hold.", "", "RFC 4035, section 4.3"},
+	{ReasonZoneUnsigned, DNSSEC, in(Fail), "The zone is not signed.", "have whoever runs its DNS sign the zone, and the registrar publish its DS record", "RFC 4035, section 2"},
+	{ReasonRecordsUnsigned, DNSSEC, in(Fail), "The records are in a zone that is not signed.", "sign its zone", "RFC 4035, section 2"},
+	{ReasonValidationFailure, DNSSEC, in(Bogus), "The answer does not validate, so that validating resolvers withhold it.", "fix its signatures or its DS record", "RFC 4035, section 4.3"},
+	{ReasonResolverWithoutDNSSEC, DNSSEC, in(Unknown), "The resolver of this host does not validate, or is not known to.", "", "RFC 4035, section 4.9.3"},
+	{ReasonSecurityIndeterminate, DNSSEC, in(Unknown), "The resolver does not tell whether the answer is secure.", "", "RFC 4033, section 5"},
+}
+
 // DNSSECFacts are the answers that no other standard's facts hold already.
 type DNSSECFacts struct {
 	Validates Result `json:"validates"` // does the resolver validate, by its self-test
@@ -57,19 +75,19 @@ func protectedZone(test, subject string, l Lookup, blind string) Test {
 	t := Test{Subject: subject, Test: test}
 	switch {
 	case blind != "":
-		t.Detail = blind
+		t.came(Unknown, ReasonResolverWithoutDNSSEC, blind)
 	case l.Security == BogusAnswer:
-		t.Result, t.Detail = Bogus, "does not validate, so that validating resolvers refuse it: "+l.missing()+"; fix its signatures or its DS record"
+		t.came(Bogus, ReasonValidationFailure, "does not validate, so that validating resolvers refuse it: "+l.missing())
 	case !l.Status.Answered():
-		t.Detail = "not known: " + l.missing()
+		t.came(Unknown, l.reason(), "not known: "+l.missing())
 	case l.Status == LookupNXDomain:
-		t.Result, t.Detail = NotApplicable, "the name does not exist"
+		t.came(NotApplicable, ReasonNameNonexistent, "the name does not exist")
 	case l.Security == Secure:
-		t.Result, t.Detail = Pass, "signed, and the signatures hold"
+		t.came(Pass, ReasonZoneSigned, "signed, and the signatures hold")
 	case l.Security == Insecure:
-		t.Result, t.Detail = Fail, "not signed; have whoever runs its DNS sign the zone, and the registrar publish its DS record"
+		t.came(Fail, ReasonZoneUnsigned, "not signed")
 	default:
-		t.Detail = "the resolver does not tell"
+		t.came(Unknown, ReasonSecurityIndeterminate, "the resolver does not tell")
 	}
 	return t
 }
@@ -77,11 +95,11 @@ func protectedZone(test, subject string, l Lookup, blind string) Test {
 // protectedRecords asks the same of records, where there are any.
 func protectedRecords(test, subject string, l Lookup, blind string) Test {
 	if blind == "" && l.Security != BogusAnswer && l.Status == LookupNoData {
-		return Test{Subject: subject, Test: test, Result: NotApplicable, Detail: l.missing()}
+		return Test{Subject: subject, Test: test, Result: NotApplicable, Reason: ReasonRecordsAbsent, Detail: l.missing()}
 	}
 	t := protectedZone(test, subject, l, blind)
 	if t.Result == Fail {
-		t.Detail = "not signed; sign its zone"
+		t.Reason = ReasonRecordsUnsigned
 	}
 	return t
 }

@@ -17,6 +17,9 @@ var problems = map[StartTLSOutcome]string{
 // dialogue is one session with an address; an established one speaks TLS 1.3 with a good certificate.
 func dialogue(addr string, outcome StartTLSOutcome) SMTPFacts {
 	s := SMTPFacts{Address: netip.MustParseAddr(addr), At: testTime, Outcome: outcome, Problem: problems[outcome]}
+	if outcome == TLSUnknown {
+		s.Reason = ReasonSMTPTimeout
+	}
 	if outcome == TLSEstablished {
 		good := Check{Result: Pass}
 		s.TLS = &TLSFacts{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Certificate: CertificateFacts{
@@ -44,7 +47,7 @@ func mxHost(name string, sessions ...SMTPFacts) MXHost {
 
 func found(kind string) Lookup  { return Lookup{Type: kind, Status: LookupFound, Security: Insecure} }
 func denied(kind string) Lookup { return Lookup{Type: kind, Status: LookupNoData, Security: Insecure} }
-func failed() Lookup            { return Lookup{Status: LookupFailed, Reason: "timeout"} }
+func failed() Lookup            { return Lookup{Status: LookupFailed, Timeout: true, Reason: "timeout"} }
 func secure(l Lookup) Lookup    { l.Security = Secure; return l }
 func bogus() Lookup {
 	return Lookup{Status: LookupFailed, Security: BogusAnswer, Reason: "SERVFAIL"}

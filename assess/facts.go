@@ -62,7 +62,8 @@ type Lookup struct {
 	Status   LookupStatus `json:"status,omitempty"`
 	Security Security     `json:"security,omitempty"`
 	Records  []string     `json:"records,omitempty"` // RDATA as text; TXT as the joined octets
-	Reason   string       `json:"reason,omitempty"`  // why it failed: "timeout", "SERVFAIL", the EDE text
+	Timeout  bool         `json:"timeout,omitempty"` // it failed because nobody answered
+	Reason   string       `json:"reason,omitempty"`  // why it failed, in words: "timeout", "SERVFAIL", the EDE text
 }
 
 // MXFacts says which hosts receive mail for the domain (RFC 5321 §5.1).
@@ -90,8 +91,9 @@ type MXHost struct {
 	TXT        Lookup       `json:"txt"`  // TXT of the MX host's domain
 }
 
-// Check is one question about a certificate: what the standard's own algorithm answered, and why.
+// Check is one question: what the standard's own algorithm answered, and why.
 type Check struct {
 	Result Result `json:"result"`
-	Detail string `json:"detail,omitempty"`
+	Reason Reason `json:"reason,omitempty"` // "" where the result says it, and in older facts
+	Detail string `json:"detail,omitempty"` // evidence, in words; may quote the peer
 }

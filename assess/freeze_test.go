@@ -27,7 +27,9 @@ func TestFreeze(t *testing.T) {
 			f.DMARC, f.MTASTS, f.TLSRPT = DMARCFacts{Lookup: nothing}, MTASTSFacts{Lookup: nothing}, TLSRPTFacts{Lookup: nothing}
 		}, "mx spf dmarc mta-sts tls-rpt", SPF},
 		{"a middlebox takes STARTTLS out", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0] = dialogue("192.0.2.1", plain) }, "smtp", StartTLS},
-		{"the clock is wrong", func(f *Facts) { f.Hosts.Hosts[0].Sessions[0].TLS.Certificate.Dated = Check{Fail, "expired"} }, "smtp", X509},
+		{"the clock is wrong", func(f *Facts) {
+			f.Hosts.Hosts[0].Sessions[0].TLS.Certificate.Dated = Check{Result: Fail, Detail: "expired"}
+		}, "smtp", X509},
 	} {
 		for _, bulk := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, bulk %t", tt.name, bulk), func(t *testing.T) { testFreeze(t, bulk, tt.fault, tt.frozen, tt.standard) })

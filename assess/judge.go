@@ -37,7 +37,7 @@ func (v *Verdict) eachHost(f *Facts, judge func(MXHost) []Test) {
 		return
 	}
 	if len(f.Hosts.Hosts) == 0 {
-		v.add(f.test(partMX, Test{Subject: string(f.Domain), Test: "mx", Detail: "its mail hosts are not known: " + f.Hosts.Lookup.missing()}))
+		v.add(f.test(partMX, Test{Subject: string(f.Domain), Test: "mx", Reason: f.Hosts.Lookup.reason(), Detail: "its mail hosts are not known: " + f.Hosts.Lookup.missing()}))
 		return
 	}
 	for _, host := range f.Hosts.Hosts {
@@ -52,17 +52,18 @@ func (v *Verdict) eachHost(f *Facts, judge func(MXHost) []Test) {
 }
 
 // perAddress judges each dialogue with a host and lets one of them decide.
-func perAddress(f *Facts, h MXHost, name string, judge func(SMTPFacts) (Result, string)) Test {
+func perAddress(f *Facts, h MXHost, name string, judge func(SMTPFacts) Check) Test {
 	if len(h.Sessions) == 0 {
-		return Test{Test: name, Detail: h.unreached()}
+		reason, detail := h.unreached()
+		return Test{Test: name, Reason: reason, Detail: detail}
 	}
 	var tests []Test
 	for _, s := range h.Sessions {
-		result, detail := judge(s)
+		c := judge(s)
 		if s.TLS != nil && s.ServerName != "" && s.ServerName != h.Name {
-			detail += fmt.Sprintf(" (as it answered under the name %s)", hostName(s.ServerName))
+			c.Detail += fmt.Sprintf(" (as it answered under the name %s)", hostName(s.ServerName))
 		}
-		tests = append(tests, Test{Test: name, Address: s.Address.String(), Result: result, Detail: detail, At: s.At})
+		tests = append(tests, Test{Test: name, Address: s.Address.String(), Result: c.Result, Reason: c.Reason, Detail: c.Detail, At: s.At})
 	}
 	return f.marked(partSMTP(h.Name), decisive(tests))
 }
@@ -81,48 +82,59 @@ func decisive(tests []Test) Test {
 }
 
 // unreached says why there was no dialogue with the host.
-func (h MXHost) unreached() string {
+func (h MXHost) unreached() (Reason, string) {
 	switch {
 	case h.Refusal != "":
-		return "its address " + told(h.Refusal)
+		return ReasonAddressForbidden, "its address " + told(h.Refusal)
 	case len(h.Refused) > 0: // facts of before that was kept
-		return fmt.Sprintf("its address %s is never dialled: it is no public one", h.Refused[0])
+		return ReasonAddressForbidden, fmt.Sprintf("its address %s is never dialled: it is no public one", h.Refused[0])
 	case len(h.Addresses()) > 0:
-		return "none of its addresses was tested"
+		return ReasonAddressUntested, "none of its addresses was tested"
 	case h.A.Status == LookupFailed:
-		return "its addresses are not known: " + h.A.missing()
+		return h.A.reason(), "its addresses are not known: " + h.A.missing()
 	case h.AAAA.Status == LookupFailed:
-		return "its addresses are not known: " + h.AAAA.missing()
+		return h.AAAA.reason(), "its addresses are not known: " + h.AAAA.missing()
 	case h.A.Status.Answered():
-		return "it has no address: remove it from the MX records, or give it one"
+		return ReasonAddressAbsent, "it has no address"
 	}
-	return "it was not tested"
+	return ReasonAddressUntested, "it was not tested"
 }
 
 // problems says why no dialogue with the host gave an answer.
-func (h MXHost) problems() string {
+func (h MXHost) problems() (Reason, string) {
 	if len(h.Sessions) == 0 {
 		return h.unreached()
 	}
-	return told(h.Sessions[0].Problem)
+	return h.Sessions[0].reason(), told(h.Sessions[0].Problem)
 }
 
 // eachSender adds one outbound test for each outbound host: it passes when enough of its
 // sessions do. The pseudo-host "relayed" is one where sessions were credited to it.
-func (v *Verdict) eachSender(t Tally, r Rules, name string, count func(HostTally) Count, say func(HostTally, Count) string) {
+func (v *Verdict) eachSender(t Tally, r Rules, question sessionTest) {
 	for _, h := range t.Hosts {
-		c := count(h)
-		test := Test{Subject: h.Subject(), Direction: Outbound, Test: name, Result: r.result(c), At: h.LastSeen}
+		c := question.count(h)
+		test := Test{Subject: h.Subject(), Direction: Outbound, Test: question.name, Result: r.result(c), At: h.LastSeen}
 		switch {
+		case test.Result != Unknown && c.Failed > 0:
+			test.Reason, test.Detail = question.some, question.say(h, c)
 		case test.Result != Unknown:
-			test.Detail = say(h, c)
+			test.Reason, test.Detail = question.all, question.say(h, c)
 		case !h.Host.IsValid():
 			continue
 		default:
-			test.Detail = fmt.Sprintf("none of its %d credited sessions decides it", h.Sessions)
+			test.Reason, test.Detail = ReasonSessionsUndecided, fmt.Sprintf("none of its %d credited sessions decides it", h.Sessions)
 		}
 		v.add(test)
 	}
+}
+
+// sessionTest is what the sessions of an outbound host are asked.
+type sessionTest struct {
+	name  string
+	count func(HostTally) Count
+	all   Reason // where all of them pass
+	some  Reason // where some do not, be they few
+	say   func(HostTally, Count) string
 }
 
 // result applies the threshold to the sessions of one host.

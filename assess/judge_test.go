@@ -37,11 +37,15 @@ func judgeCases(t *testing.T, standard Standard, rules Rules, cases []verdictCas
 	}
 }
 
-// said is everything that a verdict says, one test or note a line.
+// said is everything that a verdict says, with advice and reason, one test or note a line.
 func said(v Verdict) string {
 	var b strings.Builder
 	for _, t := range v.Tests {
-		b.WriteString(strings.Join([]string{t.Subject, t.Address, string(t.Direction), t.Test, t.Result.String(), t.Detail}, " | ") + "\n")
+		detail := t.Detail
+		if advice := t.Reason.Advice(); advice != "" {
+			detail += "; " + string(advice)
+		}
+		b.WriteString(strings.Join([]string{t.Subject, t.Address, string(t.Direction), t.Test, t.Result.String(), detail, string(t.Reason)}, " | ") + "\n")
 	}
 	for _, n := range v.Notes {
 		b.WriteString("note: " + n + "\n")
@@ -136,7 +140,7 @@ func TestJudgeStartTLS12(t *testing.T) {
 	}
 	judgeCases(t, StartTLS12, Rules{}, []verdictCase{
 		{"TLS 1.3", factsOf(mxHost("mx1", dialogue("192.0.2.1", up))), Tally{}, SupportYes, 1, 0, 0, "TLS 1.3"},
-		{"TLS 1.0", factsOf(mxHost("mx1", old("192.0.2.1"))), Tally{}, SupportNo, 0, 1, 0, "TLS 1.0 only: offer TLS 1.2 and 1.3"},
+		{"TLS 1.0", factsOf(mxHost("mx1", old("192.0.2.1"))), Tally{}, SupportNo, 0, 1, 0, "TLS 1.0 only; offer TLS 1.2 and 1.3"},
 		{"none", factsOf(mxHost("mx1", dialogue("192.0.2.1", plain))), Tally{}, SupportNo, 0, 1, 0, ""},
 		{"dead", factsOf(mxHost("mx1", dialogue("192.0.2.1", dead))), Tally{}, SupportUnknown, 0, 0, 1, ""},
 		{"sends with TLS 1.3", nullMX(), versions(map[string]int{"TLSv1.3": 10}), SupportYes, 1, 0, 0, "10 of 10 sessions (TLSv1.3: 10)"},
@@ -160,8 +164,8 @@ func TestJudgeX509(t *testing.T) {
 	}
 	judgeCases(t, X509, Rules{}, []verdictCase{
 		{"good", factsOf(mxHost("mx1", dialogue("192.0.2.1", up))), Tally{}, SupportYes, 4, 0, 0, "valid until 2026-12-20"},
-		{"untrusted", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Trusted = Check{Fail, "self-signed"} }))), Tally{}, SupportNo, 3, 1, 0, "trusted | fail | self-signed; get a certificate of a public authority"},
-		{"wrong name", factsOf(mxHost("mx1.example.org", with(wrongName))), Tally{}, SupportNo, 3, 1, 0, "certificate names mail.example.net, not mx1.example.org: ask for one that lists it"},
+		{"untrusted", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Trusted = Check{Fail, ReasonSelfSigned, "self-signed"} }))), Tally{}, SupportNo, 3, 1, 0, "trusted | fail | self-signed; get a certificate of a public authority"},
+		{"wrong name", factsOf(mxHost("mx1.example.org", with(wrongName))), Tally{}, SupportNo, 3, 1, 0, "certificate names mail.example.net, not mx1.example.org; ask for one that lists it"},
 		{"hostile names", factsOf(mxHost("mx1", with(strange))), Tally{}, SupportNo, 3, 1, 0, `certificate names "a\x1b[31m", b, c, d, e and 2 more, not mx1`},
 		{"expired", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Dated = fail }))), Tally{}, SupportNo, 3, 1, 0, "valid from 2026-10-20 to 2026-12-20 only; renew it"},
 		{"revoked", factsOf(mxHost("mx1", with(func(c *CertificateFacts) { c.Revoked = fail }))), Tally{}, SupportNo, 3, 1, 0, "replace it"},
@@ -181,8 +185,8 @@ func TestJudgeSPF(t *testing.T) {
 		return factsOf().with(func(f *Facts) { f.SPF = goodSPF(); change(&f.SPF) })
 	}
 	ok := with(func(*SPFFacts) {})
-	invalid := with(func(f *SPFFacts) { f.Valid = Check{Fail, "too many DNS look-ups"} })
-	unknown := with(func(f *SPFFacts) { f.Valid = Check{Unknown, "include:a.example: timeout"} })
+	invalid := with(func(f *SPFFacts) { f.Valid = Check{Fail, ReasonSPFLookupLimit, "too many DNS look-ups"} })
+	unknown := with(func(f *SPFFacts) { f.Valid = Check{Result: Unknown, Detail: "include:a.example: timeout"} })
 	lost := factsOf().with(func(f *Facts) { f.SPF.Lookup = failed() })
 	authorised, not, silent := sender("198.51.100.1", none, good, none), sender("198.51.100.2", none, bad, none), sender("198.51.100.3", good, none, none)
 	judgeCases(t, SPF, Rules{}, []verdictCase{
@@ -201,7 +205,7 @@ func TestJudgeSPF(t *testing.T) {
 		{"record not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
 		{"record not to be had, hosts good", lost, tallyOf(authorised), SupportUnknown, 1, 0, 1, ""},
 		{"record not to be had, hosts bad", lost, tallyOf(not), SupportNo, 0, 1, 1, ""},
-		{"the audit found no answer", factsOf().with(func(f *Facts) { f.SPF.Valid = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
+		{"the audit found no answer", factsOf().with(func(f *Facts) { f.SPF.Valid = Check{Result: Unknown, Detail: "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
 		{"an include not to be had", unknown, Tally{}, SupportUnknown, 0, 0, 1, "include:a.example: timeout"},
 		{"+all is noted", with(func(f *SPFFacts) { f.Policy = "+all"; f.Warnings = []string{"ptr is slow"} }), Tally{}, SupportYes, 1, 0, 0, "note: ptr is slow"},
 		{"not probed", nil, tallyOf(authorised), SupportUnknown, 1, 0, 0, ""},
@@ -260,7 +264,7 @@ func TestJudgeDMARC(t *testing.T) {
 		return factsOf().with(func(f *Facts) { f.DMARC = goodDMARC(); change(&f.DMARC) })
 	}
 	ok := with(func(*DMARCFacts) {})
-	invalid := with(func(f *DMARCFacts) { f.Valid = Check{Fail, "p= is missing"} })
+	invalid := with(func(f *DMARCFacts) { f.Valid = Check{Result: Fail, Detail: "p= is missing"} })
 	lost := factsOf().with(func(f *Facts) { f.DMARC.Lookup = failed() })
 	lostOnTheWay := factsOf().with(func(f *Facts) { f.DMARC.Walk = []Lookup{denied("TXT"), failed()} })
 	judgeCases(t, DMARC, Rules{}, []verdictCase{
@@ -269,7 +273,7 @@ func TestJudgeDMARC(t *testing.T) {
 		{"invalid", invalid, Tally{}, SupportNo, 0, 1, 0, `p= is missing: "v=DMARC1`},
 		{"not to be had", lost, Tally{}, SupportUnknown, 0, 0, 1, "the record is not known: timeout"},
 		{"not to be had at a parent", lostOnTheWay, Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
-		{"the walk found no answer", factsOf().with(func(f *Facts) { f.DMARC.Valid = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
+		{"the walk found no answer", factsOf().with(func(f *Facts) { f.DMARC.Valid = Check{Result: Unknown, Detail: "timeout"} }), Tally{}, SupportUnknown, 0, 0, 1, "could not be checked: timeout"},
 		{"of a parent", with(func(f *DMARCFacts) { f.Found, f.Policy = "_dmarc.parent.example", "quarantine" }), Tally{}, SupportYes, 1, 0, 0, "note: the record at _dmarc.parent.example applies to this domain, with the policy quarantine"},
 		{"p=none is noted", with(func(f *DMARCFacts) { f.Policy = "none"; f.Reports = nil }), Tally{}, SupportYes, 1, 0, 0, "note: no report address"},
 		{"warnings", with(func(f *DMARCFacts) { f.Warnings = []string{"pct= is history"} }), Tally{}, SupportYes, 1, 0, 0, "note: pct= is history"},
@@ -360,9 +364,9 @@ func TestJudgeMTASTS(t *testing.T) {
 		{"no record", factsOf(), Tally{}, SupportNo, 0, 1, 0, "there is no MTA-STS record"},
 		{"record not to be had", as(MTASTSFacts{Lookup: failed()}), Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
 		{"not asked", as(MTASTSFacts{}), Tally{}, SupportUnknown, 0, 0, 1, ""},
-		{"record invalid", with(goodMTASTS(), func(f *MTASTSFacts) { f.Record = Check{Fail, "no id"} }), Tally{}, SupportNo, 0, 1, 0, "no id"},
-		{"policy missing", with(goodMTASTS(), func(f *MTASTSFacts) { f.Fetched = Check{Fail, "status 404"} }), Tally{}, SupportNo, 1, 1, 0, "policy | fail | status 404"},
-		{"policy not to be had", with(goodMTASTS(), func(f *MTASTSFacts) { f.Fetched = Check{Unknown, "timeout"} }), Tally{}, SupportUnknown, 1, 0, 1, ""},
+		{"record invalid", with(goodMTASTS(), func(f *MTASTSFacts) { f.Record = Check{Result: Fail, Detail: "no id"} }), Tally{}, SupportNo, 0, 1, 0, "no id"},
+		{"policy missing", with(goodMTASTS(), func(f *MTASTSFacts) { f.Fetched = Check{Result: Fail, Detail: "status 404"} }), Tally{}, SupportNo, 1, 1, 0, "policy | fail | status 404"},
+		{"policy not to be had", with(goodMTASTS(), func(f *MTASTSFacts) { f.Fetched = Check{Result: Unknown, Detail: "timeout"} }), Tally{}, SupportUnknown, 1, 0, 1, ""},
 		{"testing protects nothing", with(goodMTASTS(Pass), func(f *MTASTSFacts) { f.Mode = "testing" }), Tally{}, SupportNo, 3, 1, 0, `mode "testing" protects nothing`},
 		{"many hosts do not make up for the mode", with(goodMTASTS(Pass, Pass, Pass, Pass, Pass, Pass), func(f *MTASTSFacts) { f.Mode = "none" }), Tally{}, SupportNo, 8, 1, 0, ""},
 		{"a host not covered", as(goodMTASTS(Pass, Fail)), Tally{}, SupportNo, 4, 1, 0, "mx | fail"},
@@ -377,7 +381,7 @@ func TestJudgeTLSRPT(t *testing.T) {
 	judgeCases(t, TLSRPT, Rules{}, []verdictCase{
 		{"good", as(TLSRPTFacts{Lookup: found("TXT"), Valid: Check{Result: Pass}, Reports: []string{"mailto:a@b.example"}}), Tally{}, SupportYes, 1, 0, 0, `reports go to "mailto:a@b.example"`},
 		{"none", factsOf(), Tally{}, SupportNo, 0, 1, 0, "there is no TLS-RPT record"},
-		{"invalid", as(TLSRPTFacts{Lookup: found("TXT"), Valid: Check{Fail, "no rua"}}), Tally{}, SupportNo, 0, 1, 0, "no rua"},
+		{"invalid", as(TLSRPTFacts{Lookup: found("TXT"), Valid: Check{Result: Fail, Detail: "no rua"}}), Tally{}, SupportNo, 0, 1, 0, "no rua"},
 		{"not to be had", as(TLSRPTFacts{Lookup: failed()}), Tally{}, SupportUnknown, 0, 0, 1, "timeout"},
 	})
 }

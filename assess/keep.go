@@ -3,7 +3,6 @@ package assess
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"peerscore/assess/dnsname"
@@ -149,7 +148,8 @@ func (f *Facts) keepHost(h *MXHost, old *Facts) {
 	}
 	before := old.Hosts.Hosts[i]
 	problem := h.daneTest().problem()
-	if known := before.stillKnown(*h); !h.answered() && len(known) > 0 && f.keep(partSMTP(h.Name), known[0].At, h.problems()) {
+	_, unanswered := h.problems()
+	if known := before.stillKnown(*h); !h.answered() && len(known) > 0 && f.keep(partSMTP(h.Name), known[0].At, unanswered) {
 		h.Sessions = known
 	}
 	h.Sessions = slices.Clone(h.Sessions)
@@ -231,15 +231,13 @@ func (f *Facts) reached() bool {
 func (f *Facts) unasked() bool {
 	return slices.ContainsFunc(f.Hosts.Hosts, func(h MXHost) bool {
 		return slices.ContainsFunc(h.Sessions, func(s SMTPFacts) bool {
-			return s.Outcome == TLSUnknown && ranOut(s.Problem) || s.Other != nil && ranOut(s.Other.Shown.Detail)
+			return s.Outcome == TLSUnknown && s.Reason.ranOut() || s.Other != nil && s.Other.Shown.Reason.ranOut()
 		})
 	})
 }
 
 // ranOut reports whether a dialogue was not held, or not to its end, because we had no more time for it.
-func ranOut(problem string) bool {
-	return strings.HasPrefix(problem, OverBudget) || strings.HasSuffix(problem, RunOver)
-}
+func (r Reason) ranOut() bool { return r == ReasonBudgetExhausted || r == ReasonRunOver }
 
 // test completes an inbound test that rests on a part of the facts: its direction, and when
 // the part was measured.

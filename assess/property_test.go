@@ -35,12 +35,12 @@ func (r random) text() string {
 }
 
 func (r random) result() Result { return pickOf(r, Unknown, Pass, Fail) }
-func (r random) check() Check   { return Check{r.result(), r.text()} }
+func (r random) check() Check   { return Check{Result: r.result(), Detail: r.text()} }
 func (r random) count() Count   { return Count{r.IntN(6), r.IntN(6)} }
 
 func (r random) lookup() Lookup {
 	return Lookup{
-		Type: "TXT", Name: r.text(), Reason: r.text(), Records: []string{r.text()},
+		Type: "TXT", Name: r.text(), Reason: r.text(), Timeout: r.IntN(2) == 0, Records: []string{r.text()},
 		Status:   pickOf(r, LookupUnknown, LookupFound, LookupFound, LookupNoData, LookupNXDomain, LookupFailed),
 		Security: pickOf(r, Indeterminate, Insecure, Secure, Secure, SuspectAnswer, BogusAnswer),
 	}
@@ -48,7 +48,7 @@ func (r random) lookup() Lookup {
 
 func (r random) session(i int) SMTPFacts {
 	s := SMTPFacts{
-		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), At: testTime.Add(-time.Duration(r.IntN(9*24)) * time.Hour), Problem: r.text(),
+		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), At: testTime.Add(-time.Duration(r.IntN(9*24)) * time.Hour), Problem: r.text(), Reason: pickOf(r, "", ReasonSMTPTimeout, ReasonBudgetExhausted),
 		Outcome: pickOf(r, TLSEstablished, TLSEstablished, TLSAnswered, TLSNotOffered, TLSRefused, TLSFailed, TLSUnknown), TLSEHLO: []string{"", r.text(), "250 REQUIRETLS"},
 	}
 	if s.Outcome == TLSEstablished && r.IntN(9) > 0 {
@@ -103,8 +103,8 @@ func (r random) evidence() Evidence {
 	return e
 }
 
-// remedy finds the imperative in the words of a failed test.
-var remedy = regexp.MustCompile(`(?:^|[;:,] (?:or |at first )?)(?:turn|look|let|get|send|ask|renew|replace|list|take|fix|join|end|set|add|offer|publish|sign|have)\b`)
+// remedy finds the imperative in the advice to a failed test.
+var remedy = regexp.MustCompile(`^(?:turn|look|let|get|send|ask|renew|replace|list|take|fix|join|end|set|add|offer|publish|sign|have)\b`)
 
 // Whatever the evidence: every standard has a verdict, every test says what it tested, when and
 // why, and what to do where it fails; its counts add up, and nothing that a peer wrote can move a cursor or begin a line.
@@ -125,8 +125,11 @@ func TestVerdictsAreWellFormed(t *testing.T) {
 				if test.Result != NotApplicable {
 					known++
 				}
-				if (test.Result == Fail || test.Result == Bogus) && !remedy.MatchString(test.Detail) {
-					t.Errorf("%s: no word of what to do: %s", s, test.Detail)
+				if problem := unfit(s, test); problem != "" {
+					t.Errorf("%s: %s: %+v", s, problem, test)
+				}
+				if (test.Result == Fail || test.Result == Bogus) && !remedy.MatchString(string(test.Reason.Advice())) {
+					t.Errorf("%s: no word of what to do: %s, %s", s, test.Detail, test.Reason)
 				}
 			}
 			if v.Passed+v.Failed+v.Unknown != known {
@@ -146,7 +149,7 @@ func TestVerdictsAreWellFormed(t *testing.T) {
 func TestNothingMeasuredIsNeverNo(t *testing.T) {
 	for _, f := range []*Facts{
 		{Domain: "example.org", At: testTime},
-		blackout(Lookup{Status: LookupFailed, Reason: "timeout"}),
+		blackout(Lookup{Status: LookupFailed, Timeout: true, Reason: "timeout"}),
 		blackout(Lookup{Status: LookupFailed, Security: Insecure, Reason: "SERVFAIL"}),
 	} {
 		for s, v := range Judge(Evidence{Facts: f}, Rules{}) {

@@ -523,8 +523,8 @@ func TestScheduleNext(t *testing.T) {
 	kept := Evidence{Facts: &Facts{Kept: []Kept{{Part: "spf"}}}}
 	suspected, convicted := dialogue("192.0.2.1", TLSUnknown), dialogue("192.0.2.1", TLSFailed)
 	suspected.Suspect, convicted.Suspect = TLSFailed, TLSFailed
-	unasked := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Problem: OverBudget + "40 dialogues with 192.0.2.0/24 in a day"}))}
-	late := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Problem: "ehlo: " + RunOver}))}
+	unasked := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Reason: ReasonBudgetExhausted, Problem: "budget: 40 dialogues with 192.0.2.0/24 in a day"}))}
+	late := Evidence{Facts: factsOf(mxHost("mx1.example.org", SMTPFacts{Reason: ReasonRunOver, Problem: "ehlo: the run was over"}))}
 	for _, tt := range []struct {
 		name   string
 		a      Assessment

@@ -2,7 +2,6 @@ package assess
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -32,7 +31,7 @@ func (f *Facts) lookAgain(old *Facts) {
 	f.Hosts.Hosts = slices.Clone(f.Hosts.Hosts)
 	lookups := f.lookups()
 	calm := !slices.ContainsFunc(lookups, func(l *Lookup) bool {
-		return l.Status == LookupFailed && strings.HasPrefix(l.Reason, "timeout")
+		return l.Status == LookupFailed && l.Timeout
 	})
 	f.Suspicions = nil
 	for _, l := range lookups {

@@ -23,7 +23,7 @@ func TestSecondLook(t *testing.T) {
 	expired := func(f *Facts) { refusedZone(f); f.DNSSEC.Zone.Security = BogusAnswer }
 	lossy := func(f *Facts) { refusedZone(f); f.SPF.Lookup = failed() }
 	notAsked := func(f *Facts) {
-		f.DNSSEC.Zone = Lookup{Name: "example.org", Type: "SOA", Status: LookupFailed, Reason: "timeout"}
+		f.DNSSEC.Zone = Lookup{Name: "example.org", Type: "SOA", Status: LookupFailed, Timeout: true, Reason: "timeout"}
 	}
 	elsewhere := func(f *Facts) { refusedZone(f); f.DNSSEC.Zone.Name = "other.example" }
 	const day = 24 * time.Hour

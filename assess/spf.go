@@ -1,14 +1,46 @@
 package assess
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 const (
 	SPF       Standard = "spf"        // RFC 7208
 	SPFPolicy Standard = "spf-policy" // the record ends in -all or ~all after redirects
 )
+
+const (
+	ReasonSPFValid             Reason = "spf-record-valid"
+	ReasonSPFAbsent            Reason = "spf-record-absent"
+	ReasonSPFMultiple          Reason = "spf-multiple-records"
+	ReasonSPFLookupLimit       Reason = "spf-lookup-limit"
+	ReasonSPFVoidLimit         Reason = "spf-void-lookup-limit"
+	ReasonSPFInvalid           Reason = "spf-record-invalid"
+	ReasonSPFUnchecked         Reason = "spf-record-unchecked"
+	ReasonSessionsAuthorised   Reason = "sessions-authorised"
+	ReasonSessionsUnauthorised Reason = "sessions-not-authorised"
+	ReasonSPFPolicyStrict      Reason = "spf-policy-strict"
+	ReasonSPFPolicyOpen        Reason = "spf-policy-open"
+	ReasonSPFPolicyAbsent      Reason = "spf-policy-absent"
+)
+
+var spfReasons = []Explanation{
+	{ReasonSPFValid, SPF, in(Pass), "There is one valid record, within the limits.", "", "RFC 7208, section 4.5"},
+	{ReasonSPFAbsent, SPF, in(Fail), "There is no SPF record.", "list the hosts that send for it", "RFC 7208, section 4.5"},
+	{ReasonSPFMultiple, SPF, in(Fail), "There is more than one SPF record, which is an error.", "join them into one", "RFC 7208, section 4.5"},
+	{ReasonSPFLookupLimit, SPF, in(Fail), "Evaluation takes more than ten DNS lookups, which is an error.", "take out the includes that nobody needs, or list networks by ip4: and ip6:, which cost nothing", "RFC 7208, section 4.6.4"},
+	{ReasonSPFVoidLimit, SPF, in(Fail), "Evaluation takes more than two lookups that find nothing, which is an error.", "take out the terms that find nothing", "RFC 7208, section 4.6.4"},
+	{ReasonSPFInvalid, SPF, in(Fail), "The record, or one that it includes, has an error.", "fix it: receivers treat the domain as if it had no record", "RFC 7208, section 4.6"},
+	{ReasonSPFUnchecked, SPF, in(Unknown), "Something that the record refers to could not be looked up.", "", "RFC 7208, section 2.6.6"},
+	{ReasonSessionsAuthorised, SPF, in(Pass), "The record authorised the host in all its sessions.", "", "RFC 7208, section 2.6.3"},
+	{ReasonSessionsUnauthorised, SPF, in(Pass, Fail), "The record did not authorise the host in some of its sessions; few enough, where it passes.", "list it in the record, or send through hosts that are", "RFC 7208, section 2.6.4"},
+}
+
+const endInAll Advice = "end it in ~all or -all"
+
+var spfPolicyReasons = []Explanation{
+	{ReasonSPFPolicyStrict, SPFPolicy, in(Pass), "The record ends in -all or ~all.", "", "RFC 7208, section 5.1"},
+	{ReasonSPFPolicyOpen, SPFPolicy, in(Fail), "The record ends in +all or ?all.", endInAll, "RFC 7208, section 5.1"},
+	{ReasonSPFPolicyAbsent, SPFPolicy, in(Fail), "The record says nothing of other hosts.", endInAll, "RFC 7208, section 4.7"},
+}
 
 // SPFFacts is the static audit of the domain's SPF record (RFC 7208), without a sender.
 type SPFFacts struct {
@@ -28,12 +60,11 @@ type SPFFacts struct {
 // has read its record.
 func judgeSPF(v *Verdict, e Evidence, r Rules) {
 	var senders Verdict
-	senders.eachSender(e.Tally, r, "authorised", func(h HostTally) Count { return h.SPF }, func(_ HostTally, c Count) string {
-		text := fmt.Sprintf("the record authorises it for MAIL FROM in %d of %d sessions", c.Passed, c.Passed+c.Failed)
-		if c.Failed > 0 {
-			text += "; list it in the record, or send through hosts that are"
-		}
-		return text
+	senders.eachSender(e.Tally, r, sessionTest{
+		"authorised", func(h HostTally) Count { return h.SPF }, ReasonSessionsAuthorised, ReasonSessionsUnauthorised,
+		func(_ HostTally, c Count) string {
+			return fmt.Sprintf("the record authorises it for MAIL FROM in %d of %d sessions", c.Passed, c.Passed+c.Failed)
+		},
 	})
 	v.Support = senders.support(r)
 	if f := e.Facts; f != nil {
@@ -55,36 +86,22 @@ func (f *Facts) spfRecord() Test {
 	t := Test{Subject: string(f.Domain), Test: "record"}
 	switch spf := f.SPF; {
 	case !spf.Lookup.Status.Answered():
-		t.Detail = "the record is not known: " + spf.Lookup.missing()
+		t.came(Unknown, spf.Lookup.reason(), "the record is not known: "+spf.Lookup.missing())
 	case spf.Valid.Result == Unknown && spf.Valid.Detail != "":
-		t.Detail = "the record could not be checked: " + told(spf.Valid.Detail)
+		t.came(Unknown, ReasonSPFUnchecked, "the record could not be checked: "+told(spf.Valid.Detail))
 	case spf.Count == 0:
-		t.Result, t.Detail = Fail, "publishes no SPF record: list the hosts that send for it"
+		t.came(Fail, ReasonSPFAbsent, "publishes no SPF record")
 	case spf.Count > 1:
-		t.Result, t.Detail = Fail, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5): join them into one", spf.Count)
+		t.came(Fail, ReasonSPFMultiple, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5)", spf.Count))
 	case spf.Valid.Result == Pass:
-		t.Result, t.Detail = Pass, fmt.Sprintf("%s, %d DNS look-ups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups)
+		t.came(Pass, ReasonSPFValid, fmt.Sprintf("%s, %d DNS look-ups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups))
 		if spf.Policy != "" {
 			t.Detail += ", ends in " + told(spf.Policy)
 		}
 	default:
-		t.Result, t.Detail = spf.Valid.Result, spf.Valid.or("the record is not valid")+": "+quoted(spf.Record)
-		if t.Result == Fail {
-			t.Detail += "; " + spf.remedy()
-		}
+		t.came(spf.Valid.Result, spf.Valid.because(ReasonSPFValid, ReasonSPFInvalid, ReasonSPFUnchecked), spf.Valid.or("the record is not valid")+": "+quoted(spf.Record))
 	}
 	return f.test(string(SPF), t)
-}
-
-// remedy goes by the mistake that the audit named.
-func (f SPFFacts) remedy() string {
-	switch detail := f.Valid.Detail; {
-	case strings.Contains(detail, "too many DNS look-ups"):
-		return "take out the includes that nobody needs, or list networks by ip4: and ip6:, which cost nothing"
-	case strings.Contains(detail, "void look-up limit"):
-		return "take out the terms that find nothing"
-	}
-	return "fix it: receivers treat the domain as if it had no record"
 }
 
 func (v *Verdict) noteSPF(f SPFFacts) {
@@ -116,11 +133,11 @@ func judgeSPFPolicy(v *Verdict, e Evidence, r Rules) {
 	case f.SPF.Count != 1:
 		// one record, or there is no policy: the test of the record says which
 	case policy == "-all" || policy == "~all":
-		t.Result, t.Detail = Pass, "the record ends in "+policy
+		t.came(Pass, ReasonSPFPolicyStrict, "the record ends in "+policy)
 	case policy != "":
-		t.Result, t.Detail = Fail, "the record ends in "+quoted(policy)+": end it in ~all or -all"
+		t.came(Fail, ReasonSPFPolicyOpen, "the record ends in "+quoted(policy))
 	case t.Result != Unknown:
-		t.Result, t.Detail = Fail, "the record says nothing of other hosts: end it in ~all or -all"
+		t.came(Fail, ReasonSPFPolicyAbsent, "the record says nothing of other hosts")
 	}
 	v.add(t)
 	v.Support = v.support(r)

@@ -6,40 +6,41 @@ import "cmp"
 type standard struct {
 	name    Standard
 	label   string                          // as people write it
-	listed  bool                            // reports list it; else it is a criterion of a profile only
+	of      Standard                        // the standard that a criterion of a profile is a stricter reading of; "": reports list it
 	scored  bool                            // a profile may ask for it
 	judge   func(*Verdict, Evidence, Rules) // adds the tests and concludes
 	part    part                            // of the facts, that the standard has to itself; zero where it has none
 	lookups func(*Facts) []*Lookup          // the questions of its part; nil: none
+	reasons []Explanation                   // of its tests, beside those of several standards
 }
 
 // standards are all of them, in the order in which reports list them. Whatever goes over the
 // standards goes over this list.
 func standards() []standard {
 	return []standard{
-		{name: StartTLS, label: "StartTLS", listed: true, scored: true, judge: judgeStartTLS, part: smtpPart()},
-		{name: StartTLS12, label: "StartTLS with TLS 1.2", scored: true, judge: judgeStartTLS12},
-		{name: X509, label: "x509", listed: true, scored: true, judge: judgeX509},
-		{name: SPF, label: "SPF", listed: true, scored: true, judge: judgeSPF, lookups: spfLookups,
+		{name: StartTLS, label: "StartTLS", scored: true, judge: judgeStartTLS, reasons: startTLSReasons, part: smtpPart()},
+		{name: StartTLS12, of: StartTLS, label: "StartTLS with TLS 1.2", scored: true, judge: judgeStartTLS12, reasons: startTLS12Reasons},
+		{name: X509, label: "x509", scored: true, judge: judgeX509, reasons: x509Reasons},
+		{name: SPF, label: "SPF", scored: true, judge: judgeSPF, reasons: spfReasons, lookups: spfLookups,
 			part: partOf((*Facts).spfRecord, func(to, from *Facts) { to.SPF = from.SPF })},
-		{name: SPFPolicy, label: "an SPF policy of -all or ~all", scored: true, judge: judgeSPFPolicy},
-		{name: DKIM, label: "DKIM", listed: true, scored: true, judge: judgeDKIM, lookups: dkimLookups,
+		{name: SPFPolicy, of: SPF, label: "an SPF policy of -all or ~all", scored: true, judge: judgeSPFPolicy, reasons: spfPolicyReasons},
+		{name: DKIM, label: "DKIM", scored: true, judge: judgeDKIM, reasons: dkimReasons, lookups: dkimLookups,
 			part: partOf((*Facts).dkimPresence, func(to, from *Facts) { to.DKIM.Presence = from.DKIM.Presence })},
-		{name: DMARC, label: "DMARC", listed: true, scored: true, judge: judgeDMARC, lookups: dmarcLookups,
+		{name: DMARC, label: "DMARC", scored: true, judge: judgeDMARC, reasons: dmarcReasons, lookups: dmarcLookups,
 			part: partOf((*Facts).dmarcRecord, func(to, from *Facts) { to.DMARC = from.DMARC })},
-		{name: DMARCPolicy, label: "a DMARC policy with reports", scored: true, judge: judgeDMARCPolicy},
-		{name: DANE, label: "DANE", listed: true, scored: true, judge: judgeDANE, lookups: daneLookups},
-		{name: DNSSEC, label: "DNSSEC", listed: true, scored: true, judge: judgeDNSSEC, lookups: dnssecLookups, part: dnssecPart()},
-		{name: MTASTS, label: "MTA-STS", listed: true, scored: true, judge: judgeMTASTS, lookups: mtastsLookups,
+		{name: DMARCPolicy, of: DMARC, label: "a DMARC policy with reports", scored: true, judge: judgeDMARCPolicy, reasons: dmarcPolicyReasons},
+		{name: DANE, label: "DANE", scored: true, judge: judgeDANE, reasons: daneReasons, lookups: daneLookups},
+		{name: DNSSEC, label: "DNSSEC", scored: true, judge: judgeDNSSEC, reasons: dnssecReasons, lookups: dnssecLookups, part: dnssecPart()},
+		{name: MTASTS, label: "MTA-STS", scored: true, judge: judgeMTASTS, reasons: mtastsReasons, lookups: mtastsLookups,
 			part: partOf((*Facts).mtastsTest, func(to, from *Facts) { to.MTASTS = from.MTASTS })},
-		{name: TLSRPT, label: "TLS-RPT", listed: true, scored: true, judge: judgeTLSRPT, lookups: tlsrptLookups,
+		{name: TLSRPT, label: "TLS-RPT", scored: true, judge: judgeTLSRPT, reasons: tlsrptReasons, lookups: tlsrptLookups,
 			part: partOf((*Facts).tlsrptRecord, func(to, from *Facts) { to.TLSRPT = from.TLSRPT })},
-		{name: RequireTLS, label: "REQUIRETLS", listed: true, scored: true, judge: judgeRequireTLS},
+		{name: RequireTLS, label: "REQUIRETLS", scored: true, judge: judgeRequireTLS, reasons: requireTLSReasons},
 	}
 }
 
 // Standards are the standards in the order in which reports list them.
-var Standards = namesOf(func(s standard) bool { return s.listed })
+var Standards = namesOf(func(s standard) bool { return s.of == "" })
 
 // criteria are what a profile may ask for.
 var criteria = namesOf(func(s standard) bool { return s.scored })

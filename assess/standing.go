@@ -67,9 +67,3 @@ type Share struct {
 	Of      string // whose part it is: the words are the prober's
 	Limit   int
 }
-
-// OverBudget begins the problem of a dialogue that a budget did not let begin.
-const OverBudget = "budget: "
-
-// RunOver ends the problem of a dialogue that the end of its run cut short.
-const RunOver = "the run was over"

@@ -12,6 +12,31 @@ const (
 	StartTLS12 Standard = "starttls-1.2" // with TLS 1.2 or later
 )
 
+const (
+	ReasonTLSEstablished       Reason = "tls-established"
+	ReasonTLSAnswered          Reason = "tls-answered"
+	ReasonSessionsEncrypted    Reason = "sessions-encrypted"
+	ReasonSessionsInPlainText  Reason = "sessions-in-plain-text"
+	ReasonTLSVersionUnknown    Reason = "tls-version-unknown"
+	ReasonTLSVersionDeprecated Reason = "tls-version-deprecated"
+	ReasonSessionsTLS12        Reason = "sessions-tls-1.2"
+	ReasonSessionsDeprecated   Reason = "sessions-deprecated"
+)
+
+var startTLSReasons = []Explanation{
+	{ReasonTLSEstablished, StartTLS, in(Pass), "The handshake is complete, and EHLO was answered inside TLS.", "", "RFC 3207, section 4"},
+	{ReasonTLSAnswered, StartTLS, in(Pass), "The server answers with TLS of a kind that peerscore's library cannot go on from.", "", "RFC 8446, section 4.1.3"},
+	{ReasonSessionsEncrypted, StartTLS, in(Pass), "The host sent all its sessions in TLS.", "", "RFC 3207, section 4"},
+	{ReasonSessionsInPlainText, StartTLS, in(Pass, Fail), "The host sent some of its sessions in plain text; few enough, where it passes.", "let it use TLS whenever it is offered", "RFC 3207, section 4"},
+}
+
+var startTLS12Reasons = []Explanation{
+	{ReasonTLSVersionUnknown, StartTLS12, in(Unknown), "It is not known which version of TLS the server speaks.", "", "RFC 8446, section 4.1.3"},
+	{ReasonTLSVersionDeprecated, StartTLS12, in(Fail), "The server speaks nothing later than TLS 1.1.", "offer TLS 1.2 and 1.3", "RFC 8996, section 4"},
+	{ReasonSessionsTLS12, StartTLS12, in(Pass), "The host sent all its sessions in TLS 1.2 or later.", "", "RFC 8996, section 4"},
+	{ReasonSessionsDeprecated, StartTLS12, in(Pass, Fail), "The host sent some of its sessions in an older version or in plain text; few enough, where it passes.", "let it use TLS 1.2 or later whenever it is offered", "RFC 8996, section 4"},
+}
+
 // StartTLSOutcome is how far an SMTP dialogue came on its way to TLS.
 type StartTLSOutcome string
 
@@ -49,7 +74,8 @@ type SMTPFacts struct {
 	Stage      Stage           `json:"stage"` // the last one reached
 	Outcome    StartTLSOutcome `json:"outcome,omitempty"`
 	Suspect    StartTLSOutcome `json:"suspect,omitempty"` // what the outcome is if the next dialogue with the address ends the same
-	Problem    string          `json:"problem,omitempty"` // why the outcome is unknown or negative; may quote the peer
+	Reason     Reason          `json:"reason,omitempty"`  // why the outcome is unknown
+	Problem    string          `json:"problem,omitempty"` // the same in words, or why the outcome is unknown or negative; may quote the peer
 	Greeting   string          `json:"greeting,omitempty"`
 	EHLO       []string        `json:"ehlo,omitempty"`     // reply lines in plain text
 	TLSEHLO    []string        `json:"tls_ehlo,omitempty"` // reply lines inside TLS
@@ -100,33 +126,26 @@ func judgeStartTLS(v *Verdict, e Evidence, r Rules) {
 		v.noteHost(h)
 		return []Test{perAddress(e.Facts, h, "starttls", speaksTLS)}
 	})
-	v.eachSender(e.Tally, r, "starttls", func(h HostTally) Count { return h.StartTLS }, saySessions("TLS"))
+	v.eachSender(e.Tally, r, sessionTest{"starttls", func(h HostTally) Count { return h.StartTLS }, ReasonSessionsEncrypted, ReasonSessionsInPlainText, saySessions("TLS")})
 	v.Support = v.support(r)
 }
 
-func speaksTLS(s SMTPFacts) (Result, string) {
-	switch s.Outcome {
-	case TLSEstablished:
-		return Pass, s.session()
-	case TLSAnswered:
-		return Pass, s.session() + " (" + told(s.Problem) + ")"
-	}
-	detail := told(s.Problem)
-	if detail == "" {
-		detail = map[StartTLSOutcome]string{
+func speaksTLS(s SMTPFacts) Check {
+	c := Check{Result: s.Outcome.result(), Reason: s.reason(), Detail: told(s.Problem)}
+	switch {
+	case s.Outcome == TLSEstablished:
+		c.Detail = s.session()
+	case s.Outcome == TLSAnswered:
+		c.Detail = s.session() + " (" + c.Detail + ")"
+	case c.Detail == "":
+		c.Detail = map[StartTLSOutcome]string{
 			TLSUnknown:    "could not be tested",
 			TLSNotOffered: "EHLO does not list STARTTLS",
 			TLSRefused:    "STARTTLS is listed and refused",
 			TLSFailed:     "the handshake fails",
 		}[s.Outcome]
 	}
-	switch s.Outcome {
-	case TLSNotOffered:
-		detail += "; turn on TLS in the mail server, and see that no firewall rewrites EHLO"
-	case TLSRefused, TLSFailed:
-		detail += "; look into the server's log: mostly it cannot read its certificate or key"
-	}
-	return s.Outcome.result(), detail
+	return c
 }
 
 func (v *Verdict) noteHost(h MXHost) {
@@ -148,18 +167,18 @@ func judgeStartTLS12(v *Verdict, e Evidence, r Rules) {
 	v.eachHost(e.Facts, func(h MXHost) []Test {
 		return []Test{perAddress(e.Facts, h, "tls-1.2", speaksTLS12)}
 	})
-	v.eachSender(e.Tally, r, "tls-1.2", HostTally.startTLS12, saySessions("TLS 1.2 or later"))
+	v.eachSender(e.Tally, r, sessionTest{"tls-1.2", HostTally.startTLS12, ReasonSessionsTLS12, ReasonSessionsDeprecated, saySessions("TLS 1.2 or later")})
 	v.Support = v.support(r)
 }
 
-func speaksTLS12(s SMTPFacts) (Result, string) {
+func speaksTLS12(s SMTPFacts) Check {
 	switch {
 	case s.Outcome.result() != Pass:
 		return speaksTLS(s)
 	case s.TLS == nil:
-		return Unknown, "the TLS version is not known"
+		return Check{Unknown, ReasonTLSVersionUnknown, "the TLS version is not known"}
 	case s.TLS.Deprecated:
-		return Fail, told(s.TLS.Version) + " only: offer TLS 1.2 and 1.3"
+		return Check{Fail, ReasonTLSVersionDeprecated, told(s.TLS.Version) + " only"}
 	}
 	return speaksTLS(s)
 }
@@ -183,9 +202,6 @@ func saySessions(what string) func(HostTally, Count) string {
 		text := fmt.Sprintf("%s in %d of %d sessions", what, c.Passed, c.Passed+c.Failed)
 		if versions := h.versions(); versions != "" {
 			text += " (" + versions + ")"
-		}
-		if c.Failed > 0 {
-			text += "; let it use " + what + " whenever it is offered"
 		}
 		return text
 	}

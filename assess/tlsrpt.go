@@ -5,6 +5,20 @@ import "strings"
 // TLSRPT is RFC 8460.
 const TLSRPT Standard = "tls-rpt"
 
+const (
+	ReasonTLSRPTValid     Reason = "tls-rpt-record-valid"
+	ReasonTLSRPTAbsent    Reason = "tls-rpt-record-absent"
+	ReasonTLSRPTInvalid   Reason = "tls-rpt-record-invalid"
+	ReasonTLSRPTUnchecked Reason = "tls-rpt-record-unchecked"
+)
+
+var tlsrptReasons = []Explanation{
+	{ReasonTLSRPTValid, TLSRPT, in(Pass), "There is one valid record.", "", "RFC 8460, section 3"},
+	{ReasonTLSRPTAbsent, TLSRPT, in(Fail), "There is no TLS-RPT record.", `publish "v=TLSRPTv1; rua=mailto:..." to hear of mail that TLS kept away`, "RFC 8460, section 3"},
+	{ReasonTLSRPTInvalid, TLSRPT, in(Fail), "The record has an error, or is not the only one.", "fix it", "RFC 8460, section 3"},
+	{ReasonTLSRPTUnchecked, TLSRPT, in(Unknown), "The record is past a limit.", "", "RFC 8460, section 3"},
+}
+
 // TLSRPTFacts is the record at _smtp._tls.<domain> (RFC 8460).
 type TLSRPTFacts struct {
 	Lookup  Lookup   `json:"lookup"`
@@ -25,14 +39,12 @@ func (f *Facts) tlsrptRecord() Test {
 	t := Test{Subject: "_smtp._tls." + string(f.Domain), Test: "record"}
 	switch rpt := f.TLSRPT; {
 	case !rpt.Lookup.Status.Answered():
-		t.Detail = "the record is not known: " + rpt.Lookup.missing()
+		t.came(Unknown, rpt.Lookup.reason(), "the record is not known: "+rpt.Lookup.missing())
 	case rpt.Lookup.Status != LookupFound:
-		t.Result, t.Detail = Fail, `there is no TLS-RPT record; publish "v=TLSRPTv1; rua=mailto:..." to hear of mail that TLS kept away`
+		t.came(Fail, ReasonTLSRPTAbsent, "there is no TLS-RPT record")
 	default:
-		t.Result, t.Detail = rpt.Valid.Result, rpt.Valid.or("reports go to "+quoted(strings.Join(rpt.Reports, ", ")))
-		if t.Result == Fail {
-			t.Detail += "; fix it"
-		}
+		t.came(rpt.Valid.Result, rpt.Valid.because(ReasonTLSRPTValid, ReasonTLSRPTInvalid, ReasonTLSRPTUnchecked),
+			rpt.Valid.or("reports go to "+quoted(strings.Join(rpt.Reports, ", "))))
 	}
 	return f.test(string(TLSRPT), t)
 }

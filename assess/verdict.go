@@ -67,8 +67,14 @@ type Test struct {
 	Direction Direction `json:"direction"`
 	Test      string    `json:"test"`
 	Result    Result    `json:"result"`
-	Detail    string    `json:"detail"` // evidence, in words a postmaster can act on; may quote the peer
+	Reason    Reason    `json:"reason,omitempty"` // "" in verdicts of before there were reasons
+	Detail    string    `json:"detail"`           // evidence, in words a postmaster can act on; may quote the peer
 	At        time.Time `json:"at"`
+}
+
+// came sets what a test came to.
+func (t *Test) came(result Result, reason Reason, detail string) {
+	t.Result, t.Reason, t.Detail = result, reason, detail
 }
 
 // Verdict is how far a domain supports one standard, and why, test by test.

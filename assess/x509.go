@@ -10,6 +10,56 @@ import (
 // X509 is the certificates of the mail hosts (RFC 5280, RFC 9525).
 const X509 Standard = "x509"
 
+const (
+	ReasonCertificateTrusted    Reason = "certificate-trusted"
+	ReasonSelfSigned            Reason = "self-signed"
+	ReasonIntermediateMissing   Reason = "intermediate-missing"
+	ReasonIntermediateExpired   Reason = "intermediate-expired"
+	ReasonIssuerMismatch        Reason = "issuer-mismatch"
+	ReasonKeyUsage              Reason = "key-usage"
+	ReasonCertificateUntrusted  Reason = "certificate-untrusted"
+	ReasonNameMatch             Reason = "name-match"
+	ReasonNameMismatch          Reason = "name-mismatch"
+	ReasonCertificateDated      Reason = "certificate-current"
+	ReasonCertificateExpired    Reason = "certificate-expired"
+	ReasonCertificateEarly      Reason = "certificate-not-yet-valid"
+	ReasonCertificateOutdated   Reason = "certificate-out-of-date"
+	ReasonCertificateUnrevoked  Reason = "certificate-unrevoked"
+	ReasonCertificateRevoked    Reason = "certificate-revoked"
+	ReasonCRLAbsent             Reason = "crl-absent"
+	ReasonCRLUnavailable        Reason = "crl-unavailable"
+	ReasonRevocationUnknown     Reason = "revocation-unknown"
+	ReasonCertificateEncrypted  Reason = "certificate-encrypted"
+	ReasonCertificateUnreadable Reason = "certificate-unreadable"
+	ReasonCertificateUnchecked  Reason = "certificate-unchecked"
+	ReasonCertificateAbsent     Reason = "certificate-absent"
+)
+
+var x509Reasons = []Explanation{
+	{ReasonCertificateTrusted, X509, in(Pass), "A path leads to a trusted root.", "", "RFC 5280, section 6.1"},
+	{ReasonSelfSigned, X509, in(Fail), "The certificate is self-signed, and not trusted.", "get a certificate of a public authority", "RFC 5280, section 3.2"},
+	{ReasonIntermediateMissing, X509, in(Fail), "The path breaks off at an authority that is neither sent nor trusted.", "send the authority's intermediates along with the certificate, or get one of a public authority", "RFC 8446, section 4.4.2"},
+	{ReasonIntermediateExpired, X509, in(Fail), "An intermediate certificate has expired, or is not valid yet.", "send the authority's present one", "RFC 5280, section 6.1.3"},
+	{ReasonIssuerMismatch, X509, in(Fail), "A certificate is sent as that of the issuer and did not issue, or may not.", "send the intermediates of the authority that issued it, and no others", "RFC 5280, section 6.1.4"},
+	{ReasonKeyUsage, X509, in(Fail), "The key usage of the certificate is not that of a TLS server.", "get a certificate for TLS servers", "RFC 5280, section 4.2.1.3"},
+	{ReasonCertificateUntrusted, X509, in(Fail), "No path leads to a trusted root.", "get a certificate of a public authority, and send its intermediates", "RFC 5280, section 6.1"},
+	{ReasonNameMatch, X509, in(Pass), "The certificate names the mail host.", "", "RFC 9525, section 6.3"},
+	{ReasonNameMismatch, X509, in(Fail), "The certificate does not name the mail host.", "ask for one that lists it", "RFC 9525, section 6.3"},
+	{ReasonCertificateDated, X509, in(Pass), "The certificate is within its dates.", "", "RFC 5280, section 4.1.2.5"},
+	{ReasonCertificateExpired, X509, in(Fail), "The certificate has expired.", "renew it", "RFC 5280, section 4.1.2.5"},
+	{ReasonCertificateEarly, X509, in(Fail), "The certificate is not valid yet.", "renew it", "RFC 5280, section 4.1.2.5"},
+	{ReasonCertificateOutdated, X509, in(Fail), "The certificate is not within its dates.", "renew it", "RFC 5280, section 4.1.2.5"},
+	{ReasonCertificateUnrevoked, X509, in(Pass), "No revocation list of its authorities has the certificate or an intermediate.", "", "RFC 5280, section 6.3"},
+	{ReasonCertificateRevoked, X509, in(Fail), "An authority has revoked the certificate or an intermediate.", "replace it", "RFC 5280, section 6.3"},
+	{ReasonCRLAbsent, X509, in(Unknown), "The certificate names no revocation list that can be asked for.", "", "RFC 5280, section 4.2.1.13"},
+	{ReasonCRLUnavailable, X509, in(Unknown), "The revocation list could not be fetched, or read.", "", "RFC 5280, section 6.3.3"},
+	{ReasonRevocationUnknown, X509, in(Unknown), "It was not asked whether the certificate is revoked.", "", "RFC 5280, section 6.3"},
+	{ReasonCertificateEncrypted, X509, in(Unknown), "TLS 1.3 encrypts the certificate, and peerscore's library did not come as far.", "", "RFC 8446, section 4.4.2"},
+	{ReasonCertificateUnreadable, X509, in(Unknown), "The certificate cannot be read, or its chain is past a limit.", "", "RFC 5280, section 4.1"},
+	{ReasonCertificateUnchecked, X509, in(Unknown), "The question is one that peerscore could not answer.", "", "RFC 5280, section 6.1"},
+	{ReasonCertificateAbsent, X509, in(NotApplicable), "A host without TLS presents no certificate.", "", "RFC 3207, section 4"},
+}
+
 // TLSFacts is what the handshake negotiated and the certificate that came with it.
 type TLSFacts struct {
 	Version     string           `json:"version"` // "TLS 1.3"
@@ -89,10 +139,11 @@ func (v *Verdict) noteOther(subject string, o *OtherFacts) {
 
 func noCertificate(f *Facts, h MXHost) Test {
 	t := perAddress(f, h, "certificate", speaksTLS)
-	if t.Result == Fail {
-		t.Result, t.Detail = NotApplicable, "it presents no certificate: "+t.Detail
-	} else {
-		t.Result = Unknown
+	switch t.Result {
+	case Fail:
+		t.came(NotApplicable, ReasonCertificateAbsent, "it presents no certificate: "+t.Detail)
+	case Pass:
+		t.Result, t.Reason = Unknown, ReasonCertificateUnchecked
 	}
 	return t
 }
@@ -101,14 +152,14 @@ func certificateTests(f *Facts, h MXHost) []Test {
 	var tests []Test
 	for _, question := range []struct {
 		name  string
-		judge func(c CertificateFacts, host string) (Result, string)
+		judge func(c CertificateFacts, host string) Check
 	}{
 		{"trusted", judgeTrusted},
 		{"name", judgeNamed},
 		{"dates", judgeDated},
 		{"revocation", judgeRevoked},
 	} {
-		tests = append(tests, perAddress(f, h, question.name, func(s SMTPFacts) (Result, string) {
+		tests = append(tests, perAddress(f, h, question.name, func(s SMTPFacts) Check {
 			return s.eachCertificate(h.Name, question.judge)
 		}))
 	}
@@ -116,26 +167,28 @@ func certificateTests(f *Facts, h MXHost) []Test {
 }
 
 // eachCertificate passes when each certificate of the server passes; else the worse decides.
-func (s SMTPFacts) eachCertificate(host string, judge func(CertificateFacts, string) (Result, string)) (Result, string) {
-	result, detail := judge(s.TLS.Certificate, host)
-	if s.Other == nil || s.Other.TLS == nil || result == Fail {
-		return result, detail
+func (s SMTPFacts) eachCertificate(host string, judge func(CertificateFacts, string) Check) Check {
+	first := judge(s.TLS.Certificate, host)
+	if s.Other == nil || s.Other.TLS == nil || first.Result == Fail {
+		return first
 	}
 	other := s.Other.TLS.Certificate
-	if r, d := judge(other, host); r == Fail || r == Unknown && result == Pass {
-		return r, fmt.Sprintf("its other certificate, with the key %s, seen %s: %s", told(other.Key), day(s.Other.At), d)
+	if c := judge(other, host); c.Result == Fail || c.Result == Unknown && first.Result == Pass {
+		c.Detail = fmt.Sprintf("its other certificate, with the key %s, seen %s: %s", told(other.Key), day(s.Other.At), c.Detail)
+		return c
 	}
-	return result, detail
+	return first
 }
 
-func judgeTrusted(c CertificateFacts, _ string) (Result, string) {
+func judgeTrusted(c CertificateFacts, _ string) Check {
+	reason := c.Trusted.because(ReasonCertificateTrusted, ReasonCertificateUntrusted, ReasonCertificateUnchecked)
 	switch c.Trusted.Result {
 	case Pass:
-		return Pass, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root") + c.algorithms()
+		return Check{Pass, reason, "issued by " + quoted(c.Issuer) + ", " + c.Trusted.or("under a trusted root") + c.algorithms()}
 	case Fail:
-		return Fail, c.Trusted.or("it leads to no trusted root") + "; " + c.trustRemedy()
+		return Check{Fail, reason, c.Trusted.or("it leads to no trusted root")}
 	}
-	return c.Trusted.Result, c.Trusted.or("whether it leads to a trusted root could not be checked")
+	return Check{c.Trusted.Result, reason, c.Trusted.or("whether it leads to a trusted root could not be checked")}
 }
 
 // algorithms are those of the certificate's key and of the signature on it.
@@ -146,51 +199,37 @@ func (c CertificateFacts) algorithms() string {
 	return "; key " + told(c.Key) + ", signature " + told(c.Signature)
 }
 
-// trustRemedy goes by the mistake that the prober named.
-func (c CertificateFacts) trustRemedy() string {
-	switch detail := c.Trusted.Detail; {
-	case strings.HasPrefix(detail, "missing intermediate"):
-		return "send the authority's intermediates along with the certificate, or get one of a public authority"
-	case strings.HasPrefix(detail, "self-signed"):
-		return "get a certificate of a public authority"
-	case strings.HasPrefix(detail, "the intermediate certificate"):
-		return "send the authority's present one"
-	case strings.HasPrefix(detail, "bad signature"), strings.HasPrefix(detail, "not an authority"):
-		return "send the intermediates of the authority that issued it, and no others"
-	case strings.Contains(detail, "by its key usage"):
-		return "get a certificate for TLS servers"
-	}
-	return "get a certificate of a public authority, and send its intermediates"
-}
-
-func judgeNamed(c CertificateFacts, host string) (Result, string) {
+func judgeNamed(c CertificateFacts, host string) Check {
+	reason := c.Named.because(ReasonNameMatch, ReasonNameMismatch, ReasonCertificateUnchecked)
 	switch c.Named.Result {
 	case Pass:
-		return Pass, "certificate names " + host
+		return Check{Pass, reason, "certificate names " + host}
 	case Fail:
-		return Fail, "certificate names " + listed(c.Names) + ", not " + host + ": ask for one that lists it"
+		return Check{Fail, reason, "certificate names " + listed(c.Names) + ", not " + host}
 	}
-	return c.Named.Result, c.Named.or("whom it names could not be checked")
+	return Check{c.Named.Result, reason, c.Named.or("whom it names could not be checked")}
 }
 
-func judgeDated(c CertificateFacts, _ string) (Result, string) {
+func judgeDated(c CertificateFacts, _ string) Check {
+	reason := c.Dated.because(ReasonCertificateDated, ReasonCertificateOutdated, ReasonCertificateUnchecked)
 	switch c.Dated.Result {
 	case Pass:
-		return Pass, "valid " + c.Dated.or("until "+day(c.NotAfter))
+		return Check{Pass, reason, "valid " + c.Dated.or("until "+day(c.NotAfter))}
 	case Fail:
-		return Fail, c.Dated.or("valid from "+day(c.NotBefore)+" to "+day(c.NotAfter)+" only") + "; renew it"
+		return Check{Fail, reason, c.Dated.or("valid from " + day(c.NotBefore) + " to " + day(c.NotAfter) + " only")}
 	}
-	return c.Dated.Result, c.Dated.or("its dates could not be checked")
+	return Check{c.Dated.Result, reason, c.Dated.or("its dates could not be checked")}
 }
 
-func judgeRevoked(c CertificateFacts, _ string) (Result, string) {
+func judgeRevoked(c CertificateFacts, _ string) Check {
+	reason := c.Revoked.because(ReasonCertificateUnrevoked, ReasonCertificateRevoked, ReasonRevocationUnknown)
 	switch c.Revoked.Result {
 	case Pass:
-		return Pass, c.Revoked.or("on no revocation list of its authorities")
+		return Check{Pass, reason, c.Revoked.or("on no revocation list of its authorities")}
 	case Fail:
-		return Fail, c.Revoked.or("revoked by its authority") + "; replace it"
+		return Check{Fail, reason, c.Revoked.or("revoked by its authority")}
 	}
-	return c.Revoked.Result, "whether it was revoked is not known: " + c.Revoked.or("no revocation list could be had")
+	return Check{c.Revoked.Result, reason, "whether it was revoked is not known: " + c.Revoked.or("no revocation list could be had")}
 }
 
 // listed names the first few names of a certificate.

@@ -21,6 +21,7 @@ import (
 type Problem struct {
 	Reason    string
 	Undecided bool // it cannot be told here whether a sender of mail accepts it
+	Usage     bool // it is the key usage of the server's certificate
 }
 
 // None reports whether there is no problem.
@@ -123,7 +124,9 @@ func serverUsage(leaf *x509.Certificate, usage x509.KeyUsage) Problem {
 			missing = append(missing, bit.name)
 		}
 	}
-	return refused("%s is not for TLS, by its key usage: it lacks %s", Name(leaf), strings.Join(missing, ", "))
+	p := refused("%s is not for TLS, by its key usage: it lacks %s", Name(leaf), strings.Join(missing, ", "))
+	p.Usage = true
+	return p
 }
 
 // pathLength counts the authorities below each one that limits them. Self-issued certificates

@@ -76,7 +76,7 @@ func dmarcCheck(found dmarc.Discovery) assess.Check {
 		case step.Records == 1 && step.Record == nil: // a limit of ours, not a mistake of the domain
 			return assess.Check{Detail: fmt.Sprintf("past a limit: the record at _dmarc.%s has more octets or tags than are read", step.Domain)}
 		case step.Records > 1:
-			return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("%d DMARC records at _dmarc.%s, none of which counts", step.Records, step.Domain)}
+			return assess.Check{Result: assess.Fail, Reason: assess.ReasonDMARCMultiple, Detail: fmt.Sprintf("%d DMARC records at _dmarc.%s, none of which counts", step.Records, step.Domain)}
 		}
 	}
 	return assess.Check{}

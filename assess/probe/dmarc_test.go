@@ -59,11 +59,11 @@ func TestDMARC(t *testing.T) {
 		{"wrong.example", no, no, "wrong.example", "none", "wrong.example", `p="refuse": not none, quarantine or reject`},
 		{"wrongest.example", no, no, "wrongest.example", "", "wrongest.example", `p="refuse": not none, quarantine or reject`},
 		{"twice.example", no, no, "twice.example", "", "twice.example", "p occurs twice"},
-		{"two.example", no, no, "", "", "two.example", "2 DMARC records at _dmarc.two.example, none of which counts"},
+		{"two.example", no, no, "", "", "two.example", "2 DMARC records at _dmarc.two.example, none of which counts; fix it {dmarc-multiple-records}"},
 		{"long.example", unknown, unknown, "", "", "long.example", "past a limit: the record at _dmarc.long.example has more octets or tags than are read"},
 		{"tags.example", unknown, unknown, "", "", "tags.example", "past a limit: "},
 		{"other.example", yes, yes, "other.example", "reject", "other.example", ""},
-		{"empty.example", no, no, "", "", "empty.example", "there is no DMARC record, here or at a parent: publish one"},
+		{"empty.example", no, no, "", "", "empty.example", "there is no DMARC record, here or at a parent; publish one"},
 		{"version.example", no, no, "", "", "version.example", `"v=dmarc1; p=reject" at _dmarc.version.example is no DMARC record: one begins with v=DMARC1;`},
 		{"sub.org.example", yes, yes, "org.example", "quarantine", "org.example", "_dmarc.org.example [] record: pass"},
 		{"nowhere.org.example", yes, no, "org.example", "none", "org.example", ""},              // np

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"peerscore/assess"
@@ -55,14 +54,14 @@ type visit struct {
 	known *assess.SMTPFacts
 }
 
-// without is what a visit brings that could not be made.
+// without is what a visit brings that a budget did not let begin.
 func (v visit) without(now time.Time, problem string) assess.SMTPFacts {
 	if v.known != nil {
 		facts := *v.known
-		facts.Other = &assess.OtherFacts{At: now, Shown: assess.Check{Detail: problem}}
+		facts.Other = &assess.OtherFacts{At: now, Shown: assess.Check{Reason: assess.ReasonBudgetExhausted, Detail: problem}}
 		return facts
 	}
-	return assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: now, Stage: assess.StageConnect, Problem: problem}
+	return assess.SMTPFacts{Address: v.addr, ServerName: v.name, At: now, Stage: assess.StageConnect, Reason: assess.ReasonBudgetExhausted, Problem: problem}
 }
 
 // again gives the place within the budgets back and waits for another, for one more dialogue
@@ -78,7 +77,7 @@ func (g *gate) session(ctx context.Context, v visit, hold func(context.Context, 
 	}
 	leave, err := g.turns.enter(ctx, line{v.addr, g.classOf(records, v) == proven})
 	if err != nil {
-		return v.without(g.now().UTC(), assess.OverBudget+"another dialogue with the address was not over in time; next at the domain's next run")
+		return v.without(g.now().UTC(), overBudget+"another dialogue with the address was not over in time; next at the domain's next run")
 	}
 	defer leave()
 	if facts, records, known = g.look(ctx, v); known {
@@ -154,7 +153,7 @@ func (g *gate) count(ctx context.Context, v visit, c class, place func()) (done 
 	return place, ""
 }
 
-const noneFree = assess.OverBudget + "no SMTP dialogue was free in time; next at the domain's next run"
+const noneFree = overBudget + "no SMTP dialogue was free in time; next at the domain's next run"
 
 // remembered looks for a dialogue that is recent enough and speaks for the name.
 func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFacts, bool) {
@@ -180,16 +179,19 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 // more, nor whether its server passes.
 func told(r assess.HostRecord) assess.SMTPFacts {
 	if r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session.TLS) == nil {
-		r.Session.Outcome, r.Session.TLS, r.Session.Problem = assess.TLSUnknown, nil, "its certificates were too large to be kept"
+		r.Session.Outcome, r.Session.TLS = assess.TLSUnknown, nil
+		r.Session.Reason, r.Session.Problem = assess.ReasonDialogueNotKept, tooLarge
 	}
 	if o := r.Session.Other; o != nil && o.TLS != nil && leafOf(o.TLS) == nil {
-		r.Session.Other = &assess.OtherFacts{At: o.At, Shown: assess.Check{Detail: "its certificates were too large to be kept"}}
+		r.Session.Other = &assess.OtherFacts{At: o.At, Shown: assess.Check{Reason: assess.ReasonDialogueNotKept, Detail: tooLarge}}
 	}
 	if r.Session.Outcome == assess.TLSUnknown {
 		r.Session.Problem += "; next at " + date(r.NotBefore)
 	}
 	return r.Session
 }
+
+const tooLarge = "its certificates were too large to be kept"
 
 // otherAsked reports whether a server was asked for its other certificate since the dialogue, and
 // is not to be asked again because it did not tell.
@@ -210,7 +212,7 @@ func (g *gate) speaksFor(session assess.SMTPFacts, name string) bool {
 		return true
 	case assess.StageHandshake:
 		if session.Outcome != assess.TLSAnswered {
-			return session.Outcome == assess.TLSUnknown && strings.HasSuffix(session.Problem, problemTimeout)
+			return session.Outcome == assess.TLSUnknown && session.Reason == assess.ReasonSMTPTimeout
 		}
 	}
 	return g.valid(session.TLS, name) && (session.Other == nil || session.Other.TLS == nil || g.valid(session.Other.TLS, name))
@@ -250,7 +252,7 @@ func (g *gate) remember(ctx context.Context, before []assess.HostRecord, v visit
 			continue
 		}
 		if facts.Suspect != "" && r.Session.Suspect == facts.Suspect {
-			facts.Outcome = facts.Suspect
+			facts.Outcome, facts.Reason = facts.Suspect, ""
 		}
 		if facts.Other == nil && facts.TLS != nil {
 			facts.Other = r.Session.Other // of before this dialogue: see talks.other

@@ -38,8 +38,10 @@ func answered(certificate tls.Certificate) ended {
 	}
 }
 
-func stuck(stage, problem string) ended {
-	return func(f *assess.SMTPFacts) { f.Stage, f.Problem = stage, stage+problem }
+func stuck(stage assess.Stage, reason assess.Reason) ended {
+	return func(f *assess.SMTPFacts) {
+		f.Stage, f.Reason, f.Problem = stage, reason, string(stage)+": "+string(reason)
+	}
 }
 
 // visitOf is one of an organisation to somewhere.
@@ -73,7 +75,7 @@ func TestGateIntervals(t *testing.T) {
 	brief, err := ca.Issue(probetest.Leaf{Names: []string{"mx.a.example", "mx.b.example"}, NotAfter: began.AddDate(0, 0, 3)})
 	must(t, err)
 	const h = time.Hour
-	good, alone, silent := answered(both), answered(only), stuck(assess.StageGreeting, problemTimeout)
+	good, alone, silent := answered(both), answered(only), stuck(assess.StageGreeting, assess.ReasonSMTPTimeout)
 	refuses := func(f *assess.SMTPFacts) { f.Stage, f.Outcome = assess.StageEHLO, assess.TLSNotOffered }
 	ahead := func(f *assess.SMTPFacts) { good(f); f.At = f.At.AddDate(12, 0, 0) }
 	large := answered(tls.Certificate{Certificate: [][]byte{make([]byte, assess.MaxSession)}})
@@ -99,11 +101,11 @@ func TestGateIntervals(t *testing.T) {
 			{72*h - 1, "a", silent, false}, {1, "a", silent, true}, {72*h - 1, "a", silent, false}, {1, "a", silent, true},
 		}},
 		{"under any name", []visit{{0, "a", silent, true}, {h, "b", silent, false}, {5 * h, "b", silent, true}, {6 * h, "a", silent, false}, {18*h - 1, "c", silent, false}}},
-		{"also in the handshake", []visit{{0, "a", stuck(assess.StageHandshake, problemTimeout), true}, {h, "b", good, false}}},
+		{"also in the handshake", []visit{{0, "a", stuck(assess.StageHandshake, assess.ReasonSMTPTimeout), true}, {h, "b", good, false}}},
 		{"a success ends the row", []visit{{0, "a", silent, true}, {6 * h, "a", good, true}, {168 * h, "a", silent, true}, {6 * h, "a", silent, true}}},
 		{"a clock that was ahead", []visit{{0, "a", ahead, true}, {h, "a", good, true}, {h, "a", good, false}}},
 		{"a chain that is not kept is unknown", []visit{{0, "a", large, true}, {h, "a", good, false}, {167 * h, "a", good, true}}},
-		{"a chain past our limits is that name's", []visit{{0, "a", stuck(assess.StageHandshake, ": past a limit"), true}, {h, "b", good, true}, {h, "a", good, false}}},
+		{"a chain past our limits is that name's", []visit{{0, "a", stuck(assess.StageHandshake, assess.ReasonLimitExceeded), true}, {h, "b", good, true}, {h, "a", good, false}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,7 +166,7 @@ func TestGateForgetsOurFaults(t *testing.T) {
 		g.session(t.Context(), visit{addr: somewhere, name: "mx"}, func(context.Context, again) (assess.SMTPFacts, error) {
 			return assess.SMTPFacts{Address: somewhere, ServerName: "mx", Problem: "connect: network is unreachable"}, errors.New("ours")
 		})
-		if _, asked := asks(g, somewhere, "mx", stuck(assess.StageGreeting, problemTimeout)); !asked {
+		if _, asked := asks(g, somewhere, "mx", stuck(assess.StageGreeting, assess.ReasonSMTPTimeout)); !asked {
 			t.Error("the peer pays for it")
 		}
 	})
@@ -178,8 +180,8 @@ func TestGateOneAtOnce(t *testing.T) {
 		names int // of the MX host
 		asked int
 	}{
-		{"one name, silent", stuck(assess.StageGreeting, problemTimeout), 1, 1},
-		{"200 names, silent", stuck(assess.StageGreeting, problemTimeout), 200, 1},
+		{"one name, silent", stuck(assess.StageGreeting, assess.ReasonSMTPTimeout), 1, 1},
+		{"200 names, silent", stuck(assess.StageGreeting, assess.ReasonSMTPTimeout), 200, 1},
 		{"one name with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 1, 1},
 		{"two names with a certificate for another", answered(tls.Certificate{Certificate: [][]byte{{0}}}), 2, 2},
 	} {
@@ -258,7 +260,7 @@ func TestGateNetworkPerDay(t *testing.T) {
 		limits.ProbesPerMinute = 100 // so that a minute is enough for a day's
 		limits.Foreign = false       // see TestSharesOfNetwork for parts of it
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{5, 0, 0, byte(i)}) }
-		silent := stuck(assess.StageGreeting, problemTimeout)
+		silent := stuck(assess.StageGreeting, assess.ReasonSMTPTimeout)
 		g := newGate(memory, limits)
 		for i := range 20 {
 			asks(g, addr(i), "mx", silent)
@@ -296,7 +298,7 @@ func (forgetful) SaveHostRecord(context.Context, assess.HostRecord) error {
 // Without a disk the process still remembers what it did; what it cannot count it does not begin.
 func TestGateWithoutDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		silent := stuck(assess.StageGreeting, problemTimeout)
+		silent := stuck(assess.StageGreeting, assess.ReasonSMTPTimeout)
 		g := newGate(forgetful{NewMemory()}, DefaultLimits())
 		for i, want := range []bool{true, false} {
 			if _, asked := asks(g, somewhere, "mx", silent); asked != want {
@@ -319,7 +321,7 @@ func (uncounting) TakeDialogue(context.Context, string, []assess.Share) (int, er
 // Who answered well once and fails now has no part in what is kept for those that answer, nor
 // has a name that somebody made up for an address that answered under another.
 func TestClassOf(t *testing.T) {
-	at := func(hour, failures int, name, stage string) assess.HostRecord {
+	at := func(hour, failures int, name string, stage assess.Stage) assess.HostRecord {
 		return assess.HostRecord{Session: assess.SMTPFacts{ServerName: name, Stage: stage, At: time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)}, Failures: failures}
 	}
 	for _, tt := range []struct {
@@ -352,7 +354,7 @@ func TestGateProvenFirst(t *testing.T) {
 		later bool  // one of the newcomers is asked, too
 	}{
 		{"it answers", answered(tls.Certificate{Certificate: [][]byte{{1}}}), true},
-		{"it is silent", stuck(assess.StageGreeting, problemTimeout), false},
+		{"it is silent", stuck(assess.StageGreeting, assess.ReasonSMTPTimeout), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

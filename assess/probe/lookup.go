@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"strings"
 
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
@@ -28,7 +27,10 @@ func fact(a resolver.Answer) assess.Lookup {
 		Records:  a.Records,
 	}
 	if a.Status == resolver.Failed {
-		l.Reason = strings.TrimSuffix(a.Reason+", "+a.EDE, ", ")
+		l.Timeout = a.Reason == resolver.ReasonTimeout
+		if l.Reason = a.Reason; a.EDE != "" {
+			l.Reason += ", " + a.EDE
+		}
 	}
 	return l
 }

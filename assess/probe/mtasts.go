@@ -96,7 +96,7 @@ func policyProblem(err error) assess.Check {
 	switch {
 	case errors.As(err, &errTemporary{}):
 	case errors.As(err, &certificate):
-		return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("the policy host's certificate is not valid: %v", certificate.Err)}
+		return assess.Check{Result: assess.Fail, Reason: assess.ReasonSTSPolicyCertificate, Detail: fmt.Sprintf("the policy host's certificate is not valid: %v", certificate.Err)}
 	case failed:
 		return assess.Check{Result: assess.Fail, Detail: err.Error()}
 	}
@@ -108,11 +108,13 @@ func policyProblem(err error) assess.Check {
 func (h *Host) covered(policy mtasts.Policy) assess.Check {
 	pattern, listed := policy.Match(h.Name)
 	if !listed {
-		return assess.Check{Result: assess.Fail, Detail: "the policy does not list it as mx"}
+		return assess.Check{Result: assess.Fail, Reason: assess.ReasonSTSHostNotListed, Detail: "the policy does not list it as mx"}
 	}
 	result := assess.Check{Detail: "its certificate was not seen"}
 	for _, s := range h.sessions() {
-		switch check := s.acceptable(); {
+		check := s.acceptable()
+		check.Reason = "" // that is the certificate's
+		switch {
 		case check.Result == assess.Fail:
 			return check
 		case check.Result == assess.Pass:

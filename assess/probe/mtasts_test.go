@@ -52,7 +52,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "enforce", support: yes, say: `mx: pass: listed as mx.`},
 		{name: "wildcard", policy: policy("*.@"), support: yes, say: "listed as *."},
 		{name: "several patterns", policy: policy("a.example", "mx.@", "b.example"), support: yes},
-		{name: "testing", policy: mode("testing"), support: no, say: `mode "testing" protects nothing: set it to enforce`},
+		{name: "testing", policy: mode("testing"), support: no, say: `mode "testing" protects nothing; set it to enforce`},
 		{name: "none", policy: mode("none"), support: no, say: `mode "none" protects nothing`},
 
 		{name: "no record", records: "@ A 192.0.2.1", support: no, say: "record: fail: there is no MTA-STS record"},
@@ -75,7 +75,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "no mx", policy: policy(), support: no, say: "MTA-STS policy with an error: "},
 		{name: "policy host of another name", web: leaf{Names: []string{"www.@"}}, support: no, say: "the policy host's certificate is not valid"},
 		{name: "expired policy host", web: yesterday, support: no, say: "the policy host's certificate is not valid"},
-		{name: "self-signed policy host", web: leaf{SelfSigned: true}, support: no, say: "the policy host's certificate is not valid"},
+		{name: "self-signed policy host", web: leaf{SelfSigned: true}, support: no, say: "the policy host's certificate is not valid: self-signed: nobody but the server vouches for it; fix it: senders do as if there were no policy {mta-sts-policy-host-certificate}"},
 		{name: "policy host of nobody's authority", foreign: "web", support: no, say: "the policy host's certificate is not valid"},
 		{name: "policy host with what Go does not evaluate", web: leaf{Change: func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 7}, Critical: true, Value: []byte{0x30, 0}}}
@@ -86,7 +86,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "dead policy host", records: "_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A 127.0.2.200", support: unknown, say: "the policy cannot be had: "},
 		{name: "private policy host", records: "_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A 10.0.0.1", support: unknown, say: "the policy cannot be had: "},
 
-		{name: "not listed", policy: policy("mx.elsewhere.example"), support: no, say: "mx: fail: the policy does not list it"},
+		{name: "not listed", policy: policy("mx.elsewhere.example"), support: no, say: "mx: fail: the policy does not list it as mx; fix the policy or the host: senders that honour MTA-STS do not deliver {mta-sts-host-not-listed}"},
 		{name: "wildcard of two labels", policy: policy("*.example"), support: no, say: "the policy does not list it"},
 		{name: "MX host of another name", host: leaf{Names: []string{"www.example"}}, support: no, say: "mx: fail: x509: certificate is valid for www.example, not mx."},
 		{name: "a CN does not count", host: leaf{CommonName: "mx.@", Names: []string{}}, support: no, say: "mx: fail: "},

@@ -27,11 +27,15 @@ func judged(facts assess.Facts, s assess.Standard) assess.Verdict {
 	return assess.Judge(assess.Evidence{Facts: &facts}, assess.Rules{})[s]
 }
 
-// say is everything that a verdict says.
+// say is everything that a verdict says, with advice and reasons.
 func say(v assess.Verdict) string {
 	var lines []string
 	for _, t := range v.Tests {
-		lines = append(lines, fmt.Sprintf("%s [%s] %s: %s: %s", t.Subject, t.Address, t.Test, t.Result, t.Detail))
+		found := t.Detail
+		if advice := t.Reason.Advice(); advice != "" {
+			found += "; " + string(advice)
+		}
+		lines = append(lines, fmt.Sprintf("%s [%s] %s: %s: %s {%s}", t.Subject, t.Address, t.Test, t.Result, found, t.Reason))
 	}
 	return strings.Join(append(lines, v.Notes...), "\n")
 }

@@ -173,7 +173,7 @@ func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []
 	}
 	url, err := distributionPoint(cert)
 	if err != nil {
-		return assess.Check{Detail: fmt.Sprintf("%s %v", placeOf(path, i), err)}
+		return assess.Check{Reason: assess.ReasonCRLAbsent, Detail: fmt.Sprintf("%s %v", placeOf(path, i), err)}
 	}
 	list, err := c.get(ctx, dns, url, issuer)
 	var entry *pkix.Revocation
@@ -182,7 +182,7 @@ func (c *crlCache) checkOne(ctx context.Context, dns *resolver.Resolver, path []
 	}
 	switch {
 	case err != nil:
-		return assess.Check{Detail: fmt.Sprintf("%v (%.200q, which %s names)", err, url, placeOf(path, i))}
+		return assess.Check{Reason: assess.ReasonCRLUnavailable, Detail: fmt.Sprintf("%v (%.200q, which %s names)", err, url, placeOf(path, i))}
 	case entry == nil:
 		return assess.Check{Result: assess.Pass}
 	}

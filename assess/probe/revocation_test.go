@@ -111,7 +111,7 @@ func TestRevocation(t *testing.T) {
 		{name: "revoked intermediate", leaf: &probetest.Leaf{}, ca: fallen, result: assess.Fail, say: `the intermediate certificate "Fallen CA Issuing" was revoked on`},
 		{name: "the reason of the intermediate", leaf: &probetest.Leaf{}, ca: fallen, result: assess.Fail, say: "cACompromise"},
 
-		{name: "of another authority", ca: stranger, say: `the CRL is not the issuer's own ("http://crl.lab.example/6.crl", which the server's certificate names)`},
+		{name: "of another authority", ca: stranger, say: `the CRL is not the issuer's own ("http://crl.lab.example/6.crl", which the server's certificate names) {crl-unavailable}`},
 		{name: "of the same name, another key", ca: namesake, say: "the CRL is not signed by the issuer"},
 		{name: "out of date", change: dated(-48*time.Hour, -time.Hour), say: "the CRL is out of date since"},
 		{name: "out of date, revoked", revoked: true, change: dated(-48*time.Hour, -time.Hour), say: "the CRL is out of date since"},
@@ -140,7 +140,7 @@ func TestRevocation(t *testing.T) {
 		{name: "redirect", page: probetest.Redirect("http://crl.lab.example/issuing.crl"), say: "the CRL cannot be had: status 302"},
 		{name: "nonsense", page: probetest.Page("application/pkix-crl", []byte("nonsense")), say: "the CRL cannot be read"},
 		{name: "empty", page: probetest.Page("application/pkix-crl", nil), say: "the CRL cannot be read"},
-		{name: "names none", leaf: &probetest.Leaf{CRLs: []string{}}, say: "whether it was revoked is not known: the server's certificate names no CRL"},
+		{name: "names none", leaf: &probetest.Leaf{CRLs: []string{}}, say: "whether it was revoked is not known: the server's certificate names no CRL: its authority publishes none, and there is nothing to do about it {crl-absent}"},
 		{name: "will never be revoked", leaf: noRevAvail, result: assess.Pass},
 		{name: "nobody listens", leaf: points("http://crl.dead.example/1.crl"), say: "the CRL cannot be had"},
 		{name: "no such host", leaf: points("http://nobody.lab.example/1.crl"), say: "nobody.lab.example has no address"},

@@ -163,7 +163,7 @@ func (s *Session) withCertificates(ctx context.Context) assess.SMTPFacts {
 	facts.TLS = &tls
 	switch {
 	case len(tls.Chain) == 0:
-		tls.Certificate = unexamined("TLS 1.3 encrypts its certificate, and " + facts.Problem)
+		tls.Certificate = unexamined(assess.ReasonCertificateEncrypted, "TLS 1.3 encrypts its certificate, and "+facts.Problem)
 	case slices.EqualFunc(tls.Chain, s.first.Chain, bytes.Equal):
 		tls.Certificate = s.certificate()
 	default: // the first was seen in a dialogue that failed
@@ -173,8 +173,8 @@ func (s *Session) withCertificates(ctx context.Context) assess.SMTPFacts {
 }
 
 // unexamined says why the four questions have no answers.
-func unexamined(reason string) assess.CertificateFacts {
-	unknown := assess.Check{Detail: reason}
+func unexamined(reason assess.Reason, detail string) assess.CertificateFacts {
+	unknown := assess.Check{Reason: reason, Detail: detail}
 	return assess.CertificateFacts{Trusted: unknown, Named: unknown, Dated: unknown, Revoked: unknown}
 }
 
@@ -184,7 +184,7 @@ func (s *Session) examine(ctx context.Context, seen assess.TLSFacts) assess.Cert
 	defer t.trace.begin(s.name+"certificate", s.stage)()
 	certs, err := pkix.ParseChain(seen.Chain)
 	if err != nil {
-		return unexamined(err.Error())
+		return unexamined(assess.ReasonCertificateUnreadable, err.Error())
 	}
 	c := chain{certs: certs, host: s.host.Name, usage: pkix.ServerUsage(seen.Cipher), roots: t.runner.env.Roots, now: t.runner.env.Now()}
 	facts, path := c.facts()

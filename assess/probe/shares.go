@@ -36,6 +36,9 @@ const (
 // any number of names at a web server that is not theirs is to burden it no more than those do.
 const webShare = 5
 
+// overBudget begins the words for a dialogue that a budget did not let begin.
+const overBudget = "budget: "
+
 // Whose part of a network's dialogues a share is; that of an organisation bears its name.
 const (
 	ofAll      = ""
@@ -118,7 +121,7 @@ func (s *shares) take(ctx context.Context, v visit, c class) (problem string) {
 		switch {
 		case err != nil:
 			s.log.Warn("dialogues with a network cannot be counted", "network", drawn[0].Network, "error", err)
-			return assess.OverBudget + "the dialogues with " + drawn[0].Network.String() + " cannot be counted; next at the domain's next run"
+			return overBudget + "the dialogues with " + drawn[0].Network.String() + " cannot be counted; next at the domain's next run"
 		case full < 0:
 			return ""
 		}
@@ -180,5 +183,5 @@ func (s *shares) problem(share assess.Share) string {
 	case ofRenamed:
 		whose = " with addresses that had theirs, under names that have not answered before"
 	}
-	return fmt.Sprintf(assess.OverBudget+"%d dialogues with %s in a day%s; next at %s", share.Limit, share.Network, whose, date(s.tomorrow()))
+	return fmt.Sprintf(overBudget+"%d dialogues with %s in a day%s; next at %s", share.Limit, share.Network, whose, date(s.tomorrow()))
 }

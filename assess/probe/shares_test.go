@@ -67,7 +67,7 @@ func TestSharesOfNetwork(t *testing.T) {
 		{name: "a hundred that own five", organisations: 100, names: 5, most: 30,
 			addr: func(i int) string { return fmt.Sprintf("5.0.0.%d", 1+i%5) }, shows: each, days: 3},
 		{name: "a hundred tarpits in one /64", organisations: 100, names: 5, most: 20,
-			addr: func(i int) string { return fmt.Sprintf("2a01:1:2::%x", 1+i) }, shows: func(string) ended { return stuck(assess.StageGreeting, problemTimeout) }, days: 3},
+			addr: func(i int) string { return fmt.Sprintf("2a01:1:2::%x", 1+i) }, shows: func(string) ended { return stuck(assess.StageGreeting, assess.ReasonSMTPTimeout) }, days: 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

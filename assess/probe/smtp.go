@@ -48,16 +48,19 @@ type dialogue struct {
 	meter   *meter
 	replies *replyReader
 	facts   assess.SMTPFacts
-	ending  ending
+	end     failedHandshake
 }
 
-// problemTimeout follows the stage at which the server did not answer.
-const problemTimeout = ": timeout"
-
-// broken ends a dialogue with an outcome of the peer's making.
+// broken ends a dialogue with an outcome of the peer's making, or with a reason why it is unknown.
 type broken struct {
 	outcome assess.StartTLSOutcome
+	reason  assess.Reason // "" where the outcome says it
 	problem string
+}
+
+// undecided is broken where nobody knows whether the peer means it.
+func undecided(reason assess.Reason, format string, args ...any) broken {
+	return broken{assess.TLSUnknown, reason, fmt.Sprintf(format, args...)}
 }
 
 func (b broken) Error() string { return b.problem }
@@ -97,11 +100,9 @@ func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (asse
 			if run.Err() != nil {
 				err = errRunOver
 			}
-			var end failedHandshake
-			if errors.As(err, &end) {
-				d.ending = end.how
-			}
-			d.facts.Outcome, d.facts.Problem = outcomeOf(s.stage, err)
+			errors.As(err, &d.end)
+			d.facts.Outcome, d.facts.Reason = outcomeOf(err)
+			d.facts.Problem = problemOf(s.stage, err)
 			return d.facts, ours(err)
 		}
 	}
@@ -114,7 +115,7 @@ func (d *dialogue) hold(ctx context.Context, addr netip.Addr, name string) (asse
 }
 
 // errRunOver is a dialogue that was cut short by the end of its run.
-var errRunOver = errors.New(assess.RunOver)
+var errRunOver = errors.New("the run was over")
 
 // ours is the error if it arose on our side of the wire, else nil.
 func ours(err error) error {
@@ -165,7 +166,7 @@ func (d *dialogue) greeting(context.Context) error {
 	case err != nil:
 		return err
 	case r.code != 220:
-		return fmt.Errorf("the server does not want to talk: %q", r)
+		return refusal(r, "the server does not want to talk: %q", r)
 	}
 	return nil
 }
@@ -177,14 +178,14 @@ func (d *dialogue) plainEHLO(context.Context) error {
 	case err != nil:
 		return err
 	case r.temporary():
-		return fmt.Errorf("EHLO was put off: %q", r)
+		return undecided(assess.ReasonTemporaryFailure, "EHLO was put off: %q", r)
 	case r.code == 500 || r.code == 502:
 		// What speaks HELO only has no extensions (RFC 5321, section 3.2), hence no STARTTLS.
-		return broken{assess.TLSNotOffered, fmt.Sprintf("the server does not know EHLO: %q", r)}
+		return broken{assess.TLSNotOffered, "", fmt.Sprintf("the server does not know EHLO: %q", r)}
 	case r.code/100 != 2:
-		return fmt.Errorf("the server does not want to talk: %q", r)
+		return refusal(r, "the server does not want to talk: %q", r)
 	case !hasKeyword(r.lines, "STARTTLS"):
-		return broken{assess.TLSNotOffered, "EHLO does not list STARTTLS"}
+		return broken{assess.TLSNotOffered, "", "EHLO does not list STARTTLS"}
 	}
 	return nil
 }
@@ -198,12 +199,12 @@ func (d *dialogue) startTLS(context.Context) error {
 	case err != nil:
 		return err
 	case r.temporary():
-		return fmt.Errorf("STARTTLS was put off: %q", r)
+		return undecided(assess.ReasonTemporaryFailure, "STARTTLS was put off: %q", r)
 	case r.code != 220:
-		return broken{assess.TLSRefused, fmt.Sprintf("STARTTLS is listed and refused: %q", r)}
+		return broken{assess.TLSRefused, "", fmt.Sprintf("STARTTLS is listed and refused: %q", r)}
 	case d.replies.buffered() > 0:
 		d.replies = nil // no QUIT: it is not known who listens
-		return errors.New("injection: plain text follows the 220 to STARTTLS")
+		return undecided(assess.ReasonTextInjection, "injection: plain text follows the 220 to STARTTLS")
 	}
 	return nil
 }
@@ -217,11 +218,11 @@ func (d *dialogue) tlsEHLO(context.Context) error {
 	case err != nil:
 		return err
 	case r.temporary():
-		return fmt.Errorf("EHLO inside TLS was put off: %q", r)
+		return undecided(assess.ReasonTemporaryFailure, "EHLO inside TLS was put off: %q", r)
 	case r.code == 500 || r.code == 502:
-		return broken{assess.TLSFailed, fmt.Sprintf("the server refuses EHLO inside TLS: %q", r)}
+		return broken{assess.TLSFailed, "", fmt.Sprintf("the server refuses EHLO inside TLS: %q", r)}
 	case r.code/100 != 2:
-		return fmt.Errorf("the server does not want to talk inside TLS: %q", r)
+		return refusal(r, "the server does not want to talk inside TLS: %q", r)
 	}
 	return nil
 }
@@ -252,26 +253,62 @@ func (d *dialogue) close() {
 }
 
 // outcomeOf turns the error that ended a dialogue into its outcome. Whatever the peer may not
-// have meant is unknown.
-func outcomeOf(stage assess.Stage, err error) (assess.StartTLSOutcome, string) {
+// have meant is unknown, for a reason.
+func outcomeOf(err error) (assess.StartTLSOutcome, assess.Reason) {
 	var b broken
-	var timeout net.Error
+	var end failedHandshake
 	switch {
 	case errors.As(err, &b):
-		return b.outcome, stage + ": " + b.problem
-	case errors.As(err, &failedHandshake{}):
-		return assess.TLSUnknown, stage + ": " + err.Error()
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.As(err, &timeout) && timeout.Timeout():
-		return assess.TLSUnknown, stage + problemTimeout
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return assess.TLSUnknown, stage + ": the server closed the connection"
+		return b.outcome, b.reason
+	case errors.As(err, &end):
+		return assess.TLSUnknown, end.how.reason()
+	case errors.Is(err, errRunOver):
+		return assess.TLSUnknown, assess.ReasonRunOver
+	case timedOut(err):
+		return assess.TLSUnknown, assess.ReasonSMTPTimeout
+	case closed(err):
+		return assess.TLSUnknown, assess.ReasonConnectionClosed
+	case errors.As(err, &errForbidden{}):
+		return assess.TLSUnknown, assess.ReasonAddressForbidden
+	case errors.Is(err, errLimit):
+		return assess.TLSUnknown, assess.ReasonLimitExceeded
+	case errors.Is(err, errNotSMTP):
+		return assess.TLSUnknown, assess.ReasonProtocolError
+	case errors.As(err, new(syscall.Errno)):
+		return assess.TLSUnknown, assess.ReasonConnectionFailure
 	}
+	return assess.TLSUnknown, assess.ReasonDialogueFailure
+}
+
+// problemOf is the error that ended a dialogue in words.
+func problemOf(stage assess.Stage, err error) string {
+	text := err.Error()
 	var number syscall.Errno
-	if errors.As(err, &number) {
-		return assess.TLSUnknown, stage + ": " + number.Error()
+	switch {
+	case errors.As(err, &broken{}), errors.As(err, &failedHandshake{}):
+	case timedOut(err):
+		text = "timeout"
+	case closed(err):
+		text = "the server closed the connection"
+	case errors.As(err, &number):
+		text = number.Error()
 	}
-	return assess.TLSUnknown, stage + ": " + err.Error()
+	return string(stage) + ": " + text
+}
+
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func closed(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// refusal is a reply of a server that does not want to talk, now or ever.
+func refusal(r reply, format string, args ...any) broken {
+	if r.temporary() {
+		return undecided(assess.ReasonTemporaryFailure, format, args...)
+	}
+	return undecided(assess.ReasonServiceRefusal, format, args...)
 }
 
 // What is kept of a reply.

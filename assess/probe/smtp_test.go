@@ -70,60 +70,61 @@ func TestDialogue(t *testing.T) {
 		steps   steps
 		plain   bool // without a certificate: STARTTLS is not offered
 		outcome assess.StartTLSOutcome
-		stage   string
+		stage   assess.Stage
+		reason  assess.Reason
 		want    string // in Problem, or the version and suite
 	}{
-		{"good", nil, false, assess.TLSEstablished, "quit", "TLS 1.3 TLS_"},
-		{"TLS 1.2", only(tls.VersionTLS12), false, assess.TLSEstablished, "quit", "TLS 1.2 TLS_ECDHE_RSA_"},
-		{"TLS 1.1", only(tls.VersionTLS11), false, assess.TLSEstablished, "quit", "TLS 1.1 TLS_ECDHE_RSA_"},
-		{"TLS 1.0", only(tls.VersionTLS10), false, assess.TLSEstablished, "quit", "TLS 1.0 TLS_ECDHE_RSA_"},
-		{"3DES", only(tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA), false, assess.TLSEstablished, "quit", "TLS 1.0 TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
-		{"RC4", only(tls.VersionTLS12, tls.TLS_RSA_WITH_RC4_128_SHA), false, assess.TLSEstablished, "quit", "TLS 1.2 TLS_RSA_WITH_RC4_128_SHA"},
-		{"one that hangs up on a large ClientHello", steps{"STARTTLS": probetest.HandshakeWithin(576)}, false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"greeting of several lines", refuse("greeting", "220-mx", "220-mx", "220 mx"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"code that changes on the way", refuse("greeting", "554-mx", "220 mx"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"bare LF", steps{"EHLO": say("250-mx\n250-SIZE\n250 STARTTLS\n")}, false, unknown, "starttls", "not an SMTP reply"},
-		{"QUIT unanswered", steps{"QUIT": probetest.Hangup()}, false, assess.TLSEstablished, "quit", "TLS 1.3"},
+		{"good", nil, false, assess.TLSEstablished, "quit", "", "TLS 1.3 TLS_"},
+		{"TLS 1.2", only(tls.VersionTLS12), false, assess.TLSEstablished, "quit", "", "TLS 1.2 TLS_ECDHE_RSA_"},
+		{"TLS 1.1", only(tls.VersionTLS11), false, assess.TLSEstablished, "quit", "", "TLS 1.1 TLS_ECDHE_RSA_"},
+		{"TLS 1.0", only(tls.VersionTLS10), false, assess.TLSEstablished, "quit", "", "TLS 1.0 TLS_ECDHE_RSA_"},
+		{"3DES", only(tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA), false, assess.TLSEstablished, "quit", "", "TLS 1.0 TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
+		{"RC4", only(tls.VersionTLS12, tls.TLS_RSA_WITH_RC4_128_SHA), false, assess.TLSEstablished, "quit", "", "TLS 1.2 TLS_RSA_WITH_RC4_128_SHA"},
+		{"one that hangs up on a large ClientHello", steps{"STARTTLS": probetest.HandshakeWithin(576)}, false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"greeting of several lines", refuse("greeting", "220-mx", "220-mx", "220 mx"), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"code that changes on the way", refuse("greeting", "554-mx", "220 mx"), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"bare LF", steps{"EHLO": say("250-mx\n250-SIZE\n250 STARTTLS\n")}, false, unknown, "starttls", assess.ReasonProtocolError, "not an SMTP reply"},
+		{"QUIT unanswered", steps{"QUIT": probetest.Hangup()}, false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
 
-		{"no STARTTLS", nil, true, assess.TLSNotOffered, "ehlo", "does not list STARTTLS"},
-		{"STARTTLS as a name", refuse("EHLO", "250-STARTTLS", "250 SIZE"), false, assess.TLSNotOffered, "ehlo", "does not list STARTTLS"},
-		{"starttls in lower case", refuse("EHLO", "250-mx", "250 starttls"), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"HELO only", refuse("EHLO", "502 what?"), false, assess.TLSNotOffered, "ehlo", "502 what?"},
-		{"EHLO 550", refuse("EHLO", "550 5.7.1 your name is on a list"), false, unknown, "ehlo", "does not want to talk"},
-		{"EHLO put off", refuse("EHLO", "421 busy"), false, unknown, "ehlo", "421 busy"},
-		{"greeting 554", refuse("greeting", "554 go away"), false, unknown, "greeting", "554 go away"},
-		{"greeting 421", refuse("greeting", "421 busy"), false, unknown, "greeting", "421 busy"},
-		{"no SMTP", refuse("greeting", "SSH-2.0-OpenSSH_9.2"), false, unknown, "greeting", "not an SMTP reply"},
-		{"hang-up at once", steps{"greeting": probetest.Hangup()}, false, unknown, "greeting", "closed the connection"},
-		{"hang-up at EHLO", steps{"EHLO": probetest.Hangup()}, false, unknown, "ehlo", "closed the connection"},
+		{"no STARTTLS", nil, true, assess.TLSNotOffered, "ehlo", "", "does not list STARTTLS"},
+		{"STARTTLS as a name", refuse("EHLO", "250-STARTTLS", "250 SIZE"), false, assess.TLSNotOffered, "ehlo", "", "does not list STARTTLS"},
+		{"starttls in lower case", refuse("EHLO", "250-mx", "250 starttls"), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"HELO only", refuse("EHLO", "502 what?"), false, assess.TLSNotOffered, "ehlo", "", "502 what?"},
+		{"EHLO 550", refuse("EHLO", "550 5.7.1 your name is on a list"), false, unknown, "ehlo", assess.ReasonServiceRefusal, "does not want to talk"},
+		{"EHLO put off", refuse("EHLO", "421 busy"), false, unknown, "ehlo", assess.ReasonTemporaryFailure, "421 busy"},
+		{"greeting 554", refuse("greeting", "554 go away"), false, unknown, "greeting", assess.ReasonServiceRefusal, "554 go away"},
+		{"greeting 421", refuse("greeting", "421 busy"), false, unknown, "greeting", assess.ReasonTemporaryFailure, "421 busy"},
+		{"no SMTP", refuse("greeting", "SSH-2.0-OpenSSH_9.2"), false, unknown, "greeting", assess.ReasonProtocolError, "not an SMTP reply"},
+		{"hang-up at once", steps{"greeting": probetest.Hangup()}, false, unknown, "greeting", assess.ReasonConnectionClosed, "closed the connection"},
+		{"hang-up at EHLO", steps{"EHLO": probetest.Hangup()}, false, unknown, "ehlo", assess.ReasonConnectionClosed, "closed the connection"},
 
-		{"STARTTLS 454", refuse("STARTTLS", "454 no TLS now"), false, unknown, "starttls", "454 no TLS now"},
-		{"STARTTLS 554", refuse("STARTTLS", "554 no"), false, assess.TLSRefused, "starttls", "554 no"},
-		{"STARTTLS 250", refuse("STARTTLS", "250 ok"), false, assess.TLSRefused, "starttls", "250 ok"},
-		{"injection", steps{"STARTTLS": probetest.Inject("250 STARTTLS")}, false, unknown, "starttls", "injection"},
-		{"220 and hang-up", steps{"STARTTLS": func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && false }}, false, unknown, "handshake", "the connection is cut"},
+		{"STARTTLS 454", refuse("STARTTLS", "454 no TLS now"), false, unknown, "starttls", assess.ReasonTemporaryFailure, "454 no TLS now"},
+		{"STARTTLS 554", refuse("STARTTLS", "554 no"), false, assess.TLSRefused, "starttls", "", "554 no"},
+		{"STARTTLS 250", refuse("STARTTLS", "250 ok"), false, assess.TLSRefused, "starttls", "", "250 ok"},
+		{"injection", steps{"STARTTLS": probetest.Inject("250 STARTTLS")}, false, unknown, "starttls", assess.ReasonTextInjection, "injection"},
+		{"220 and hang-up", steps{"STARTTLS": func(c *probetest.SMTPConn) bool { return c.Say("220 go") && readSome(c) && false }}, false, unknown, "handshake", assess.ReasonHandshakeCut, "the connection is cut"},
 		{"220 and text", steps{"STARTTLS": func(c *probetest.SMTPConn) bool {
 			return c.Say("220 go") && readSome(c) && c.Say("500 what is that?")
-		}}, false, unknown, "handshake", "not TLS"},
-		{"alert", steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{})}, false, unknown, "handshake", "the server ends it"},
-		{"EHLO inside refused", refuse("TLS EHLO", "502 no"), false, assess.TLSFailed, "tls-ehlo", "502 no"},
-		{"EHLO inside put off", refuse("TLS EHLO", "421 busy"), false, unknown, "tls-ehlo", "421 busy"},
-		{"hang-up inside", steps{"TLS EHLO": probetest.Hangup()}, false, unknown, "tls-ehlo", "closed the connection"},
+		}}, false, unknown, "handshake", assess.ReasonHandshakeAlert, "not TLS"},
+		{"alert", steps{"STARTTLS": probetest.HandshakeWith(&tls.Config{})}, false, unknown, "handshake", assess.ReasonHandshakeAlert, "the server ends it"},
+		{"EHLO inside refused", refuse("TLS EHLO", "502 no"), false, assess.TLSFailed, "tls-ehlo", "", "502 no"},
+		{"EHLO inside put off", refuse("TLS EHLO", "421 busy"), false, unknown, "tls-ehlo", assess.ReasonTemporaryFailure, "421 busy"},
+		{"hang-up inside", steps{"TLS EHLO": probetest.Hangup()}, false, unknown, "tls-ehlo", assess.ReasonConnectionClosed, "closed the connection"},
 
-		{"128 lines", refuse("greeting", repeated(128, "220-x")...), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"129 lines", refuse("greeting", repeated(129, "220-x")...), false, unknown, "greeting", "more than 128 lines"},
-		{"line of 2 KiB", refuse("greeting", "220 "+strings.Repeat("x", 2048-6)), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"line of 2 KiB and an octet", refuse("greeting", "220 "+strings.Repeat("x", 2048-5)), false, unknown, "greeting", "more than 2048 octets"},
-		{"endless greeting", steps{"greeting": probetest.Endless("220-hello\r\n")}, false, unknown, "greeting", "more than 128 lines"},
-		{"endless EHLO", steps{"EHLO": probetest.Endless("250-" + strings.Repeat("x", 1000) + "\r\n")}, false, unknown, "ehlo", "more than 65536 octets"},
-		{"1 GB line", steps{"EHLO": probetest.LongLine("250 ", 1<<30)}, false, unknown, "ehlo", "more than 2048 octets"},
-		{"endless EHLO inside", steps{"TLS EHLO": probetest.Endless("250-" + strings.Repeat("x", 1000) + "\r\n")}, false, unknown, "tls-ehlo", "more than 65536 octets"},
-		{"10 certificates", present(slices.Repeat([][]byte{leaf}, 10)...), false, assess.TLSEstablished, "quit", "TLS 1.3"},
-		{"11 certificates", present(slices.Repeat([][]byte{leaf}, 11)...), false, unknown, "handshake", "chain of 11 certificates"},
-		{"a chain of 70 KiB", present(padded(t, ca, 70<<10)), false, unknown, "handshake", "octets"},
-		{"a chain of 200 KiB", present(padded(t, ca, 200<<10)), false, unknown, "handshake", "more than 131072 octets"},
-		{"RSA key of 16384 bits", present(hugeKey(t, ca)), false, unknown, "handshake", "RSA key larger than 8192 bits"},
-		{"certificate of nonsense", present([]byte("nonsense")), false, unknown, "handshake", "failed to parse certificate"},
+		{"128 lines", refuse("greeting", repeated(128, "220-x")...), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"129 lines", refuse("greeting", repeated(129, "220-x")...), false, unknown, "greeting", assess.ReasonLimitExceeded, "more than 128 lines"},
+		{"line of 2 KiB", refuse("greeting", "220 "+strings.Repeat("x", 2048-6)), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"line of 2 KiB and an octet", refuse("greeting", "220 "+strings.Repeat("x", 2048-5)), false, unknown, "greeting", assess.ReasonLimitExceeded, "more than 2048 octets"},
+		{"endless greeting", steps{"greeting": probetest.Endless("220-hello\r\n")}, false, unknown, "greeting", assess.ReasonLimitExceeded, "more than 128 lines"},
+		{"endless EHLO", steps{"EHLO": probetest.Endless("250-" + strings.Repeat("x", 1000) + "\r\n")}, false, unknown, "ehlo", assess.ReasonLimitExceeded, "more than 65536 octets"},
+		{"1 GB line", steps{"EHLO": probetest.LongLine("250 ", 1<<30)}, false, unknown, "ehlo", assess.ReasonLimitExceeded, "more than 2048 octets"},
+		{"endless EHLO inside", steps{"TLS EHLO": probetest.Endless("250-" + strings.Repeat("x", 1000) + "\r\n")}, false, unknown, "tls-ehlo", assess.ReasonLimitExceeded, "more than 65536 octets"},
+		{"10 certificates", present(slices.Repeat([][]byte{leaf}, 10)...), false, assess.TLSEstablished, "quit", "", "TLS 1.3"},
+		{"11 certificates", present(slices.Repeat([][]byte{leaf}, 11)...), false, unknown, "handshake", assess.ReasonLimitExceeded, "chain of 11 certificates"},
+		{"a chain of 70 KiB", present(padded(t, ca, 70<<10)), false, unknown, "handshake", assess.ReasonLimitExceeded, "octets"},
+		{"a chain of 200 KiB", present(padded(t, ca, 200<<10)), false, unknown, "handshake", assess.ReasonLimitExceeded, "more than 131072 octets"},
+		{"RSA key of 16384 bits", present(hugeKey(t, ca)), false, unknown, "handshake", assess.ReasonLimitExceeded, "RSA key larger than 8192 bits"},
+		{"certificate of nonsense", present([]byte("nonsense")), false, unknown, "handshake", assess.ReasonLimitExceeded, "failed to parse certificate"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -137,8 +138,8 @@ func TestDialogue(t *testing.T) {
 				if facts.TLS != nil && facts.Problem == "" {
 					text = facts.TLS.Version + " " + facts.TLS.Cipher
 				}
-				if err != nil || facts.Outcome != tt.outcome || facts.Stage != tt.stage || !strings.Contains(text, tt.want) {
-					t.Errorf("got %q at %q: %q, %v", facts.Outcome, facts.Stage, text, err)
+				if err != nil || facts.Outcome != tt.outcome || facts.Stage != tt.stage || facts.Reason != tt.reason || !strings.Contains(text, tt.want) {
+					t.Errorf("got %q at %q, %q: %q, %v", facts.Outcome, facts.Stage, facts.Reason, text, err)
 				}
 				checkManners(t, server.Commands(), facts)
 			})
@@ -193,7 +194,7 @@ func TestDialogueTimes(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		steps steps
-		stage string
+		stage assess.Stage
 		took  time.Duration
 	}{
 		{"silent greeting", silence("greeting"), "greeting", greetingTimeout},
@@ -223,7 +224,7 @@ func TestDialogueTimes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				facts, took, err := talk(probetest.UnstartedSMTP(probetest.SMTPConfig{Certificates: certs(good), Steps: tt.steps}))
-				if err != nil || facts.Outcome != assess.TLSUnknown || facts.Stage != tt.stage {
+				if err != nil || facts.Outcome != assess.TLSUnknown || facts.Stage != tt.stage || facts.Reason != assess.ReasonSMTPTimeout {
 					t.Errorf("got %q at %q: %q, %v", facts.Outcome, facts.Stage, facts.Problem, err)
 				}
 				if !strings.HasSuffix(facts.Problem, ": timeout") && tt.name != "slow at every step" {
@@ -279,7 +280,7 @@ func TestOurs(t *testing.T) {
 		defer server.Close()
 		d := &dialogue{dialer: piped(server), ehlo: "probe.example", now: time.Now, trace: newTrace(nil)}
 		facts, err := d.hold(ctx, somewhere, "mx.example.org")
-		if !errors.Is(err, errRunOver) || facts.Problem != "greeting: the run was over" {
+		if !errors.Is(err, errRunOver) || facts.Reason != assess.ReasonRunOver || facts.Problem != "greeting: the run was over" {
 			t.Errorf("a run that ends: %q, %v", facts.Problem, err)
 		}
 	})

@@ -41,9 +41,20 @@ func spfCheck(report spf.Report) assess.Check {
 	case spf.Valid:
 		return assess.Check{Result: assess.Pass}
 	case spf.Invalid:
-		return assess.Check{Result: assess.Fail, Detail: strings.Join(report.Errors, "; ")}
+		return assess.Check{Result: assess.Fail, Reason: mistake(report), Detail: strings.Join(report.Errors, "; ")}
 	}
 	return assess.Check{Detail: strings.Join(report.Unresolved, "; ")}
+}
+
+// mistake is the one among the errors for which there is the most to say.
+func mistake(report spf.Report) assess.Reason {
+	switch {
+	case report.Lookups > spf.MaxLookups:
+		return assess.ReasonSPFLookupLimit
+	case report.Voids > spf.MaxVoidLookups:
+		return assess.ReasonSPFVoidLimit
+	}
+	return assess.ReasonSPFInvalid
 }
 
 // shortened bounds a line of foreign text that is kept.

@@ -107,10 +107,22 @@ const (
 	beyondUs                  // crypto/tls or crypto/x509 is stricter than most senders of mail
 )
 
+// reason of an outcome that the ending leaves unknown.
+func (e ending) reason() assess.Reason {
+	switch e {
+	case cutOff:
+		return assess.ReasonHandshakeCut
+	case beyondUs:
+		return assess.ReasonLibraryLimit
+	}
+	return assess.ReasonHandshakeAlert
+}
+
 // failedHandshake ends a dialogue in the handshake.
 type failedHandshake struct {
 	how     ending
 	problem string
+	version bool // refused: the server has none of the versions that were offered
 }
 
 func (f failedHandshake) Error() string { return f.problem }
@@ -148,24 +160,24 @@ func (d *dialogue) handshakeError(err error) error {
 	var received alert
 	switch {
 	case slices.ContainsFunc(ourLimits, contained):
-		return errors.New(text)
+		return undecided(assess.ReasonLimitExceeded, "%s", text)
 	case slices.ContainsFunc(beyond, contained):
-		return failedHandshake{beyondUs, text}
+		return failedHandshake{how: beyondUs, problem: text}
 	case errors.As(err, &header), errors.Is(err, errNotTLS):
-		return failedHandshake{refused, errNotTLS.Error()}
+		return failedHandshake{how: refused, problem: errNotTLS.Error()}
 	case errors.As(err, &received) && received == internalError,
 		errors.As(err, &op) && op.Op == "remote error" && strings.HasSuffix(op.Err.Error(), internalError.Error()):
-		return failedHandshake{cutOff, "the server ends it: " + internalError.Error()}
+		return failedHandshake{how: cutOff, problem: "the server ends it: " + internalError.Error()}
 	case errors.As(err, &received):
-		return failedHandshake{refused, "the server ends it: " + received.Error()}
+		return failedHandshake{refused, "the server ends it: " + received.Error(), received == protocolVersion}
 	case errors.As(err, &op) && op.Op == "remote error" && d.meter.read.Load() < leastServerHello:
-		return failedHandshake{refused, "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
+		return failedHandshake{how: refused, problem: "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
 	case errors.As(err, &op) && op.Op == "remote error":
-		return broken{assess.TLSFailed, "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
+		return broken{assess.TLSFailed, "", "the server ends it: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
 	case errors.As(err, &op) && op.Op != "local error", errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe), errors.As(err, new(syscall.Errno)):
-		return failedHandshake{cutOff, "the connection is cut"}
+		return failedHandshake{how: cutOff, problem: "the connection is cut"}
 	}
-	return broken{assess.TLSFailed, text}
+	return broken{assess.TLSFailed, "", text}
 }
 
 // sayHello sends a ClientHello made by hand, listens to the answer and hangs up.
@@ -182,7 +194,7 @@ func (d *dialogue) sayHello(context.Context) error {
 		return d.handshakeError(err)
 	}
 	if shown.retry {
-		d.ending = otherGroup
+		d.end.how = otherGroup
 	}
 	d.facts.TLS = shown.facts()
 	return nil

@@ -136,8 +136,8 @@ func TestCutHandshake(t *testing.T) {
 	for _, number := range []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ECONNABORTED, syscall.ECONNREFUSED} {
 		d := &dialogue{meter: &meter{}}
 		err := d.handshakeError(&net.OpError{Op: "read", Net: "tcp", Err: number})
-		if outcome, problem := outcomeOf(assess.StageHandshake, err); outcome != assess.TLSUnknown {
-			t.Errorf("%v: %q, %q", number, outcome, problem)
+		if outcome, reason := outcomeOf(err); outcome != assess.TLSUnknown || reason != assess.ReasonHandshakeCut {
+			t.Errorf("%v: %q, %q", number, outcome, reason)
 		}
 	}
 }

@@ -54,6 +54,9 @@ func (c chain) best(paths [][]*x509.Certificate) (assess.Check, []*x509.Certific
 			check, open = assess.Check{Detail: p.Reason}, path
 		case check.Detail == "":
 			check = assess.Check{Result: assess.Fail, Detail: p.Reason}
+			if p.Usage {
+				check.Reason = assess.ReasonKeyUsage
+			}
 		}
 	}
 	return check, open
@@ -114,12 +117,14 @@ func (c chain) rootNames() [][]byte {
 // where it lies in crypto/x509.
 func (c chain) untrusted(err error, at time.Time) assess.Check {
 	var invalid x509.CertificateInvalidError
-	fail := func(detail string) assess.Check { return assess.Check{Result: assess.Fail, Detail: detail} }
+	fail := func(reason assess.Reason, detail string) assess.Check {
+		return assess.Check{Result: assess.Fail, Reason: reason, Detail: detail}
+	}
 	text := strings.TrimPrefix(err.Error(), "x509: ")
 	says := func(other error) bool { return strings.Contains(err.Error(), other.Error()) } // it is not wrapped
 	switch {
 	case pkix.SelfSigned(c.certs[0]):
-		return fail("self-signed: nobody but the server vouches for it")
+		return fail(assess.ReasonSelfSigned, "self-signed: nobody but the server vouches for it")
 	case says(x509.UnhandledCriticalExtension{}): // the chain shows none
 		return assess.Check{Detail: "the trusted root has a critical extension that is not evaluated here"}
 	case errors.As(err, &invalid):
@@ -133,16 +138,16 @@ func (c chain) untrusted(err error, at time.Time) assess.Check {
 	case says(x509.CertificateInvalidError{Reason: x509.TooManyIntermediates}) && slices.ContainsFunc(path[1:], pkix.SelfIssued):
 		return assess.Check{Detail: "whether the trusted root allows as many authorities below it is not evaluated here: some are self-issued"}
 	case invalid.Cert != nil:
-		return fail(text)
+		return fail(assess.ReasonCertificateUntrusted, text)
 	}
 	top := path[len(path)-1]
 	switch {
 	case pkix.SelfSigned(top):
-		return fail(fmt.Sprintf("leads to %s, which is no trusted root", pkix.CommonName(top)))
+		return fail(assess.ReasonCertificateUntrusted, fmt.Sprintf("leads to %s, which is no trusted root", pkix.CommonName(top)))
 	case slices.ContainsFunc(c.rootNames(), func(name []byte) bool { return pkix.SameName(name, top.RawIssuer) }):
-		return fail(fmt.Sprintf("%s was not issued by the trusted root %q, whose name it bears: %s", pkix.CommonName(top), pkix.IssuerName(top), text))
+		return fail(assess.ReasonCertificateUntrusted, fmt.Sprintf("%s was not issued by the trusted root %q, whose name it bears: %s", pkix.CommonName(top), pkix.IssuerName(top), text))
 	}
-	return fail(fmt.Sprintf("missing intermediate: the certificate of %q is neither sent nor a trusted root", pkix.IssuerName(top)))
+	return fail(assess.ReasonIntermediateMissing, fmt.Sprintf("missing intermediate: the certificate of %q is neither sent nor a trusted root", pkix.IssuerName(top)))
 }
 
 // climb follows the issuers within what the server sent, as far as it goes, and says what is
@@ -185,8 +190,8 @@ func (c chain) issuer(cert *x509.Certificate, path []*x509.Certificate, at time.
 
 // misissued says what keeps a certificate from being the issuer of another that names it.
 func misissued(cert, issuer *x509.Certificate, at time.Time) assess.Check {
-	fail := func(format string, args ...any) assess.Check {
-		return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf(format, args...)}
+	fail := func(reason assess.Reason, format string, args ...any) assess.Check {
+		return assess.Check{Result: assess.Fail, Reason: reason, Detail: fmt.Sprintf(format, args...)}
 	}
 	name := pkix.CommonName(issuer)
 	err := issuer.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
@@ -194,15 +199,15 @@ func misissued(cert, issuer *x509.Certificate, at time.Time) assess.Check {
 	case errors.Is(err, x509.ErrUnsupportedAlgorithm):
 		return assess.Check{Detail: fmt.Sprintf("the signature of %s is of a kind that cannot be checked here", pkix.CommonName(cert))}
 	case err != nil:
-		return fail("bad signature: %s is not signed with the key of %s, which is sent as its issuer", pkix.CommonName(cert), name)
+		return fail(assess.ReasonIssuerMismatch, "bad signature: %s is not signed with the key of %s, which is sent as its issuer", pkix.CommonName(cert), name)
 	case at.After(issuer.NotAfter):
-		return fail("the intermediate certificate %s expired on %s", name, date(issuer.NotAfter))
+		return fail(assess.ReasonIntermediateExpired, "the intermediate certificate %s expired on %s", name, date(issuer.NotAfter))
 	case at.Before(issuer.NotBefore):
-		return fail("the intermediate certificate %s is not valid before %s", name, date(issuer.NotBefore))
+		return fail(assess.ReasonIntermediateExpired, "the intermediate certificate %s is not valid before %s", name, date(issuer.NotBefore))
 	case !issuer.BasicConstraintsValid || !issuer.IsCA:
-		return fail("not an authority: %s may not issue %s, by its basic constraints", name, pkix.CommonName(cert))
+		return fail(assess.ReasonIssuerMismatch, "not an authority: %s may not issue %s, by its basic constraints", name, pkix.CommonName(cert))
 	case issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCertSign == 0:
-		return fail("not an authority: %s may not issue %s, by its key usage", name, pkix.CommonName(cert))
+		return fail(assess.ReasonIssuerMismatch, "not an authority: %s may not issue %s, by its key usage", name, pkix.CommonName(cert))
 	}
 	return assess.Check{}
 }

@@ -86,9 +86,9 @@ func (c chain) dated() assess.Check {
 	leaf := c.certs[0]
 	switch {
 	case c.now.Before(leaf.NotBefore):
-		return assess.Check{Result: assess.Fail, Detail: "not yet valid: it begins on " + date(leaf.NotBefore)}
+		return assess.Check{Result: assess.Fail, Reason: assess.ReasonCertificateEarly, Detail: "not yet valid: it begins on " + date(leaf.NotBefore)}
 	case c.now.After(leaf.NotAfter):
-		return assess.Check{Result: assess.Fail, Detail: fmt.Sprintf("expired on %s, %s ago", date(leaf.NotAfter), days(c.now.Sub(leaf.NotAfter)))}
+		return assess.Check{Result: assess.Fail, Reason: assess.ReasonCertificateExpired, Detail: fmt.Sprintf("expired on %s, %s ago", date(leaf.NotAfter), days(c.now.Sub(leaf.NotAfter)))}
 	}
 	return assess.Check{Result: assess.Pass, Detail: fmt.Sprintf("until %s, %s to go", date(leaf.NotAfter), days(leaf.NotAfter.Sub(c.now)))}
 }

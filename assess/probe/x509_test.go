@@ -74,7 +74,7 @@ func TestX509(t *testing.T) {
 		{"CN beside a SAN with addresses", "", l.ca, leaf{CommonName: "MX", Addresses: []net.IP{{127, 0, 0, 1}}}, "pfpp", assess.SupportNo, "names no host"},
 		{"no name", "", l.ca, leaf{}, "pfpp", assess.SupportNo, "names no host"},
 
-		{"expired", "", l.ca, leaf{Names: []string{"MX"}, NotBefore: in(-9 * day), NotAfter: in(-3*day - time.Hour)}, "ppfu", assess.SupportNo, "3 days ago; renew it"},
+		{"expired", "", l.ca, leaf{Names: []string{"MX"}, NotBefore: in(-9 * day), NotAfter: in(-3*day - time.Hour)}, "ppfu", assess.SupportNo, "3 days ago; renew it {certificate-expired}"},
 		{"not yet valid", "", l.ca, leaf{Names: []string{"MX"}, NotBefore: in(day), NotAfter: in(9 * day)}, "ppfp", assess.SupportNo, "dates: fail: not yet valid: it begins on"},
 		{"expires soon", "", l.ca, leaf{Names: []string{"MX"}, NotAfter: in(5*day + time.Hour)}, "pppp", assess.SupportYes, "expires soon: in 5 days"},
 		{"weak key", "", l.ca, leaf{Names: []string{"MX"}, Key: rsa1024}, "pppp", assess.SupportYes, "weak key: \"mx."},

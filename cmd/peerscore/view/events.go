@@ -83,7 +83,7 @@ func (s Step) event() Event {
 func (c change) because() string {
 	for _, t := range c.after {
 		if (t.Result == assess.Pass) == (c.to == assess.SupportYes) {
-			return " (" + t.Subject + ": " + t.Detail + ")"
+			return " (" + t.Subject + ": " + advised{}.finding(t) + ")"
 		}
 	}
 	return ""

@@ -71,19 +71,18 @@ func (c Console) WriteHistory(d dnsname.Domain, steps []Step) {
 		c.WriteFinding(c.Paint(Bold, s.Since.Local().Format("2006-01-02 15:04"))+" ", s.headline())
 		for _, change := range s.changes {
 			fmt.Fprintf(c.Out, "  %-16s %s\n", change.standard.Label(), fromTo(string(change.from), string(change.to)))
-			for _, t := range advisedOnce(change.before) {
-				c.writeOutcome("was", t)
-			}
-			for _, t := range advisedOnce(change.after) {
-				c.writeOutcome("now", t)
-			}
+			c.writeOutcomes("was", change.before)
+			c.writeOutcomes("now", change.after)
 		}
 	}
 }
 
-func (c Console) writeOutcome(when string, t assess.Test) {
-	label := fmt.Sprintf("    %s %s %-12s", when, c.paintResult(t.Result), Printable(t.Test))
-	c.WriteFinding(label, Printable(t.Subject)+": "+Printable(t.Detail))
+func (c Console) writeOutcomes(when string, tests []assess.Test) {
+	given := advised{}
+	for _, t := range tests {
+		label := fmt.Sprintf("    %s %s %-12s", when, c.paintResult(t.Result), Printable(t.Test))
+		c.WriteFinding(label, Printable(t.Subject)+": "+Printable(given.finding(t)))
+	}
 }
 
 // headline is the scores that changed, or all of them at first.

@@ -211,8 +211,9 @@ func (c Console) WriteExplanation(r Report, now time.Time) {
 	for _, s := range assess.Standards {
 		fmt.Fprintln(c.Out)
 		c.writeStandard(s, r.Verdicts)
-		for _, t := range advisedOnce(r.Verdicts[s].Tests) {
-			c.writeTest(t, now)
+		given := advised{}
+		for _, t := range r.Verdicts[s].Tests {
+			c.writeTest(t, given.finding(t), now)
 		}
 		for _, note := range r.Verdicts[s].Notes {
 			c.WriteFinding("    "+c.Paint(yellow, fmt.Sprintf("%-8s", "note")), Printable(note))
@@ -222,20 +223,17 @@ func (c Console) WriteExplanation(r Report, now time.Time) {
 	c.writeBasis(r, now)
 }
 
-// advisedOnce drops advice that an earlier test gave: what follows the first semicolon of a
-// failure says what to do, and six tests of one zone would say it six times.
-func advisedOnce(tests []assess.Test) []assess.Test {
-	given := map[string]bool{}
-	var out []assess.Test
-	for _, t := range tests {
-		finding, advice, _ := strings.Cut(t.Detail, "; ")
-		if t.Result != assess.Pass && given[advice] {
-			t.Detail = finding
-		}
-		given[advice] = advice != ""
-		out = append(out, t)
+// advised is the advice given so far: six tests of one zone would give the same six times.
+type advised map[assess.Advice]bool
+
+// finding is what a test found, and the advice of its reason where that was not given yet.
+func (a advised) finding(t assess.Test) string {
+	advice := t.Reason.Advice()
+	if advice == "" || a[advice] {
+		return t.Detail
 	}
-	return out
+	a[advice] = true
+	return t.Detail + "; " + string(advice)
 }
 
 // paintResult is a result eight columns wide.
@@ -251,12 +249,12 @@ func (c Console) paintResult(r assess.Result) string {
 	return c.Paint(colors, fmt.Sprintf("%-8s", token))
 }
 
-func (c Console) writeTest(t assess.Test, now time.Time) {
+func (c Console) writeTest(t assess.Test, finding string, now time.Time) {
 	subject := Printable(t.Subject)
 	if t.Address != "" && t.Address != t.Subject {
 		subject += " [" + Printable(t.Address) + "]"
 	}
 	label := fmt.Sprintf("    %s %-12s", c.paintResult(t.Result), Printable(t.Test))
 	source := strings.ReplaceAll(fmt.Sprintf("(%s, %s)", t.Direction, ago(t.At, now)), " ", unbroken)
-	c.WriteFinding(label, subject+": "+Printable(t.Detail)+" "+c.Paint(Faint, source))
+	c.WriteFinding(label, subject+": "+Printable(finding)+" "+c.Paint(Faint, source))
 }
