@@ -18,15 +18,15 @@ func (a *app) manCommand() *cobra.Command {
 	var folder string
 	cmd := &cobra.Command{
 		Use:   "man [PAGE]",
-		Short: "Print a manual page: peerscore, or peerscore.toml",
-		Long: `Print a manual page, peerscore(1) or peerscore.toml(5), in the form that man reads, or
-write both into a folder.`,
+		Short: "Print a manual page: peerscore, peerscore.toml, or peerscore-reasons",
+		Long: `Print a manual page, peerscore(1), peerscore.toml(5) or peerscore-reasons(7), in the form that
+man reads, or write all of them into a folder.`,
 		Example: `  peerscore man | man -l -
   peerscore man peerscore.toml | man -l -
   peerscore man --output /usr/local/share/man`,
 		Args: takes(0, 1, "PAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			pages := map[string]string{"peerscore": commandPage(cmd.Root()), "peerscore.toml": configPage()}
+			pages := map[string]string{"peerscore": commandPage(cmd.Root()), "peerscore.toml": configPage(), "peerscore-reasons": reasonsPage()}
 			if folder != "" {
 				return writePages(folder, pages)
 			}
@@ -36,22 +36,22 @@ write both into a folder.`,
 			}
 			page, ok := pages[name]
 			if !ok {
-				return fail(exitUsage, "there is no page %q; write peerscore or peerscore.toml", name)
+				return fail(exitUsage, "there is no page %q; write peerscore, peerscore.toml or peerscore-reasons", name)
 			}
 			fmt.Fprint(a.Out, page)
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&folder, "output", "o", "", "write man1/peerscore.1 and man5/peerscore.toml.5 into `FOLDER`")
+	cmd.Flags().StringVarP(&folder, "output", "o", "", "write man1/peerscore.1, man5/peerscore.toml.5 and man7/peerscore-reasons.7 into `FOLDER`")
 	return cmd
 }
 
 func writePages(folder string, pages map[string]string) error {
-	for path, page := range map[string]string{"man1/peerscore.1": pages["peerscore"], "man5/peerscore.toml.5": pages["peerscore.toml"]} {
-		path = filepath.Join(folder, path)
+	for name, section := range map[string]int{"peerscore": 1, "peerscore.toml": 5, "peerscore-reasons": 7} {
+		path := filepath.Join(folder, fmt.Sprintf("man%d/%s.%d", section, name, section))
 		err := os.MkdirAll(filepath.Dir(path), 0o755)
 		if err == nil {
-			err = os.WriteFile(path, []byte(page), 0o644)
+			err = os.WriteFile(path, []byte(pages[name]), 0o644)
 		}
 		if err != nil {
 			return failure{exitUsage, err}
@@ -114,7 +114,7 @@ func commandPage(root *cobra.Command) string {
 	p.item("STATE_DIRECTORY, NOTIFY_SOCKET", "As systemd sets them for `serve`.")
 	p.section("EXAMPLES", "")
 	p.example(strings.Join(examples, "\n"))
-	p.section("SEE ALSO", "peerscore.toml(5), postconf(5). The method is that of \"MECSA: 2018 Results\", report EUR 29674 EN, doi:10.2760/166203.")
+	p.section("SEE ALSO", "peerscore.toml(5), peerscore-reasons(7), postconf(5). The method is that of \"MECSA: 2018 Results\", report EUR 29674 EN, doi:10.2760/166203.")
 	return p.String()
 }
 

@@ -16,7 +16,8 @@ const exampleJSON = `  {"schema": 1, "domain": "example.org", "profile": "mecsa-
      "unknown": 0, "estimate": false, "tests": [
       {"subject": "mx1.example.org", "address": "192.0.2.1",
        "direction": "inbound", "test": "starttls", "result": "pass",
-       "detail": "TLS 1.3, ...", "at": "2026-11-20T12:00:00Z"}]},
+       "reason": "tls-established", "detail": "TLS 1.3, ...",
+       "advice": null, "at": "2026-11-20T12:00:00Z"}]},
     ...},
    "sessions": {"window": "720h", "credited": 120, "hosts": 4,
     "unauthenticated": 2},
@@ -31,6 +32,7 @@ const aboutJSON = "`--json` prints one object, or an array where several domains
 	"`status` is scored, pending (known, not assessed yet), unknown (nothing could be measured) or no-mail (null MX, no mail host at all, or the name does not exist: there are no scores). " +
 	"`stars` is null where there is no score, `minimum_set` where a score that is not known decides it, a time where there is none. " +
 	"`level` is protected (3.5 and more), minimum (2.5 and more), unprotected or unknown. `partial` means that a standard is unknown that could raise the stars; " +
-	"`missing` are those that are not supported or not known. `support` is yes, no or unknown; `result` is pass, fail, bogus, unknown or not-applicable.\n\n" +
+	"`missing` are those that are not supported or not known. `support` is yes, no or unknown; `result` is pass, fail, bogus, unknown or not-applicable; " +
+	"`reason` is a token of peerscore-reasons(7), null in judgements of before there were reasons; `advice` is what the peer should do, null where there is nothing.\n\n" +
 	"`explain` adds `explanation`: for each score the `row` of the profile that matched, and as `next` the cheapest change that gains half a star. " +
 	"`list`, `history`, `events`, `stats`, `status` and `doctor` have fields of their own, in the same words."

@@ -68,7 +68,9 @@ type testJSON struct {
 	Direction assess.Direction `json:"direction"`
 	Test      string           `json:"test"`
 	Result    assess.Result    `json:"result"`
+	Reason    *assess.Reason   `json:"reason"` // null in judgements of before there were reasons
 	Detail    string           `json:"detail"`
+	Advice    *assess.Advice   `json:"advice"` // null where there is nothing to do
 	At        *time.Time       `json:"at"`
 }
 
@@ -166,11 +168,10 @@ func standardOf(s assess.Standard, verdicts assess.Verdicts) standardJSON {
 func testsOf(tests []assess.Test) []testJSON {
 	out := []testJSON{}
 	for _, t := range tests {
-		test := testJSON{Subject: t.Subject, Direction: t.Direction, Test: t.Test, Result: t.Result, Detail: t.Detail, At: TimeOrNull(t.At)}
-		if t.Address != "" {
-			test.Address = &t.Address
-		}
-		out = append(out, test)
+		out = append(out, testJSON{
+			Subject: t.Subject, Address: textOrNull(t.Address), Direction: t.Direction, Test: t.Test, Result: t.Result,
+			Reason: textOrNull(t.Reason), Detail: t.Detail, Advice: textOrNull(t.Reason.Advice()), At: TimeOrNull(t.At),
+		})
 	}
 	return out
 }
@@ -185,6 +186,13 @@ func OrEmpty[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+func textOrNull[T ~string](text T) *T {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 func TimeOrNull(t time.Time) *time.Time {
