@@ -4,7 +4,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ var fixtures = []struct{ date, sql string }{
 	{"2026-11-28", fixtureOf1 + `INSERT INTO share VALUES ('192.0.2.0/24', 'old.example', '2026-11-28', 1);`},
 	{"2026-11-28", fixtureOf1 + `UPDATE domain SET worth = 3;`},
 	{"2026-11-28", fixtureOf1 + `UPDATE domain SET answered = 1;`},
+	{"2026-11-28", fixtureOf1 + `UPDATE facts SET content = json_set(content, '$.spf.valid.reason', 'spf-record-invalid');`},
 }
 
 const fixtureOf1 = `
@@ -60,6 +63,74 @@ func TestMigration(t *testing.T) {
 		})
 	}
 }
+
+// TestMigrationOfReasons: facts of before there were reasons have those that their words tell, and a
+// silent address stays one for every name on it.
+func TestMigrationOfReasons(t *testing.T) {
+	scripts, err := migrations()
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "peerscore.db")
+	build(t, path, scripts[:5], fixtureOf1+fixtureOfWords, 5)
+	s := openPath(t, path, Options{})
+	e, err := s.Evidence(t.Context(), "old.example", noon, assess.DefaultWindow)
+	check(t, err)
+	got := map[assess.Reason]int{}
+	for _, v := range assess.Judge(e, assess.Rules{}) {
+		for _, test := range v.Tests {
+			if test.Result == assess.Fail {
+				got[test.Reason]++
+			}
+		}
+	}
+	for _, want := range []assess.Reason{
+		assess.ReasonSelfSigned, assess.ReasonNameMismatch, assess.ReasonCertificateExpired, assess.ReasonSPFLookupLimit,
+		assess.ReasonDMARCInvalid, assess.ReasonSTSHostNotListed,
+	} {
+		if got[want] == 0 {
+			t.Errorf("nothing fails for %s: %v", want, got)
+		}
+	}
+	if f := e.Facts; f.Hosts.Hosts[0].Sessions[1].Reason != assess.ReasonSMTPTimeout || !f.TLSRPT.Lookup.Timeout || f.Hosts.Hosts[0].Sessions[0].Reason != "" {
+		t.Errorf("%+v", f)
+	}
+	records, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.1"))
+	check(t, err)
+	var reasons []assess.Reason
+	for _, r := range records {
+		reasons = append(reasons, r.Session.Reason)
+	}
+	if want := []assess.Reason{assess.ReasonSMTPTimeout, assess.ReasonRunOver, ""}; !slices.Equal(reasons, want) {
+		t.Errorf("%q, want %q", reasons, want)
+	}
+	var size, timed int
+	check(t, s.read.Load().QueryRow("SELECT size - length(CAST(content AS BLOB)), json_type(content, '$.timing') IS NOT NULL FROM facts WHERE id = 2").Scan(&size, &timed))
+	if size != 0 || timed != 0 {
+		t.Errorf("the size is wrong by %d octets, timing %d", size, timed)
+	}
+	var damaged string
+	check(t, s.read.Load().QueryRow("SELECT content FROM facts WHERE id = 3").Scan(&damaged))
+	if damaged != "{" {
+		t.Errorf("what cannot be read is changed: %s", damaged)
+	}
+}
+
+const fixtureOfWords = `
+	INSERT INTO domain (id, name, organisation, first_seen, last_seen, credited, due, observed)
+		VALUES (8, 'damaged.example', 'damaged.example', 1795176000000, 1795176000000, 3, 1795176000000, 2);
+	INSERT INTO facts VALUES (3, 8, 1795176000000, 1, '{');
+	INSERT INTO facts VALUES (2, 7, 1795176000000, 51, '{"domain":"old.example","at":"2026-11-20T12:00:00Z","mx":{"lookup":{"name":"old.example","type":"MX","status":"found"},"hosts":[
+{"name":"mx.old.example","preference":10,"a":{"name":"mx.old.example","type":"A","status":"found"},"sessions":[
+{"address":"192.0.2.1","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established","tls":{"version":"TLS 1.3","cipher":"x","chain":null,"certificate":{"trusted":{"result":"fail","detail":"self-signed: nobody but the server vouches for it"},"named":{"result":"fail","detail":"wrong name"},"dated":{"result":"fail","detail":"expired on 2026-01-01"},"revoked":{"result":"unknown"}}}},
+{"address":"192.0.2.2","at":"2026-11-20T12:00:00Z","stage":"greeting","problem":"greeting: timeout; next at 2026-11-20 18:00 UTC"}]}]},
+"spf":{"lookup":{"name":"old.example","type":"TXT","status":"found"},"count":1,"valid":{"result":"fail","detail":"old.example: loop; too many DNS look-ups: 11, and 10 are allowed"}},
+"dmarc":{"lookup":{"name":"_dmarc.old.example","type":"TXT","status":"found"},"valid":{"result":"fail","detail":"p= is missing"}},
+"mta_sts":{"lookup":{"name":"_mta-sts.old.example","type":"TXT","status":"found"},"record":{"result":"pass"},"fetched":{"result":"pass"},"mode":"enforce","matches":[{"host":"mx.old.example","match":{"result":"fail","detail":"the policy does not list it as mx"}}]},
+"tls_rpt":{"lookup":{"name":"_smtp._tls.old.example","type":"TXT","status":"failed","reason":"timeout"},"valid":{"result":"unknown"}},
+"timing":[{"stage":"MX old.example","start":1,"end":2}]}');
+	INSERT INTO mx_address (address, server_name, at, failures, not_before, session) VALUES
+		('192.0.2.1', 'a.example', 3, 1, 9, '{"address":"192.0.2.1","server_name":"a.example","at":"2026-11-20T12:00:00Z","stage":"handshake","problem":"handshake: the connection is cut; on another connection handshake: timeout"}'),
+		('192.0.2.1', 'b.example', 2, 1, 9, '{"address":"192.0.2.1","server_name":"b.example","at":"2026-11-20T12:00:00Z","stage":"ehlo","problem":"ehlo: the run was over"}'),
+		('192.0.2.1', 'c.example', 1, 0, 9, '{"address":"192.0.2.1","server_name":"c.example","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established"}');`
 
 func build(t *testing.T, path string, scripts []string, fixture string, version int) {
 	t.Helper()
