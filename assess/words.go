@@ -73,13 +73,17 @@ func (l Lookup) missing() string {
 			return "not asked"
 		}
 	}
-	switch l.Security {
-	case BogusAnswer:
-		reason = strings.TrimSuffix("DNSSEC validation failed, "+reason, ", ")
-	case SuspectAnswer:
-		reason = strings.TrimSuffix("DNSSEC validation failed, "+reason, ", ") + "; lost packets look the same, so it counts only when a run at least 15 minutes later finds it too"
+	if l.Security == BogusAnswer || l.Security == SuspectAnswer {
+		failed := "DNSSEC validation failed"
+		if reason != "" {
+			failed += ", " + reason
+		}
+		reason = failed
 	}
-	if reason == "" {
+	switch {
+	case l.Security == SuspectAnswer:
+		return reason + "; lost packets look the same, so it counts only when a run at least 15 minutes later finds it too"
+	case reason == "":
 		return "no usable answer"
 	}
 	return reason

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"peerscore/assess"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
@@ -35,9 +36,18 @@ const scoreShape = `{"stars": "stars|null", "level": "protected|minimum|unprotec
 
 const standardShape = `{"support": "yes|no|unknown", "passed": "count", "failed": "count", "unknown": "count", "estimate": "bool",
  "tests": [{"subject": "text", "address": "text|null", "direction": "inbound|outbound", "test": "text",
-   "result": "pass|fail|unknown|bogus|not-applicable", "detail": "text", "at": "time|null"}]}`
+   "result": "pass|fail|unknown|bogus|not-applicable", "reason": "REASON", "detail": "text", "advice": "text|null", "at": "time|null"}]}`
 
-var shape = strings.NewReplacer("SCORE", scoreShape, "STANDARD", standardShape).Replace(domainShape)
+var shape = strings.NewReplacer("SCORE", scoreShape, "STANDARD", strings.ReplaceAll(standardShape, "REASON", reasonTokens())).Replace(domainShape)
+
+// reasonTokens are those of the manual.
+func reasonTokens() string {
+	var tokens []string
+	for _, e := range assess.Explanations {
+		tokens = append(tokens, string(e.Reason))
+	}
+	return strings.Join(tokens, "|")
+}
 
 // TestJSON holds every kind of answer against the object that interface.md promises.
 func TestJSON(t *testing.T) {

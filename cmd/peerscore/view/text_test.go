@@ -30,6 +30,26 @@ func TestStars(t *testing.T) {
 	}
 }
 
+// An advice is given once, and what was found whole, whatever stands in it.
+func TestAdvised(t *testing.T) {
+	given := advised{}
+	for i, tt := range []struct {
+		test assess.Test
+		want string
+	}{
+		{assess.Test{Reason: assess.ReasonZoneUnsigned, Detail: "a; b"}, "a; b; have whoever runs its DNS sign the zone, and the registrar publish its DS record"},
+		{assess.Test{Reason: assess.ReasonZoneUnsigned, Detail: "c; d"}, "c; d"},
+		{assess.Test{Reason: assess.ReasonRecordsUnsigned, Detail: "e"}, "e; sign its zone"},
+		{assess.Test{Reason: assess.ReasonZoneSigned, Detail: "f"}, "f"},
+		{assess.Test{Reason: "of-tomorrow", Detail: "g; h"}, "g; h"},
+		{assess.Test{Detail: "before there were reasons; renew it"}, "before there were reasons; renew it"},
+	} {
+		if got := given.finding(tt.test); got != tt.want {
+			t.Errorf("%d: %q, want %q", i, got, tt.want)
+		}
+	}
+}
+
 func TestAgo(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for d, want := range map[time.Duration]string{
