@@ -32,6 +32,9 @@ func (z *freezer) settle(facts *Facts, e Evidence, bulk bool) (changed []string,
 	found := *facts // as the run had it, before anything is taken
 	found.Hosts.Hosts = slices.Clone(facts.Hosts.Hosts)
 	for _, p := range parts() {
+		if !p.scored {
+			continue
+		}
 		drift := z.drifts[p.name]
 		if drift == nil {
 			drift = &Drift{Bulk: bulk}

@@ -36,6 +36,7 @@ type part struct {
 	take    func(to, from *Facts)        // takes it from another run
 	takes   func(*Facts, *Facts, string) // takes it host by host, and notes why; nil: take does
 	owner   func(*Facts) dnsname.Domain  // whose loss counts once; nil: the domain's organisation
+	scored  bool                         // a profile may rest on it: else what everybody loses at once is no sign of a fault
 }
 
 // partOf is the part that one test decides.
@@ -48,7 +49,7 @@ func partOf(test func(*Facts) Test, take func(to, from *Facts)) part {
 }
 
 func mxPart() part {
-	return part{name: partMX, result: (*Facts).mxResult, problem: mxProblem, take: func(to, from *Facts) { to.Hosts = from.Hosts }}
+	return part{name: partMX, scored: true, result: (*Facts).mxResult, problem: mxProblem, take: func(to, from *Facts) { to.Hosts = from.Hosts }}
 }
 
 // keep takes the part from older facts, if it is not too old to stand.

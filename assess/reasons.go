@@ -17,7 +17,7 @@ type Explanation struct {
 	Results  []Result // that it explains
 	Meaning  string
 	Advice   Advice
-	Section  string // of the RFC
+	Section  string // of the RFC, or the draft
 }
 
 // Reasons of several standards: the DNS, the dialogues with mail hosts, observed sessions.

@@ -24,13 +24,13 @@ type Suspicion struct {
 
 // lookAgain holds the answers of a run that the resolver refused against the run before. Those that
 // it refused then as well are bogus, at least SecondLook after the first time, and provided that
-// no question of this run timed out: where packets are lost, two runs prove no more than one.
+// no question of this run that is scored timed out: where packets are lost, two runs prove no more than one.
 // What was bogus before and is refused still stays so. The rest is left to a later run.
 func (f *Facts) lookAgain(old *Facts) {
 	f.DKIM.Keys = slices.Clone(f.DKIM.Keys)
 	f.Hosts.Hosts = slices.Clone(f.Hosts.Hosts)
 	lookups := f.lookups()
-	calm := !slices.ContainsFunc(lookups, func(l *Lookup) bool {
+	calm := !slices.ContainsFunc(f.scoredLookups(), func(l *Lookup) bool {
 		return l.Status == LookupFailed && l.Timeout
 	})
 	f.Suspicions = nil

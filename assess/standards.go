@@ -73,7 +73,7 @@ func parts() []part {
 	list := []part{mxPart()}
 	for _, s := range standards() {
 		if p := s.part; p.result != nil {
-			p.name = cmp.Or(p.name, string(s.name))
+			p.name, p.scored = cmp.Or(p.name, string(s.name)), s.scored
 			list = append(list, p)
 		}
 	}
@@ -81,13 +81,20 @@ func parts() []part {
 }
 
 // lookups are all questions of a run.
-func (f *Facts) lookups() []*Lookup {
+func (f *Facts) lookups() []*Lookup { return f.lookupsOf(func(standard) bool { return true }) }
+
+// scoredLookups are those that a profile may rest on.
+func (f *Facts) scoredLookups() []*Lookup {
+	return f.lookupsOf(func(s standard) bool { return s.scored })
+}
+
+func (f *Facts) lookupsOf(chosen func(standard) bool) []*Lookup {
 	all := []*Lookup{&f.Hosts.Lookup}
 	for i := range f.Hosts.Hosts {
 		all = append(all, &f.Hosts.Hosts[i].A, &f.Hosts.Hosts[i].AAAA)
 	}
 	for _, s := range standards() {
-		if s.lookups != nil {
+		if s.lookups != nil && chosen(s) {
 			all = append(all, s.lookups(f)...)
 		}
 	}
