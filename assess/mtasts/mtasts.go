@@ -23,7 +23,9 @@
 // of the policy host), and the cache of a sender.
 package mtasts
 
-import "errors"
+import (
+	"errors"
+)
 
 // Limits on what a peer may send.
 const (
@@ -56,31 +58,8 @@ func PolicyURL(domain string) string {
 	return "https://" + PolicyHost(domain) + "/.well-known/mta-sts.txt"
 }
 
-// Field is a name and a value that this package does not know: an extension,
-// to be ignored by a sender.
+// Field is a name and a value that this package does not know: an extension, to be ignored by a
+// sender.
 type Field struct {
 	Name, Value string
-}
-
-const (
-	maxFieldName = 32 // letters of sts-ext-name and sts-policy-ext-name
-	wsp          = " \t"
-)
-
-// fieldName says whether s fits sts-ext-name and sts-policy-ext-name, which
-// are the same: a letter or digit, then up to 31 of letters, digits, "_-.".
-func fieldName(s string) bool {
-	if s == "" || len(s) > maxFieldName || !alphanumeric(s[0]) {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {
-			return false
-		}
-	}
-	return true
-}
-
-func alphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"peerscore/assess/fields"
 )
 
 // MaxAge is the longest life that a policy may give itself, in seconds: about a
@@ -58,7 +60,7 @@ type policyParser struct {
 // line reads one line, without its end. An empty line is outside the grammar,
 // common, and harmless.
 func (p *policyParser) line(line string) error {
-	line = strings.TrimRight(line, wsp)
+	line = strings.TrimRight(line, fields.Space)
 	if line == "" {
 		p.warn("an empty line")
 		return nil
@@ -67,10 +69,10 @@ func (p *policyParser) line(line string) error {
 	if !ok {
 		return fmt.Errorf("%.80q is not a field of the form name: value", line)
 	}
-	if !fieldName(name) {
+	if !fields.IsName(name) {
 		return fmt.Errorf("%.80q is not the name of a field", name)
 	}
-	value = strings.TrimLeft(value, wsp)
+	value = strings.TrimLeft(value, fields.Space)
 	if !policyValue(value) {
 		return fmt.Errorf("%s: %.80q is not a value: it is empty, or has control characters or broken UTF-8", name, value)
 	}
@@ -163,7 +165,7 @@ func validPattern(s string) bool {
 			return false
 		}
 		for i := range len(label) {
-			if !alphanumeric(label[i]) && label[i] != '-' {
+			if !fields.Alphanumeric(label[i]) && label[i] != '-' {
 				return false
 			}
 		}

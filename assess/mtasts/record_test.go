@@ -140,10 +140,10 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !announces(txt) || !validID(r.ID) {
+		if !kind.Announces(txt) || !validID(r.ID) {
 			t.Fatalf("accepted %q as %+v", txt, r)
 		}
-		anew := recordTag + "; id=" + r.ID
+		anew := kind.Version + "; id=" + r.ID
 		for _, e := range r.Extensions {
 			anew += "; " + e.Name + "=" + e.Value
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"peerscore/assess/fields"
 )
 
 // Response is what a policy host answered to a GET of PolicyURL. Whoever fetches
@@ -38,7 +40,7 @@ func (r Response) acceptable() error {
 	}
 	// Parameters of the media type are ignored (section 3.2), so broken ones are too.
 	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.Trim(mediaType, wsp), "text/plain") {
+	if !strings.EqualFold(strings.Trim(mediaType, fields.Space), "text/plain") {
 		return fmt.Errorf("%w: its Content-Type is %.80q", ErrContentType, mediaType)
 	}
 	return nil

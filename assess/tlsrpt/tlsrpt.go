@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"peerscore/assess/fields"
 )
 
 // MaxRecord limits a TXT record, its strings joined, in bytes.
@@ -27,12 +29,6 @@ var (
 	ErrMultipleRecords = errors.New("several TLS-RPT records, where senders accept only one")
 	ErrSyntax          = errors.New("TLS-RPT record with an error")
 	ErrTooLarge        = errors.New("TLS-RPT record too large")
-)
-
-const (
-	recordTag    = "v=TLSRPTv1"
-	maxFieldName = 32 // letters of tlsrpt-ext-name
-	wsp          = " \t"
 )
 
 // Record is a record of _smtp._tls.
@@ -56,34 +52,9 @@ func RecordName(domain string) string { return "_smtp._tls." + domain }
 // its strings joined. Records that do not begin with "v=TLSRPTv1;" do not count.
 // The error is ErrNoRecord, ErrMultipleRecords, or ErrSyntax where the only
 // candidate is one that a sender will not recognise.
-func Select(txts []string) (string, error) {
-	var found []string
-	nearMiss := ""
-	for _, txt := range txts {
-		if announces(txt) {
-			found = append(found, txt)
-		} else if tag := strings.TrimLeft(txt, wsp); len(tag) >= 8 && strings.EqualFold(tag[:8], "v=TLSRPT") {
-			nearMiss = txt
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", fmt.Errorf("%w: %d found", ErrMultipleRecords, len(found))
-	case nearMiss != "":
-		return "", fmt.Errorf("%w: %.80q does not begin with %q, so senders ignore it", ErrSyntax, nearMiss, recordTag+";")
-	}
-	return "", ErrNoRecord
-}
+func Select(txts []string) (string, error) { return kind.Select(txts) }
 
-// announces says whether a TXT record counts as a TLS-RPT record. The text wants
-// it to begin with "v=TLSRPTv1;", the grammar allows white space before the
-// semicolon: both count.
-func announces(txt string) bool {
-	rest, ok := strings.CutPrefix(txt, recordTag)
-	return ok && strings.HasPrefix(strings.TrimLeft(rest, wsp), ";")
-}
+var kind = fields.Kind{Version: "v=TLSRPTv1", Near: "v=TLSRPT", None: ErrNoRecord, Several: ErrMultipleRecords, Syntax: ErrSyntax}
 
 // ParseRecord reads one record, its strings joined. The error wraps ErrSyntax or
 // ErrTooLarge and says what to fix.
@@ -100,18 +71,18 @@ func ParseRecord(txt string) (Record, error) {
 
 func parseRecord(txt string) (Record, error) {
 	var r Record
-	if trimmed := strings.TrimRight(txt, wsp); trimmed != txt {
+	if trimmed := strings.TrimRight(txt, fields.Space); trimmed != txt {
 		r.warn("white space at the end: the grammar has none, and some senders may ignore such a record")
 		txt = trimmed
 	}
-	fields, err := splitRecord(txt)
+	list, err := kind.Split(txt)
 	if err != nil {
 		return r, err
 	}
-	if !strings.HasPrefix(txt, recordTag+";") {
+	if !strings.HasPrefix(txt, kind.Version+";") {
 		r.warn("white space before the first semicolon: some senders ignore such a record")
 	}
-	for _, field := range fields {
+	for _, field := range list {
 		if err := r.field(field); err != nil {
 			return r, err
 		}
@@ -128,18 +99,15 @@ func parseRecord(txt string) (Record, error) {
 }
 
 func (r *Record) field(field string) error {
-	name, value, ok := strings.Cut(field, "=")
-	if !ok {
-		return fmt.Errorf("%.80q is not a field of the form name=value", field)
+	name, value, err := fields.Cut(field)
+	if err != nil {
+		return err
 	}
 	if name == "rua" {
 		return r.addresses(value)
 	}
-	if !fieldName(name) {
-		return fmt.Errorf("%.80q is not the name of a field", name)
-	}
-	if !fieldValue(value) {
-		return fmt.Errorf("%s=%.80q: a value is printable ASCII without spaces, '=' and ';', and not empty", name, value)
+	if err := fields.CheckExtension(name, value); err != nil {
+		return err
 	}
 	r.Extensions = append(r.Extensions, Field{name, value})
 	return nil
@@ -153,8 +121,8 @@ func (r *Record) addresses(value string) error {
 		r.warn("a second rua: some senders use the first only; put all addresses in one, separated by commas")
 	}
 	for i, uri := range strings.Split(value, ",") {
-		if uri = strings.TrimRight(uri, wsp); i > 0 {
-			uri = strings.TrimLeft(uri, wsp)
+		if uri = strings.TrimRight(uri, fields.Space); i > 0 {
+			uri = strings.TrimLeft(uri, fields.Space)
 		}
 		usable, err := checkURI(uri)
 		if err != nil {
@@ -174,53 +142,4 @@ func (r *Record) warn(text string) {
 	if !slices.Contains(r.Warnings, text) {
 		r.Warnings = append(r.Warnings, text)
 	}
-}
-
-// splitRecord takes a record apart at its semicolons, without the version and the
-// white space around the semicolons:
-//
-//	tlsrpt-record = tlsrpt-version 1*(field-delim tlsrpt-field) [field-delim]
-//	field-delim   = *WSP ";" *WSP
-func splitRecord(txt string) ([]string, error) {
-	if !announces(txt) {
-		return nil, fmt.Errorf("it does not begin with %q", recordTag+";")
-	}
-	fields := strings.Split(txt, ";")[1:]
-	for i, field := range fields {
-		fields[i] = strings.Trim(field, wsp)
-	}
-	if last := len(fields) - 1; fields[last] == "" {
-		fields = fields[:last]
-	}
-	if slices.Contains(fields, "") {
-		return nil, errors.New("two semicolons with nothing between them")
-	}
-	return fields, nil
-}
-
-// fieldName says whether s fits tlsrpt-ext-name.
-func fieldName(s string) bool {
-	if s == "" || len(s) > maxFieldName || !alphanumeric(s[0]) {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {
-			return false
-		}
-	}
-	return true
-}
-
-// fieldValue says whether s fits tlsrpt-ext-value.
-func fieldValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c > '~' || c == ';' || c == '=' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func alphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }

@@ -195,7 +195,7 @@ func FuzzRecord(f *testing.F) {
 		if len(r.RUA) == 0 || len(r.Warnings) > 4 {
 			t.Fatalf("accepted %q as %+v", txt, r)
 		}
-		anew := recordTag + "; rua=" + strings.Join(append(r.RUA, r.Unusable...), ",")
+		anew := kind.Version + "; rua=" + strings.Join(append(r.RUA, r.Unusable...), ",")
 		for _, e := range r.Extensions {
 			anew += "; " + e.Name + "=" + e.Value
 		}

@@ -6,6 +6,8 @@ import (
 	"net/mail"
 	"net/url"
 	"strings"
+
+	"peerscore/assess/fields"
 )
 
 // checkURI says whether reports can go to a URI, one of mailto or https, or why
@@ -35,7 +37,7 @@ func checkCharacters(s string) error {
 	const allowed = "-._~:/?#[]@$&'()*+="
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case alphanumeric(c) || strings.IndexByte(allowed, c) >= 0:
+		case fields.Alphanumeric(c) || strings.IndexByte(allowed, c) >= 0:
 		case c == '%' && i+2 < len(s) && hex(s[i+1]) && hex(s[i+2]):
 			i += 2
 		case c == '!':
