@@ -233,27 +233,3 @@ func TestVerifyUsesThePresent(t *testing.T) {
 		t.Errorf("got %q: %s", got.Status, got.Reason)
 	}
 }
-
-func TestParseTLSA(t *testing.T) {
-	tests := []struct {
-		rdata, want string // "" for an error
-	}{
-		{"3 1 1 0123456789abcdef", "3 1 1 0123456789abcdef"},
-		{" 3\t1  1 01 23 4567 89AB CDEF ", "3 1 1 0123456789abcdef"},
-		{"255 255 255 00", "255 255 255 00"},
-		{"3 1 1", "3 1 1 "},
-		{"", ""},
-		{"3 1", ""},
-		{"256 1 1 00", ""},
-		{"-1 1 1 00", ""},
-		{"x 1 1 00", ""},
-		{"3 1 1 0", ""},
-		{"3 1 1 0g", ""},
-	}
-	for _, tt := range tests {
-		got, err := ParseTLSA(tt.rdata)
-		if err == nil && got.String() != tt.want || (err == nil) != (tt.want != "") {
-			t.Errorf("ParseTLSA(%q) = %v, %v; want %q", tt.rdata, got, err, tt.want)
-		}
-	}
-}

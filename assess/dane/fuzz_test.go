@@ -81,17 +81,3 @@ func fuzzRecords(data []byte) []TLSA {
 	}
 	return records
 }
-
-// FuzzParseTLSA holds that whatever is accepted means the same when written anew.
-func FuzzParseTLSA(f *testing.F) {
-	f.Add("3 1 1 0123 4567")
-	f.Fuzz(func(t *testing.T, rdata string) {
-		record, err := ParseTLSA(rdata)
-		if err != nil {
-			return
-		}
-		if again, err := ParseTLSA(record.String()); err != nil || again.String() != record.String() {
-			t.Fatalf("%q gave %s, and that %s, %v", rdata, record, again, err)
-		}
-	})
-}

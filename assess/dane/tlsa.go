@@ -5,11 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 )
 
 // The values of the three fields of a TLSA record (RFC 6698 section 2.1, with the
@@ -34,29 +30,6 @@ var usageNames = [...]string{"PKIX-TA", "PKIX-EE", "DANE-TA", "DANE-EE"}
 type TLSA struct {
 	Usage, Selector, MatchingType uint8
 	Data                          []byte // the certificate association data
-}
-
-// ParseTLSA reads a record in presentation form, "3 1 1 0123...", whose data may
-// hold white space (RFC 6698 section 2.2). Values that the RFCs do not define are
-// kept: Verify calls them unusable.
-func ParseTLSA(rdata string) (TLSA, error) {
-	fields := strings.Fields(rdata)
-	if len(fields) < 3 {
-		return TLSA{}, errors.New("TLSA record with fewer than three numbers")
-	}
-	var numbers [3]uint8
-	for i := range numbers {
-		n, err := strconv.ParseUint(fields[i], 10, 8)
-		if err != nil {
-			return TLSA{}, fmt.Errorf("TLSA record: %.20q is not a number from 0 to 255", fields[i])
-		}
-		numbers[i] = uint8(n)
-	}
-	data, err := hex.DecodeString(strings.Join(fields[3:], ""))
-	if err != nil {
-		return TLSA{}, fmt.Errorf("TLSA record: %w", err)
-	}
-	return TLSA{numbers[0], numbers[1], numbers[2], data}, nil
 }
 
 // String returns the record in presentation form, its data in lower case.

@@ -13,7 +13,7 @@
 // the same organisational domain (relaxed).
 //
 // Records written for RFC 7489 are read too: the tags it had and RFC 9989 has not are kept
-// and reported as obsolete, and Record.Err7489 says what a receiver of that age makes of a record.
+// and reported as obsolete.
 //
 // Left out: SPF and DKIM themselves, sending and reading reports, and any handling of mail.
 // All lookups go through the Resolver of the caller, who also owns deadlines and caching.

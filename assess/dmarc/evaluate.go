@@ -143,17 +143,6 @@ func (e *Evaluation) findPolicy(ctx context.Context, m Message) {
 	e.Policy = d.Policy(exists)
 }
 
-// Aligned reports whether two domains are aligned in a mode; stray dots around them do not
-// matter. An error is a temporary failure.
-func Aligned(ctx context.Context, r Resolver, a, b string, mode Mode) (bool, error) {
-	b = canonical(strings.Trim(b, "."))
-	w := newTree(r).walk(strings.Trim(a, "."))
-	if mode == Strict && w.start != b {
-		return false, nil
-	}
-	return w.sharesOrganisation(ctx, b)
-}
-
 // sharesOrganisation reports whether the start of the walk and another canonical domain have the
 // same organisational domain. It walks no further than it must:
 //   - what cannot be a domain is aligned with nothing;
@@ -179,22 +168,4 @@ func (w *walk) sharesOrganisation(ctx context.Context, domain string) (bool, err
 	}
 	other, err := w.tree.walk(domain).organisational(ctx)
 	return err == nil && other == org, err
-}
-
-// ReceivesReports reports whether a host accepts reports for a domain, RFC 9990, section 4:
-// within one organisation always, elsewhere when it says so at
-// <domain>._report._dmarc.<host>. The domain is the one at which the policy record stands. An
-// error is a temporary failure.
-func ReceivesReports(ctx context.Context, r Resolver, domain, host string) (bool, error) {
-	domain, host = canonical(domain), canonical(host)
-	name := domain + "._report._dmarc." + host
-	if !dnsname.Queryable(name) {
-		return false, nil
-	}
-	if same, err := Aligned(ctx, r, domain, host, Relaxed); same || err != nil {
-		return same, err
-	}
-	txts, err := lookupTXT(ctx, r, name)
-	_, records := Select(txts)
-	return records > 0, err
 }

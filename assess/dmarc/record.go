@@ -66,22 +66,6 @@ func (r Record) Err() error {
 	return errors.New(strings.Join(r.Errors, "; "))
 }
 
-// Err7489 is nil when a receiver that follows RFC 7489 applies the record. Its section 6.3
-// has syntax errors "discarded in favor of default values (if any) or ignored outright", and
-// section 6.6.3 wants a valid p and no invalid sp, or else a destination in rua; np it does
-// not know.
-func (r Record) Err7489() error {
-	switch {
-	case r.Standing == Broken:
-		return r.Err()
-	case len(r.RUA) > 0 || r.hasP && !r.badSP:
-		return nil
-	case !r.hasP:
-		return errors.New("no valid p, and no valid destination in rua")
-	}
-	return errors.New("sp is invalid, and no valid destination in rua")
-}
-
 // Select picks the policy record among the TXT records of one name, and counts the DMARC
 // records there. It is nil unless there is exactly one: section 4.10, steps 2 and 6, has
 // several of them discarded, and records of another kind do not count.

@@ -16,11 +16,6 @@ type ReportURI struct {
 	MaxSize uint64 // bytes, from the obsolete "!10m" (RFC 7489, section 6.4); 0 when absent
 }
 
-// Host is the canonical domain that reports would go to; "" when it is not known.
-func (u ReportURI) Host() string {
-	return canonical(u.Address[strings.LastIndexByte(u.Address, '@')+1:])
-}
-
 var (
 	errURI    = errors.New("not a URI")
 	errScheme = fmt.Errorf("%w: it lacks the mailto: in front", errURI)

@@ -224,36 +224,6 @@ func TestDiscoverWalk(t *testing.T) {
 	}
 }
 
-func TestReceivesReports(t *testing.T) {
-	z := records("example.org", "v=DMARC1; p=none", "example.com", servfail)
-	z["example.org._report._dmarc.reports.example"] = []string{"hello", "v=DMARC1"}
-	z["example.org._report._dmarc.two.example"] = []string{"v=DMARC1", "v=DMARC1; rua=mailto:x@two.example"}
-	z["example.org._report._dmarc.other.example"] = []string{"v=spf1 -all"}
-	z["example.org._report._dmarc.slow.example"] = []string{servfail}
-	tests := []struct {
-		host   string
-		want   bool
-		failed bool
-	}{
-		{"example.org", true, false},
-		{"mail.example.org", true, false},
-		{"Reports.Example.", true, false},
-		{"two.example", true, false},
-		{"other.example", false, false},
-		{"silent.example", false, false},
-		{"slow.example", false, true},
-		{"", false, false},
-		{"not a host", false, false},
-		{strings.Repeat("a.", 120) + "example", false, false},
-	}
-	for _, tt := range tests {
-		got, err := ReceivesReports(t.Context(), z, "example.org", tt.host)
-		if got != tt.want || (err != nil) != tt.failed {
-			t.Errorf("%s: %t, %v; want %t", tt.host, got, err, tt.want)
-		}
-	}
-}
-
 func TestCanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -294,12 +264,12 @@ func FuzzDiscover(f *testing.F) {
 		}
 		for n := 1; n <= countLabels(domain); n++ {
 			other := lastLabels(domain, n)
-			there, err1 := Aligned(t.Context(), z, domain, other, Relaxed)
-			back, err2 := Aligned(t.Context(), z, other, domain, Relaxed)
+			there, err1 := aligned(t.Context(), z, domain, other, Relaxed)
+			back, err2 := aligned(t.Context(), z, other, domain, Relaxed)
 			if countLabels(domain) > 8 && (errors.Is(err1, ErrTooManyQueries) || errors.Is(err2, ErrTooManyQueries)) {
 				continue // each walk begins with a query of its own, and eight do for both
 			}
-			strict, _ := Aligned(t.Context(), z, domain, other, Strict)
+			strict, _ := aligned(t.Context(), z, domain, other, Strict)
 			if err1 != nil || err2 != nil || there != back || strict && !there || strict != (other == domain && dnsname.Queryable(domain)) {
 				t.Errorf("%s and %s: aligned %t, the other way %t, strictly %t", domain, other, there, back, strict)
 			}

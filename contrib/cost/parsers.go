@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"peerscore/assess/dane"
 	"peerscore/assess/dmarc"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/mtasts"
@@ -76,8 +75,6 @@ func parsers() []*surface {
 					MailFrom: strings.Repeat("l-", 30) + "@" + strings.Repeat("d.", 100) + "example",
 				})
 			}, []string{"14.12x1 12.17x35389 | knobs"}, spfRatio},
-		{"TLSA record", 4 << 10, "3 1 1 aabbccdd", []string{"3 1 1 ", " ", "a", "ff", "0", "256", "\t", "(", ")"},
-			func(text string) { _, _ = dane.ParseTLSA(text) }, nil, 0},
 	}
 	var surfaces []*surface
 	for _, p := range list {
