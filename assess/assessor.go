@@ -32,11 +32,11 @@ type Assessor struct {
 	Rules      Rules
 	Window     time.Duration    // 0 means DefaultWindow
 	Deny       []dnsname.Domain // never probed, nor anything below them
-	Bulk       bool             // works through a list of the operator's; see Drift
+	Bulk       bool             // works through a list of the operator's; see Freeze
 	Now        func() time.Time // nil means time.Now
 	Logger     *slog.Logger     // nil means none
 
-	freezer freezer
+	freezer Freezer
 }
 
 // Eligible reports whether the domain may be probed: the error wraps ErrNotPeer.

@@ -192,13 +192,13 @@ func (q *Queue) run(ctx context.Context, kind int, d dnsname.Domain, limit time.
 	q.postpone(ctx, d, q.Schedule.after(result, err))
 }
 
-// tally counts a run that has ended, and says when an outage of our own begins or ends.
+// tally counts a run that has ended, and says when a freeze begins or ends.
 func (q *Queue) tally(ctx context.Context, kind int, result Assessment, err error) {
 	var before, after bool
 	q.count(func(s *QueueStats) {
-		before = s.Outage()
+		before = s.Frozen()
 		s.add(kind, result, err)
-		after = s.Outage()
+		after = s.Frozen()
 	})
 	switch logger := q.Assessor.Logger; {
 	case logger == nil || before == after:

@@ -1,169 +1,177 @@
 package assess
 
 import (
-	"context"
-	"fmt"
-	"slices"
-	"strings"
+	"net/netip"
 	"sync"
+	"time"
 
 	"peerscore/assess/dnsname"
 )
 
-// freezer holds a Drift for each part of the facts: a resolver that lies, a middlebox that
-// takes STARTTLS out of every EHLO, a clock that is wrong or roots that are gone make every
-// domain lose what it had. Then the older results stand. The zero value is ready.
-type freezer struct {
-	mu     sync.Mutex
-	drifts map[string]*Drift
+// What makes a freeze begin and end. The whole population fails at once where, in a time in
+// which freezeHeard organisations are heard at the pace of the last day, freezeFailed of them fail,
+// from freezeNetworks networks, and fewer than freezePassed pass.
+const (
+	freezeAge      = 7 * 24 * time.Hour // an organisation votes once it has been known for longer
+	freezeFailed   = 16
+	freezeNetworks = 8
+	freezePassed   = 3
+	freezeHeard    = 32
+	freezeLeast    = time.Hour      // however many are heard
+	freezeMemory   = 24 * time.Hour // what is older counts no more
+)
+
+// Vote is how an organisation that passed a test before does at it now.
+type Vote struct {
+	Organisation dnsname.Domain
+	Since        time.Time    // when it became known; zero: just now
+	Host         netip.Prefix // from which it sends; the zero prefix where that is not told
+	Failed       bool
+	At           time.Time
 }
 
-// settle holds what a run found against the evidence that there was before. Where everybody
-// lost a part at once the older result stands in new facts; a domain without one has to be asked
-// again, and the error, which wraps ErrNothingMeasured, says so. Changed are the parts that froze
-// or thawed.
-func (z *freezer) settle(facts *Facts, e Evidence, bulk bool) (changed []string, err error) {
+// Freeze tells a fault of our own from those of peers, for one test: where the whole population
+// begins to fail it at once, the fault is ours; the test is frozen, and no failure is held against
+// anybody (attribution.md, "It is us").
+//
+// A newcomer has no vote, a burst of failures decides nothing, and any three organisations that
+// pass end a freeze. Somebody who wants to begin one needs sixteen organisations that were known
+// for a week and did well, hosts of theirs in eight networks, and an hour or more in which
+// hardly anybody else passes. It is not safe for concurrent use.
+type Freeze struct {
+	// Bulk is for a run over a list of the operator's, where nobody else chooses who votes, nor
+	// when: it goes on for minutes, so that the least time and the networks do not matter.
+	Bulk bool
+
+	began, latest time.Time                    // of all votes
+	heard         map[dnsname.Domain]time.Time // each voter's last vote
+	forgot        time.Time                    // when heard was last rid of what is too old
+	failing       map[dnsname.Domain]Vote      // of those whose last vote is a failure
+	passed        [freezePassed]Vote           // the last ones of different organisations, the latest first
+	frozen        time.Time                    // when the freeze began; zero: there is none
+}
+
+// Add notes a vote. It reports whether a freeze began or ended by it.
+func (z *Freeze) Add(v Vote) (changed bool) {
+	if v.Since.IsZero() || v.At.Sub(v.Since) <= freezeAge {
+		return false
+	}
+	before := z.Frozen()
+	if z.heard == nil || z.latest.Sub(v.At) > freezeMemory { // the clock was ahead
+		*z = Freeze{Bulk: z.Bulk, began: v.At, forgot: v.At, heard: map[dnsname.Domain]time.Time{}, failing: map[dnsname.Domain]Vote{}}
+	}
+	if v.At.After(z.latest) {
+		z.latest = v.At
+	}
+	z.heard[v.Organisation] = v.At
+	if v.Failed {
+		z.failing[v.Organisation] = v
+	} else {
+		delete(z.failing, v.Organisation)
+		z.pass(v)
+	}
+	z.forget()
+	switch third := z.passed[freezePassed-1].At; {
+	case z.Frozen() && (!third.Before(z.frozen) || len(z.failing) == 0):
+		z.frozen = time.Time{}
+	case !z.Frozen() && v.Failed && z.begins(third):
+		z.frozen = z.latest
+	}
+	return z.Frozen() != before
+}
+
+// Frozen reports whether failures are not to be believed at present.
+func (z *Freeze) Frozen() bool { return !z.frozen.IsZero() }
+
+// pass puts a vote first among the last of different organisations.
+func (z *Freeze) pass(v Vote) {
+	last := len(z.passed) - 1
+	for i, p := range z.passed {
+		if p.Organisation == v.Organisation {
+			last = i
+		}
+	}
+	copy(z.passed[1:last+1], z.passed[:last])
+	z.passed[0] = v
+}
+
+// begins reports whether everybody fails: the last but two to pass did so at third.
+func (z *Freeze) begins(third time.Time) bool {
+	span := z.span()
+	start := z.latest.Add(-span)
+	if len(z.failing) < freezeFailed || z.began.After(start) || third.After(start) {
+		return false
+	}
+	failed, networks := 0, map[netip.Prefix]bool{}
+	for _, v := range z.failing {
+		if !v.At.Before(start) {
+			failed++
+			networks[network(v.Host)] = true
+		}
+	}
+	return failed >= freezeFailed && (z.Bulk || len(networks) >= freezeNetworks)
+}
+
+// span is the time in which freezeHeard organisations are heard at the pace of the last day.
+func (z *Freeze) span() time.Duration {
+	elapsed := min(z.latest.Sub(z.began), freezeMemory)
+	span := time.Duration(float64(elapsed) * freezeHeard / float64(max(len(z.heard), freezeHeard)))
+	if z.Bulk {
+		return span
+	}
+	return max(span, freezeLeast)
+}
+
+// forget drops the votes that are too old.
+func (z *Freeze) forget() {
+	if z.latest.Sub(z.forgot) < freezeLeast {
+		return
+	}
+	z.forgot = z.latest
+	for organisation, at := range z.heard {
+		if z.latest.Sub(at) > freezeMemory {
+			delete(z.heard, organisation)
+			delete(z.failing, organisation)
+		}
+	}
+}
+
+// Freezer holds a Freeze for each of several tests. The zero value is ready, and safe for
+// concurrent use.
+type Freezer struct {
+	mu      sync.Mutex
+	freezes map[string]*Freeze
+}
+
+// Vote notes a vote on a test. It reports whether a freeze began or ended by it.
+func (z *Freezer) Vote(test string, bulk bool, v Vote) (changed bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	old := e.Facts
-	if z.drifts == nil {
-		z.drifts = make(map[string]*Drift)
+	f := z.freezes[test]
+	if f == nil {
+		if z.freezes == nil {
+			z.freezes = make(map[string]*Freeze)
+		}
+		f = &Freeze{Bulk: bulk}
+		z.freezes[test] = f
 	}
-	found := *facts // as the run had it, before anything is taken
-	found.Hosts.Hosts = slices.Clone(facts.Hosts.Hosts)
-	for _, p := range parts() {
-		if !p.scored {
-			continue
-		}
-		drift := z.drifts[p.name]
-		if drift == nil {
-			drift = &Drift{Bulk: bulk}
-			z.drifts[p.name] = drift
-		}
-		now, before := Unknown, Unknown
-		if !found.stands(p.name) {
-			now = p.result(&found)
-		}
-		if old != nil {
-			before = p.result(old)
-		}
-		failed := now == Fail || now == Bogus
-		if before == Pass && (failed || now == Pass) &&
-			drift.Add(Vote{Organisation: p.ownerOf(old), Since: e.Since, Host: e.Tally.lastHost(), Failed: failed, At: facts.At}) {
-			changed = append(changed, strings.TrimSpace(p.name))
-		}
-		switch {
-		case !failed || !drift.Frozen():
-		case before == Pass:
-			p.keep(facts, old, "everybody lost it at once, which looks like a fault on our side")
-		case old == nil:
-			err = fmt.Errorf("%w of %s that could be believed: everybody fails at once (%s), which looks like a fault on our side", ErrNothingMeasured, facts.Domain, strings.TrimSpace(p.name))
-		}
-	}
-	return changed, err
+	return f.Add(v)
 }
 
-// frozen are the parts whose losses are not believed at present.
-func (z *freezer) frozen() []string {
+// Frozen reports whether failures of a test are not to be believed at present.
+func (z *Freezer) Frozen(test string) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	var names []string
-	for _, p := range parts() {
-		if drift := z.drifts[p.name]; drift != nil && drift.Frozen() {
-			names = append(names, strings.TrimSpace(p.name))
-		}
+	f := z.freezes[test]
+	return f != nil && f.Frozen()
+}
+
+// network is what a host stands in: an IPv4 /24 or an IPv6 /48.
+func network(host netip.Prefix) netip.Prefix {
+	bits := 24
+	if host.Addr().Is6() {
+		bits = 48
 	}
-	return names
-}
-
-// Frozen names the parts of probe results in which everybody fails of late, so that the fault
-// is likely our own and older results stand.
-func (a *Assessor) Frozen() []string { return a.freezer.frozen() }
-
-// freeze lets older results stand in new facts where everybody lost them at once.
-func (a *Assessor) freeze(ctx context.Context, facts *Facts, before Evidence) error {
-	changed, err := a.freezer.settle(facts, before, a.Bulk)
-	if a.Logger != nil && len(changed) > 0 {
-		frozen := a.Frozen()
-		for _, part := range changed {
-			if slices.Contains(frozen, part) {
-				a.Logger.ErrorContext(ctx, "everybody loses the same at once: is the fault in our resolver, network, clock or roots? Older results stand", "part", part)
-			} else {
-				a.Logger.InfoContext(ctx, "losses count again", "part", part)
-			}
-		}
-	}
-	return err
-}
-
-// stands reports whether any of a part is of an earlier run.
-func (f *Facts) stands(part string) bool {
-	return slices.ContainsFunc(f.Kept, func(k Kept) bool {
-		return k.Part == part || part == partSMTP("") && (k.Part == partMX || strings.HasPrefix(k.Part, part))
-	})
-}
-
-// ownerOf is whose loss of the part counts once.
-func (p part) ownerOf(f *Facts) dnsname.Domain {
-	if p.owner == nil {
-		return f.Domain.Organisational()
-	}
-	return p.owner(f)
-}
-
-// smtpPart is the dialogues with all hosts. Those of one are kept by keepHost.
-func smtpPart() part {
-	return part{name: partSMTP(""), result: (*Facts).smtpResult, takes: takeSessions, owner: mxOrganisation}
-}
-
-// mxOrganisation is whose mail hosts they are: a thousand domains may be on the same.
-func mxOrganisation(f *Facts) dnsname.Domain {
-	for _, h := range f.Hosts.Hosts {
-		if d, err := dnsname.Parse(h.Name); err == nil {
-			return d.Organisational()
-		}
-	}
-	return f.Domain.Organisational()
-}
-
-// mxResult reports whether mail hosts are named, or a null MX is.
-func (f *Facts) mxResult() Result {
-	switch {
-	case mxProblem(f) != "":
-		return Unknown
-	case f.Hosts.Null, len(f.Hosts.Hosts) > 0:
-		return Pass
-	}
-	return Fail
-}
-
-// smtpResult reports whether TLS with a certificate in order was had at any host.
-func (f *Facts) smtpResult() Result {
-	result := Unknown
-	for _, h := range f.Hosts.Hosts {
-		for _, s := range h.Sessions {
-			switch {
-			case s.Outcome.result() == Unknown, s.hidden():
-			case s.Outcome.result() == Pass && s.TLS != nil && s.TLS.Certificate.Trusted.Result == Pass && s.TLS.Certificate.Dated.Result == Pass:
-				return Pass
-			default:
-				result = Fail
-			}
-		}
-	}
-	return result
-}
-
-// takeSessions takes the dialogues of each host from older facts.
-func takeSessions(to, from *Facts, reason string) {
-	for i := range to.Hosts.Hosts {
-		h := &to.Hosts.Hosts[i]
-		j := slices.IndexFunc(from.Hosts.Hosts, func(o MXHost) bool { return o.Name == h.Name })
-		if j < 0 {
-			continue
-		}
-		if known := from.Hosts.Hosts[j].stillKnown(*h); len(known) > 0 && to.keep(partSMTP(h.Name), known[0].At, reason) {
-			h.Sessions = known
-		}
-	}
+	p, _ := host.Addr().Prefix(bits) // the bits fit by construction; the zero Prefix gives itself
+	return p
 }

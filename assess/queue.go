@@ -60,9 +60,9 @@ var room = [sources]int{2000, 1000, QueueCapacity - 3000}
 // (see security.md), and a tarpit has no more.
 const BriefRun = 90 * time.Second
 
-// OutageRuns is how many domains in a row that answered before and do not now make an outage of
+// freezeRuns is how many domains in a row that answered before and do not now make a fault of
 // our own likelier than one of theirs.
-const OutageRuns = 20
+const freezeRuns = 20
 
 // jitter is how far a due time moves at random, either way, as a share of the interval.
 const jitter = 0.2
@@ -121,8 +121,8 @@ type QueueStats struct {
 	Running    int
 }
 
-// Outage reports whether it looks as if our own port 25 were blocked or our network down.
-func (s QueueStats) Outage() bool { return s.Unanswered >= OutageRuns }
+// Frozen reports whether it looks as if our own port 25 were blocked or our network down.
+func (s QueueStats) Frozen() bool { return s.Unanswered >= freezeRuns }
 
 // Queue assesses domains in the background: those that are offered, and those that the agenda
 // says are due. An organisation has one place at a time in it, for whichever of its domains, and

@@ -477,7 +477,7 @@ func TestQueueSurvivesTheStore(t *testing.T) {
 
 // Domains that answered last time and do not now, one after the other, are our own outage;
 // newcomers that never answered are not.
-func TestQueueNoticesOutage(t *testing.T) {
+func TestQueueFreezes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var blocked atomic.Bool
 		work := func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {
@@ -491,7 +491,7 @@ func TestQueueNoticesOutage(t *testing.T) {
 			c.Assessor.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
 		})
 		offer := func(prefix string) {
-			for i := range OutageRuns {
+			for i := range freezeRuns {
 				c.Offer(dnsname.Domain(fmt.Sprintf("%s%d.example", prefix, i)))
 			}
 			time.Sleep(time.Hour / 2)
@@ -499,16 +499,16 @@ func TestQueueNoticesOutage(t *testing.T) {
 		offer("known")
 		blocked.Store(true)
 		offer("new")
-		if s := c.Stats(); s.Outage() {
+		if s := c.Stats(); s.Frozen() {
 			t.Errorf("newcomers make an outage: %+v", s)
 		}
 		offer("known")
-		if s := c.Stats(); !s.Outage() {
+		if s := c.Stats(); !s.Frozen() {
 			t.Errorf("no outage: %+v", s)
 		}
 		blocked.Store(false)
 		offer("known")
-		if s := c.Stats(); s.Outage() {
+		if s := c.Stats(); s.Frozen() {
 			t.Errorf("the outage does not end: %+v", s)
 		}
 		c.stop()

@@ -176,7 +176,7 @@ func (m *message) end() []change {
 	}
 	m.countLimits(a)
 	if d.observation != nil {
-		m.server.drift.settle(d.observation, standing)
+		m.server.freezer.settle(d.observation, standing)
 	}
 	m.watch.pause(func() { m.carryOut(ctx, d) })
 	changes := m.changes(d, a, standing)

@@ -14,7 +14,7 @@
 //	  canonical.go               the canonical form of header and body
 //	  authres.go                 or the results of an earlier milter (RFC 8601)
 //	attribute.go                 whom the session speaks for: one pure function
-//	drift.go                     what everybody fails at once is not held against anybody
+//	freeze.go                    what everybody fails at once is not held against anybody
 //	header.go                    the Peer-Score fields, and the removal of forged ones
 //
 // Mail flows whatever happens here. No message is ever rejected, deferred, quarantined or
@@ -116,7 +116,7 @@ type Server struct {
 	policy   atomic.Pointer[Policy]
 	log      throttle // for what peers can cause at will
 	counters counters
-	drift    drift
+	freezer  freezer
 	// cpuBudget is that of a message, which tests change.
 	cpuBudget time.Duration
 	gate      gate
@@ -136,7 +136,7 @@ func New(cfg Config) *Server {
 	if cfg.Sessions > 0 {
 		s.gate.most = min(cfg.Sessions, MaxSessions)
 	}
-	s.drift = drift{log: &s.log, now: cfg.Now}
+	s.freezer.log, s.freezer.now = &s.log, cfg.Now
 	s.SetPolicy(cfg.Policy)
 	return s
 }

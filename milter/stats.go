@@ -54,6 +54,6 @@ func (s *Server) Stats() Stats {
 		stats.Limits[name] = c.limits[i].Load()
 	}
 	stats.Messages[rowAborted.String()] = stats.Aborted
-	stats.Frozen, stats.Held = s.drift.stats()
+	stats.Frozen, stats.Held = s.freezer.frozen(), s.freezer.held.Load()
 	return stats
 }

@@ -116,7 +116,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(desc, n, labels...)
 	}
-	flag(outage, q.Outage())
+	flag(outage, q.Frozen())
 	gauge(assessFrozen, len(c.assessor.Frozen()))
 	for _, test := range []string{"StartTLS", "DKIM"} {
 		flag(milterFrozen, slices.Contains(m.Frozen, test), test)

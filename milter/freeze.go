@@ -3,25 +3,25 @@ package milter
 import (
 	"log/slog"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"peerscore/assess"
 )
 
-// drift tells a fault of our own from those of peers: a filter that breaks signatures before
+// freezer tells a fault of our own from those of peers: a filter that breaks signatures before
 // they come here, or a certificate of ours that ran out, makes the whole population fail at
-// once (security.md). While it does, no failure is held against anybody.
-type drift struct {
+// once (attribution.md, "It is us"). While it does, no failure is held against anybody.
+type freezer struct {
 	log *throttle
 	now func() time.Time
 
-	mu    sync.Mutex
-	tests [len(driftTests)]population
+	tests assess.Freezer
+	held  atomic.Int64 // failures that were not held against anybody
 }
 
-// driftTests are the tests that faults of our own can fail for everybody.
-var driftTests = [...]struct {
+// freezeTests are the tests that faults of our own can fail for everybody.
+var freezeTests = []struct {
 	name      string
 	result    func(*assess.Observation) *assess.Result
 	standards []assess.Standard // of which the domain met one
@@ -37,34 +37,26 @@ var driftTests = [...]struct {
 	},
 }
 
-// population is how everybody does of late at one test.
-type population struct {
-	assess.Drift
-	held int64 // failures that were not held against anybody
-}
-
 // settle takes the failures of frozen tests out of an observation about a domain of the
 // standing, which is as it was before.
-func (d *drift) settle(o *assess.Observation, s assess.Standing) {
-	for i, test := range driftTests {
-		result, frozen, changed := test.result(o), false, false
-		d.mu.Lock()
-		p := &d.tests[i]
+func (z *freezer) settle(o *assess.Observation, s assess.Standing) {
+	for _, test := range freezeTests {
+		result, changed := test.result(o), false
 		if met(s, test.standards) && (*result == assess.Pass || *result == assess.Fail) {
-			changed = p.Add(assess.Vote{
-				Organisation: o.Domain.Organisational(), Since: s.Since, Host: o.Host, Failed: *result == assess.Fail, At: d.now(),
+			changed = z.tests.Vote(test.name, false, assess.Vote{
+				Organisation: o.Domain.Organisational(), Since: s.Since, Host: o.Host, Failed: *result == assess.Fail, At: z.now(),
 			})
 		}
-		if frozen = p.Frozen(); frozen && *result == assess.Fail {
+		frozen := z.tests.Frozen(test.name)
+		if frozen && *result == assess.Fail {
 			*result = assess.Unknown
-			p.held++
+			z.held.Add(1)
 		}
-		d.mu.Unlock()
 		switch {
 		case changed && frozen:
-			d.log.log(slog.LevelError, "failures are not held against peers", "test", test.name, "reason", test.fault)
+			z.log.log(slog.LevelError, "failures are not held against peers", "test", test.name, "reason", test.fault)
 		case changed:
-			d.log.log(slog.LevelInfo, "failures count again", "test", test.name)
+			z.log.log(slog.LevelInfo, "failures count again", "test", test.name)
 		}
 	}
 }
@@ -82,16 +74,12 @@ func met(s assess.Standing, standards []assess.Standard) bool {
 	return false
 }
 
-// stats are the names of the frozen tests, and how many failures were not held against anybody.
-func (d *drift) stats() (frozen []string, held int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range d.tests {
-		p := &d.tests[i]
-		if p.Frozen() {
-			frozen = append(frozen, driftTests[i].name)
+// frozen are the names of the frozen tests.
+func (z *freezer) frozen() (names []string) {
+	for _, test := range freezeTests {
+		if z.tests.Frozen(test.name) {
+			names = append(names, test.name)
 		}
-		held += p.held
 	}
-	return frozen, held
+	return names
 }

@@ -16,7 +16,7 @@ func (d *Daemon) frozen() []string {
 	for _, part := range d.assessor.Frozen() {
 		names = append(names, part+" of probes")
 	}
-	if d.queue.Stats().Outage() {
+	if d.queue.Stats().Frozen() {
 		names = append(names, "port 25 of probes")
 	}
 	return names

@@ -19,7 +19,7 @@ const freeze, size, thaw = 16, 20, 3
 // A filter of our own breaks every signature, and then no more: what fails meanwhile is not
 // held against the domains, whose other results count as ever. Twenty that are known for a week
 // at most decide nothing.
-func TestDrift(t *testing.T) {
+func TestFreeze(t *testing.T) {
 	now := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	z := zone{}
 	l := newLab(t, z, func(c *Config) { c.Now = func() time.Time { return now } })
