@@ -11,9 +11,9 @@ import (
 
 // population is many organisations that vote at a clock of its own.
 type population struct {
-	t     *testing.T
+	t      *testing.T
 	freeze Freeze
-	now   time.Time
+	now    time.Time
 
 	watched bool // nothing may ever freeze
 }

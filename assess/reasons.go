@@ -145,20 +145,3 @@ func (l Lookup) reason() Reason {
 	}
 	return ReasonLookupFailure
 }
-
-// reason is why a dialogue came to its outcome.
-func (s SMTPFacts) reason() Reason {
-	switch s.Outcome {
-	case TLSEstablished:
-		return ReasonTLSEstablished
-	case TLSAnswered:
-		return ReasonTLSAnswered
-	case TLSNotOffered:
-		return ReasonTLSNotOffered
-	case TLSRefused:
-		return ReasonTLSRefusal
-	case TLSFailed:
-		return ReasonHandshakeFailure
-	}
-	return Check{Reason: s.Reason}.because("", "", ReasonDialogueFailure)
-}

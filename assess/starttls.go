@@ -171,6 +171,23 @@ func judgeStartTLS12(v *Verdict, e Evidence, r Rules) {
 	v.Support = v.support(r)
 }
 
+// reason is why a dialogue came to its outcome.
+func (s SMTPFacts) reason() Reason {
+	switch s.Outcome {
+	case TLSEstablished:
+		return ReasonTLSEstablished
+	case TLSAnswered:
+		return ReasonTLSAnswered
+	case TLSNotOffered:
+		return ReasonTLSNotOffered
+	case TLSRefused:
+		return ReasonTLSRefusal
+	case TLSFailed:
+		return ReasonHandshakeFailure
+	}
+	return Check{Reason: s.Reason}.because("", "", ReasonDialogueFailure)
+}
+
 func speaksTLS12(s SMTPFacts) Check {
 	switch {
 	case s.Outcome.result() != Pass:

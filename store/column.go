@@ -25,6 +25,15 @@ func (n *name) Scan(value any) error {
 	return nil
 }
 
+// checkName holds what dnsname.Parse guarantees of every Domain, so that nothing else can reach
+// the disk under that type.
+func checkName(d dnsname.Domain) error {
+	if !dnsname.IsHost(string(d)) {
+		return fmt.Errorf("%q is not a normalised domain", d)
+	}
+	return nil
+}
+
 // word is a text of our own or the operator's, without control characters; empty for NULL.
 type word string
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"peerscore/assess"
@@ -27,15 +26,6 @@ func (s *Store) AddObservation(ctx context.Context, o assess.Observation) error 
 		s.counts.lost.Add(1) // the writer, which counts the others, never saw it
 	}
 	return err
-}
-
-// checkName holds what dnsname.Parse guarantees of every Domain, so that nothing else can reach
-// the disk under that type.
-func checkName(d dnsname.Domain) error {
-	if !dnsname.IsHost(string(d)) {
-		return fmt.Errorf("%q is not a normalised domain", d)
-	}
-	return nil
 }
 
 // batch sums the observations of one transaction, so that a hundred of one row are one write.
