@@ -55,6 +55,9 @@ func octets(t *testing.T, v any) int {
 
 // Whatever field a stranger fills, with whatever, no more of it is kept than there is room for.
 func TestBoundedWorst(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	for name, text := range map[string]string{
 		"letters": strings.Repeat("x", 2000), "control octets": strings.Repeat("\x01", 400), "no UTF-8": strings.Repeat("\xff", 400),
 		"short": strings.Repeat("y", 300),

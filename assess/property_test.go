@@ -245,6 +245,9 @@ func TestUnprobedIsPending(t *testing.T) {
 
 // Facts that went through the store are judged as they were before.
 func TestStoredFactsJudgeTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	rounds(t, func(r random) {
 		f := r.facts()
 		f.Kept = []Kept{{Part: string(SPF), At: testTime.AddDate(0, 0, -1), Reason: r.text()}}

@@ -224,6 +224,9 @@ func TestQueueHoldsOrganisationBudget(t *testing.T) {
 // 150 messages a second from ever new subdomains of one organisation take one place, and not the
 // runs of the organisation's own domain; whoever else comes has their run.
 func TestQueueSurvivesSubdomains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		c := runQueue(t, DefaultSchedule(), takes(time.Second), func(c *course) { c.due["evil.example"] = c.began.Add(30 * time.Hour) })
 		defer c.stop()
@@ -358,6 +361,9 @@ func stuckFor(d time.Duration) proberFunc {
 // A new tarpit of five minutes every 20 s, for a day, each of an organisation of its own: every
 // newcomer has its run, within minutes.
 func TestQueueSurvivesSteadyTarpits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		slow, quick := stuckFor(5*time.Minute), takes(2*time.Second)
 		c := runQueue(t, DefaultSchedule(), func(ctx context.Context, d dnsname.Domain, s []Selector) (Facts, error) {

@@ -210,6 +210,9 @@ func hostileMessages(t testing.TB) []hostileMessage {
 // ordinary one of its size with as many signatures and fields, and 2.5 MiB of memory. Both are played in turn,
 // as often as it takes to see that the one is cheap enough.
 func TestCosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	plain := func(c *Config) { c.Policy.AuthenticationResults = false }
 	for _, h := range hostileMessages(t) {
 		t.Run(h.name, func(t *testing.T) {
@@ -255,6 +258,9 @@ func newCost() *cost { return &cost{cpu: time.Hour, allocated: 1 << 62} }
 // TestFloods holds what a packet may cost that is cheap to cause: no more than a packet of ordinary
 // mail, however many there are in a session, and nothing of them is held.
 func TestFloods(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const packets = 20_000
 	login := stranger
 	login.Login = "anna@own.example" // whose recipients are learned

@@ -316,6 +316,9 @@ func hugeExponent() string {
 // do not count, however many they are; where text follows too many, the body is given up and
 // nothing is concluded from that.
 func TestBlankLines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	blank := func(n int) string { return strings.Repeat("\r\n", n/2) }
 	tests := []struct {
 		name, body      string
@@ -353,6 +356,9 @@ func TestBlankLines(t *testing.T) {
 // the folds, so that it never sees them; where the simple one keeps too many, or there are too many
 // words, the signature is not evaluated. A long list of recipients is not too many.
 func TestFolds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	many := "To: x" + strings.Repeat("\r\n ", 15_000) + "x"
 	words := "To: x" + strings.Repeat(" x", 10_000)
 	recipients := "To: " + strings.Repeat("recipient@mail.own.example,\r\n ", 120) + "x@own.example"
@@ -387,6 +393,9 @@ func TestFolds(t *testing.T) {
 
 // All signatures have a body hashed, each for itself; of a large body only the first two do.
 func TestLargeBody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	for size, want := range map[int]string{maxSharedBody: "pass pass pass", maxSharedBody + 1: "pass pass neutral"} {
 		head, _, _ := strings.Cut(letter("a@example.org"), "\r\n\r\n")
 		text := head + "\r\n\r\n" + strings.Repeat("x", size)

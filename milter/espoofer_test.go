@@ -113,6 +113,9 @@ var fiveStars = assess.Standing{
 // One proven message entitles its sender to one observation; 10,000 spoofed ones beside it, of
 // the same and of other domains, entitle to nothing.
 func TestSpoofsChangeNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newLab(t, attackZone)
 	c := l.dial(t)
 	if err := c.Connect(attacker); err != nil {

@@ -104,6 +104,9 @@ func TestForgedFields(t *testing.T) {
 // it is asked for nothing, and the field on top says that there are no stars, whatever the policy
 // is; the message is credited as ever.
 func TestTooManyForgedFields(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	forged := func(n int) []string {
 		return slices.Repeat([]string{"Peer-Score-Identity: **********", "Peer-Score: mx.own.example; domain=bank.example; proof=dkim"}, n/2)
 	}

@@ -46,6 +46,9 @@ func openAsChild(args []string) error {
 // TestReadErrorsAreNoCorruption lets one read in 2,000 of each thread fail, which SQLite
 // reports as corruption: a sound file stays where it is, and nothing acknowledged is lost.
 func TestReadErrorsAreNoCorruption(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		if os.Getenv("PEERSCORE_FULL") != "" {
@@ -126,6 +129,9 @@ func TestNoNewFileCanBeBegun(t *testing.T) {
 
 // A machine that corrupts each file that it writes fills no disk with them.
 func TestSetAsideIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	now := newClock(noon)
 	for n := range maxSetAside + 2 {
@@ -146,6 +152,9 @@ func TestSetAsideIsBounded(t *testing.T) {
 
 // A file that is begun anew may be read by those who might read the one before.
 func TestNewFileKeepsTheMode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	group := os.Getgid()
 	if os.Geteuid() == 0 {
 		group = 12345

@@ -44,6 +44,9 @@ func writeUntilKilled(args []string) error {
 // TestKillLosesNothing kills a writing process again and again and compares what it
 // acknowledged with what is stored: each writer may have one more that it did not live to tell.
 func TestKillLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	var acknowledged [crashWriters]int
 	rounds := 8

@@ -25,6 +25,9 @@ func stepping() func() time.Time {
 // TestDisplacedFile does to the file under an open store what people do: what is acknowledged
 // afterwards stands in the file at the path, and what is lost is reported once.
 func TestDisplacedFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const before, after = 30, 20
 	for _, c := range []struct {
 		name  string
@@ -92,6 +95,9 @@ func foreign(t *testing.T, path, statement string) {
 
 // A file that was begun anew is younger than the backup that is copied over it, in epochs too.
 func TestBackupOverAYoungerFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	s := openPath(t, path, Options{SetAside: true, Now: stepping()})
 	addSessions(t, s, "a.example", 30)
@@ -154,6 +160,9 @@ func creditedIn(t *testing.T, path string, d dnsname.Domain) int {
 
 // A store that nobody writes to notices as well, and its readers see the other file.
 func TestDisplacedWhileIdle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	s := openPath(t, path, Options{SetAside: true})
 	addSessions(t, s, "a.example", 1)
@@ -183,6 +192,9 @@ func TestMovedBeforeTheEnd(t *testing.T) {
 
 // A broken backup that is put in place while no new file can be begun is set aside once one can.
 func TestBrokenBackupOnAFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	now := newClock(noon)
 	s := open(t, Options{SetAside: true, Now: now.now})
 	addSessions(t, s, "a.example", 1)

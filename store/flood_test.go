@@ -40,6 +40,9 @@ func touched(t *testing.T, s *Store) (rows int) {
 // Where there are 200,000 domains, a newcomer costs the writer no more than it does elsewhere,
 // but for the row that goes. However many come, they displace each other.
 func TestFloodOfDomains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	s := open(t, Options{})
 	fill(t, s)
 	for _, d := range []dnsname.Domain{"learned.example", "labelled.example", "assessed.example"} {

@@ -82,6 +82,9 @@ func TestMessagesAreNotStoredOneByOne(t *testing.T) {
 // forgets domains beside a second process that has the file open as a daemon has, and looks
 // for their names in the files as they are on disk.
 func TestForgottenLeavesNoFragment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	process, command := openPath(t, path, Options{}), openPath(t, path, Options{})
 	random := rand.New(rand.NewPCG(1, 2))
@@ -115,6 +118,9 @@ func TestForgottenLeavesNoFragment(t *testing.T) {
 
 // A reader keeps the log: forgetting says so, and works once it is gone.
 func TestForgetBesideAReader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	s := openPath(t, path, Options{})
 	addAll(t, s, observe("a.example", "192.0.2.1"), observe("b.example", "192.0.2.1"))

@@ -123,6 +123,9 @@ func copyOf(t *testing.T, path string, mode os.FileMode) string {
 // TestReadersBesideTheWriter reads in this process and through other stores while
 // observations, assessments and judgements are written. Under -race it is the test of locking.
 func TestReadersBesideTheWriter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	s := openPath(t, path, Options{})
 	st := passive(s)

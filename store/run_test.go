@@ -12,6 +12,9 @@ import (
 // TestRun lets the clock of the whole process run: sessions reach the score within a second,
 // counts of messages without proof the disk within five, and past sessions leave in time.
 func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	path := t.TempDir() + "/peerscore.db"
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open(t.Context(), path, Options{Window: day})

@@ -19,6 +19,9 @@ import (
 // While another process has the file locked, sessions wait for patience and then no more.
 // Their observations wait in memory, as many as there is room for, and are written after.
 func TestNobodyWaitsForALongLock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	var log bytes.Buffer
 	s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	addAll(t, s, observe("a.example", "192.0.2.1"))
@@ -110,6 +113,9 @@ func TestNothingRunsForWhoHasLeft(t *testing.T) {
 
 // A disk that does not answer is as bad as a lock; when it does, nothing is lost.
 func TestNobodyWaitsForASlowDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	s := open(t, Options{})
 	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() { done <- s.write(t.Context(), func(*tx) error { close(begun); <-hold; return nil }) }()

@@ -38,6 +38,9 @@ func inStrings(text string) string {
 // TestDKIMPresence is the estimate while no message has been seen. A wait that ends in nothing
 // is neither yes nor no.
 func TestDKIMPresence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newLab(t)
 	must(t, l.dns.Set(probetest.Zone{Name: "bogus.example", Bogus: true, Records: "s._domainkey TXT v=DKIM1"}))
 	l.dns.Fail("_domainkey.refused.example TXT", probetest.Refused)

@@ -34,6 +34,9 @@ func chainOf(n int) string {
 // TestHostileZones has what a domain's own name servers may do: whom we dial then, and what we
 // say. Nothing of it takes any time, nor more queries than a run has.
 func TestHostileZones(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	dns := zoneServer(t)
 	const yes, unknown = assess.SupportYes, assess.SupportUnknown
 	for _, tt := range []struct {

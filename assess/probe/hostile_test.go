@@ -165,6 +165,9 @@ func runHostile(t *testing.T, peers []hostile) {
 // taken for a fault of the peer that it may not have meant, and none of it costs another's
 // probe any time. TestDialogue and TestDialogueTimes have each step.
 func TestHostileMailHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	ca, err := probetest.NewCA(probetest.CAConfig{})
 	must(t, err)
 	good, err := ca.Issue(probetest.Leaf{Names: []string{"mx.hostile.example"}})

@@ -50,6 +50,9 @@ func raw(head, again string, pause time.Duration) peer {
 // TestHostilePolicyHosts has what a policy host may do. A policy that no sender can use is a
 // fault; one that we could not get is unknown.
 func TestHostilePolicyHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const unknown, fail, s = assess.Unknown, assess.Fail, time.Second
 	bomb := gzipped(t, 100<<20)
 	var peers []hostile
@@ -137,6 +140,9 @@ func presenting(der []byte) peer {
 // TestHostileCRLHosts has what stands where a certificate says that its CRL is. Whether it was
 // revoked is then unknown, and the certificate is as good as the other tests say.
 func TestHostileCRLHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const s = time.Second
 	pkix := "HTTP/1.1 200 OK\r\nContent-Type: application/pkix-crl\r\n"
 	bomb := gzipped(t, 100<<20)

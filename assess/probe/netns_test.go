@@ -26,6 +26,9 @@ const inNamespace = "PEERSCORE_TEST_NETNS"
 // TestZeroPackets dials every forbidden address in a network namespace that would take the
 // packets anywhere, and has the kernel count them.
 func TestZeroPackets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	if os.Getenv(inNamespace) != "" {
 		dialForbidden(t)
 		return

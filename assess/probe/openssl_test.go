@@ -21,6 +21,9 @@ import (
 // finish a handshake with: what it lacks is no failure of theirs. `posttls-finger` verifies all
 // of them. Behind the 220 to STARTTLS is `openssl s_server`.
 func TestOpenSSL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		without(t, "openssl is not installed")
 	}

@@ -18,6 +18,9 @@ import (
 // make easy: a sender may get either, whichever we did. They are asked for both where TLSA
 // records or an enforced policy make it count, and pass when each does.
 func TestTwoCertificates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newLab(t)
 	l.serveCRLs()
 	const yes, no, unknown = assess.SupportYes, assess.SupportNo, assess.SupportUnknown

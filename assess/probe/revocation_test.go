@@ -231,6 +231,9 @@ func TestRevocationRequests(t *testing.T) {
 // A list of the size allowed, full of entries as short as they can be, is read without taking
 // many times its size.
 func TestHugeCRL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	ca, err := probetest.NewCA(probetest.CAConfig{})
 	must(t, err)
 	entries := make([]x509.RevocationListEntry, 400_000)

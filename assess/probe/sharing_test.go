@@ -15,6 +15,9 @@ import (
 // 200 domains share the two addresses of one provider: whatever they call its hosts, each
 // address is connected to once, and all have what it said. Within the week nobody connects again.
 func TestOneConnectionForAllDomains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const domains = 200
 	dns := zoneServer(t)
 	for _, tt := range []struct {

@@ -58,6 +58,9 @@ func domainOf(t testing.TB, line string) string {
 }
 
 func TestAssessList(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l, cfg, _ := smallLab(t)
 	long := strings.Repeat("x", 1<<20)
 	for _, c := range []struct {
@@ -93,6 +96,9 @@ func TestAssessList(t *testing.T) {
 
 // TestAssessEndlessList shows that a list is not kept: neither a line of 1 GB nor many lines.
 func TestAssessEndlessList(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l, cfg, _ := smallLab(t)
 	const most = 512 << 10 // KiB
 	// Linux counts the peak of the process that starts another as the other's too (getrusage(2)).

@@ -87,6 +87,9 @@ func lying(t testing.TB) []letter {
 
 // The letters are what their names say: the log names the row of each.
 func TestLetters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	dns := officeDNS(t)
 	for _, l := range append(proven(t), lying(t)...) {
@@ -117,6 +120,9 @@ func TestLetters(t *testing.T) {
 // A peer that authenticates one message and spoofs 100,000 others changes exactly what its one
 // message entitles it to (property 1).
 func TestOneProofAmongSpoofs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	messages := 10_000
 	switch {
 	case underRace:
@@ -178,7 +184,7 @@ func sequence(r *rand.Rand, from []letter, n int) []letter {
 func properties(t *testing.T, property func(t *testing.T, r *rand.Rand)) {
 	t.Helper()
 	rounds := 20
-	if underRace {
+	if underRace || testing.Short() {
 		rounds = 2
 	}
 	for range rounds {

@@ -51,6 +51,9 @@ var hostileTexts = []string{
 // It must not crash, nor keep a goroutine, a descriptor or memory; and what it says to an
 // honest session afterwards is what it said before. contrib/fuzz-milter runs it for longer.
 func TestHostilePackets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	packets, seed := int64(hostilePackets), time.Now().UnixNano()
 	if underRace {
 		packets /= 10 // the detector does not see the daemon

@@ -49,6 +49,9 @@ func (l *listLab) lavish(name string) {
 // second one, which knows the dialogues by what was kept of them, comes to another judgement, and
 // one that comes to the same again adds nothing.
 func TestHostileDomainOctets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newListLab(t, 0)
 	l.lavish("lavish.example")
 	cfg := l.start()

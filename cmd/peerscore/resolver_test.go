@@ -35,6 +35,9 @@ func silentResolver(t *testing.T) (addr string, asked *atomic.Int64) {
 // Where the resolver is dead, mail flows: the first messages wait for it, and once the breaker
 // is open nobody is asked and nobody waits. Nothing is credited, and nothing held against anybody.
 func TestMailFlowsWithoutResolver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	addr, asked := silentResolver(t)
 	r, err := resolver.New(resolver.Config{Servers: []string{addr}, Timeout: 100 * time.Millisecond})
 	if err != nil {

@@ -42,6 +42,9 @@ func TestNewerDatabase(t *testing.T) {
 // A reload that is asked for while the daemon starts does not end it: with a resolver that does not
 // answer that takes seconds.
 func TestReloadDuringTheStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

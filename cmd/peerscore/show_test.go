@@ -67,6 +67,9 @@ func TestOrdinaryUser(t *testing.T) {
 
 // A database that another process keeps to itself costs one line, and the status that says so.
 func TestLocked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel() // it waits for the other process, for seconds
 	path := filepath.Join(t.TempDir(), "peerscore.db")
 	s, err := store.Open(t.Context(), path, store.Options{})

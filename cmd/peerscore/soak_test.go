@@ -22,6 +22,9 @@ const (
 // that break off, and others in their place, while the policy is set again and again. What is
 // stored in the end is what the messages that were answered leave when they come one by one.
 func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const self = "/proc/self/"
 	dns, letters := officeDNS(t), append(proven(t), lying(t)...)
 	o := openOffice(t, dns)

@@ -16,6 +16,9 @@ import (
 // mail. For two seconds sessions wait for it, each no longer than that; then none does. What
 // waited is written after, and counters and log say what was lost.
 func TestLockedDatabase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	h := hostileMTA(t)
 	v := startVictim(t, buildVictim(t), h.dns)
 	db, err := sql.Open("sqlite3", "file:"+v.database())
@@ -65,6 +68,9 @@ func TestLockedDatabase(t *testing.T) {
 // TestFewDescriptors gives the real daemon 64 descriptors and 120 MTAs that stay. Some are
 // served as ever, with the database and the DNS; the others are refused rather than left to wait.
 func TestFewDescriptors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	const descriptors, clients = 64, 120
 	h := hostileMTA(t)

@@ -124,6 +124,9 @@ func (w *world) process(roots *probetest.CA) (s *store.Store, stop func()) {
 // of its random delay, a new one once one of the runs with tarpits has ended; each tarpit costs
 // one connection of 45 s, and no budget is forgotten.
 func TestTarpits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	for _, tt := range []struct {
 		name               string

@@ -15,6 +15,9 @@ const unitFile = "../../contrib/systemd/peerscore.service"
 // TestUnit has systemd look at the unit, and holds everything that peerscore asks of the
 // kernel during a demonstration, which uses all of it, against what the unit lets it ask.
 func TestUnit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	if underRace {
 		t.Skip("what is looked at is built without the race detector")
 	}

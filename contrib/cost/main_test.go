@@ -34,6 +34,9 @@ func TestGenome(t *testing.T) {
 // TestFindsQuadratic holds that the search finds a reader whose time grows with the square of
 // the length, and passes one that is linear.
 func TestFindsQuadratic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	for _, c := range []struct {
 		name  string
 		read  func(string)

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 		flag.Set("test.parallel", "4") // laboratories wait more than they compute
 		os.Exit(m.Run())
 	}
-	if missing := missingPrograms(); missing != "" {
+	flag.Parse()
+	if missing := missingPrograms(); missing != "" || testing.Short() {
 		os.Exit(m.Run()) // each test skips or fails with the reason
 	}
 	os.Exit(runInside())
@@ -56,6 +57,9 @@ func needLab(t testing.TB) {
 	t.Helper()
 	if os.Getenv(inside) != "" {
 		return
+	}
+	if testing.Short() {
+		t.Skip("end-to-end tests take minutes")
 	}
 	reason := "end-to-end tests left out: " + missingPrograms() + "; contrib/test installs what they need"
 	if os.Getenv("PEERSCORE_FULL") != "" {

@@ -311,6 +311,9 @@ func verify(t *testing.T, section []dns.RR, keys map[string]*dns.DNSKEY) bool {
 }
 
 func TestManyNames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const zones, clients, each = 20_000, 8, 200
 	cfg := DNSConfig{Zones: make([]Zone, zones)}
 	for i := range cfg.Zones {

@@ -148,6 +148,9 @@ func (l *labs) settled() {
 // One message may name any number of domains whose name servers are silent: everybody else's
 // questions go on, and the control question is asked once a burst.
 func TestSilentNamesDecideNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newLabs(t, time.Now)
 	l.timeOut(4*breakerTimeouts, ".example")
 	l.settled()
@@ -165,6 +168,9 @@ func TestSilentNamesDecideNothing(t *testing.T) {
 }
 
 func TestBreakerOfResolver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	var c clock
 	l := newLabs(t, c.now)
 	l.server.Fail(". NS", probetest.Timeout)

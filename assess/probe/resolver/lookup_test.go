@@ -13,6 +13,9 @@ import (
 )
 
 func TestLookups(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	s := serve(t, probetest.DNSConfig{
 		Zones: append([]probetest.Zone{{Name: "odd.example", Records: `
 			mx   MX 10 good

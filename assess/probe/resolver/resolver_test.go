@@ -418,6 +418,9 @@ func TestTooManyAtOnce(t *testing.T) {
 // Silent names of one organisation leave the places of all others free, and of its own as many
 // as it may take are taken and given back.
 func TestSilentOrganisationLeavesRoom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	silent := serve(t, probetest.DNSConfig{})
 	r := newResolver(t, Config{Timeout: time.Second}, silent.Addr())
 	var wg sync.WaitGroup
@@ -443,6 +446,9 @@ func TestSilentOrganisationLeavesRoom(t *testing.T) {
 
 // A question holds its slot until it ends, however it ends.
 func TestSlotIsHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	silent := serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}})
 	r := newResolver(t, Config{Timeout: time.Second}, silent.Addr())
 	ended := make(chan Answer)

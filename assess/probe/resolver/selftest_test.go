@@ -53,6 +53,9 @@ func TestSelfTest(t *testing.T) {
 
 // What was judged before the outcome changed is judged again; a test that fails changes nothing.
 func TestSelfTestChanges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	s := serve(t, probetest.DNSConfig{})
 	r := newResolver(t, Config{Timeout: time.Second}, s.Addr())
 	steps := []struct {

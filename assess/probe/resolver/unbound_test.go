@@ -133,6 +133,9 @@ var questions = []string{
 // TestUnbound shows that a real validator and the embedded one give the same answers, secure,
 // insecure and bogus. The zones that it validates have real signatures and denials.
 func TestUnbound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	embedded := tested(t, Config{}, serve(t, probetest.DNSConfig{}).Addr())
 	for _, addr := range []string{"127.0.0.1:0", "127.0.0.153:53"} {
 		t.Run(addr, func(t *testing.T) {
@@ -174,6 +177,9 @@ func compare(t *testing.T, unbound, embedded *Resolver) {
 // TestUnboundWithoutKeys has a name server that does not give out the keys of a sound zone, as when
 // the packets with them are lost: the zone is not bogus for that, and secure once they come.
 func TestUnboundWithoutKeys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	names := serve(t, probetest.DNSConfig{Authoritative: true})
 	names.Fail("signed.example DNSKEY", probetest.ServFail)
 	unbound := newResolver(t, Config{Timeout: 10 * time.Second}, startUnbound(t, names, "validator iterator"))
@@ -191,6 +197,9 @@ func TestUnboundWithoutKeys(t *testing.T) {
 
 // TestUnboundIterator shows that nothing is known of the same zones through a resolver that does not validate.
 func TestUnboundIterator(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	names := serve(t, probetest.DNSConfig{Authoritative: true})
 	r := newResolver(t, Config{Timeout: 5 * time.Second}, startUnbound(t, names, "iterator"))
 	if v := testUntil(t, r); v.Validates != ValidatesNo {
