@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 		"github.com/coreos/go-systemd", "github.com/prometheus/client_golang"},
 	"cmd/peerscore/bulk":   {"assess", "assess/dnsname", "assess/probe", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/daemon", "github.com/vbauerster/mpb"},
 	"cmd/peerscore/doctor": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader", "cmd/peerscore/daemon", "cmd/peerscore/bulk"},
+	"cmd/peerscore/manual": {"assess", "cmd/peerscore/config", "github.com/spf13/cobra", "github.com/spf13/pflag"},
 	"cmd/peerscore/demo":   {"assess", "assess/dnsname", "store", "assess/probe/probetest", "milter/miltertest", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader", "cmd/peerscore/daemon", "github.com/emersion/go-msgauth", "github.com/miekg/dns"},
 
 	"contrib":      nil,

@@ -16,6 +16,7 @@ import (
 	"peerscore/assess/probe/probetest"
 	"peerscore/cmd/peerscore/config"
 	"peerscore/cmd/peerscore/demo"
+	"peerscore/cmd/peerscore/manual"
 	"peerscore/cmd/peerscore/view"
 	"peerscore/store"
 )
@@ -148,7 +149,7 @@ func parseJSON(t *testing.T, text string) (value any) {
 
 // The manual page shows what is printed: one standard and one test stand for all.
 func TestManualJSON(t *testing.T) {
-	example := parseJSON(t, strings.ReplaceAll(exampleJSON, ",\n    ...}", "}"))
+	example := parseJSON(t, strings.ReplaceAll(manual.ExampleJSON, ",\n    ...}", "}"))
 	shown := parseJSON(t, shape).(map[string]any)
 	shown["standards"] = map[string]any{"starttls": shown["standards"].(map[string]any)["starttls"]}
 	for _, problem := range mismatches(shown, example, "") {

@@ -1,4 +1,4 @@
-package main
+package manual
 
 import (
 	"strings"
@@ -7,8 +7,8 @@ import (
 )
 
 // reasonsPage is peerscore-reasons(7), from the table of reasons.
-func reasonsPage() string {
-	p := newPage("PEERSCORE-REASONS", 7)
+func reasonsPage(version string) string {
+	p := newPage("PEERSCORE-REASONS", 7, version)
 	p.section("NAME", "peerscore-reasons - why a test of peerscore came out as it did")
 	p.section("DESCRIPTION", "Every test that `peerscore explain` prints has a reason. In JSON it is the field `reason`: "+
 		"one of the tokens below, beside `detail`, which is the evidence in words, and `advice`, which says what the peer should do. "+

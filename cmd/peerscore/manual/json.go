@@ -1,7 +1,7 @@
-package main
+package manual
 
-// exampleJSON is what peerscore(1) shows of `show --json`; a test holds it against the output.
-const exampleJSON = `  {"schema": 1, "domain": "example.org", "profile": "mecsa-2018",
+// ExampleJSON is what peerscore(1) shows of `show --json`; a test holds it against the output.
+const ExampleJSON = `  {"schema": 1, "domain": "example.org", "profile": "mecsa-2018",
    "status": "scored", "basis": "probe+sessions",
    "scores": {
     "confidentiality": {"stars": 4.5, "level": "protected",
