@@ -51,15 +51,12 @@ func recordsOf(answer resolver.Answer) []dane.TLSA {
 
 // refuses reports whether the host has TLSA records, and a certificate matches none of them.
 func (h *Host) refuses(seen *assess.TLSFacts) bool {
-	if leafOf(seen) == nil {
+	certs, err := presented(seen)
+	if err != nil {
 		return false
 	}
 	answer := h.tlsa()
 	if answer.Status != resolver.Found {
-		return false
-	}
-	certs, err := pkix.ParseChain(seen.Chain)
-	if err != nil {
 		return false
 	}
 	_, matches := h.verify(recordsOf(answer), certs).Best()

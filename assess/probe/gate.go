@@ -178,11 +178,11 @@ func (g *gate) remembered(records []assess.HostRecord, v visit) (assess.SMTPFact
 // told is what a remembered dialogue says. A chain that was too large to be kept is not known any
 // more, nor whether its server passes.
 func told(r assess.HostRecord) assess.SMTPFacts {
-	if r.Session.Outcome == assess.TLSEstablished && leafOf(r.Session.TLS) == nil {
+	if r.Session.Outcome == assess.TLSEstablished && noLeaf(r.Session.TLS) {
 		r.Session.Outcome, r.Session.TLS = assess.TLSUnknown, nil
 		r.Session.Reason, r.Session.Problem = assess.ReasonDialogueNotKept, tooLarge
 	}
-	if o := r.Session.Other; o != nil && o.TLS != nil && leafOf(o.TLS) == nil {
+	if o := r.Session.Other; o != nil && o.TLS != nil && noLeaf(o.TLS) {
 		r.Session.Other = &assess.OtherFacts{At: o.At, Shown: assess.Check{Reason: assess.ReasonDialogueNotKept, Detail: tooLarge}}
 	}
 	if r.Session.Outcome == assess.TLSUnknown {
@@ -221,10 +221,7 @@ func (g *gate) speaksFor(session assess.SMTPFacts, name string) bool {
 // valid reports whether the certificate of a handshake names a host, and a trusted authority says
 // so. Anyone may name hosts that are not theirs in a certificate that they issue themselves.
 func (g *gate) valid(seen *assess.TLSFacts, host string) bool {
-	if leafOf(seen) == nil {
-		return false
-	}
-	certs, err := pkix.ParseChain(seen.Chain)
+	certs, err := presented(seen)
 	if err != nil {
 		return false
 	}
@@ -236,12 +233,8 @@ func (g *gate) valid(seen *assess.TLSFacts, host string) bool {
 	return trusted.Result == assess.Pass
 }
 
-func leafOf(presented *assess.TLSFacts) []byte {
-	if presented == nil || len(presented.Chain) == 0 {
-		return nil
-	}
-	return presented.Chain[0]
-}
+// noLeaf reports whether a handshake showed no certificate.
+func noLeaf(seen *assess.TLSFacts) bool { return seen == nil || len(seen.Chain) == 0 }
 
 // remember keeps a dialogue and decides when the address may be asked again. It returns what the
 // dialogue is worth after the one before: a suspicion that comes up twice, in runs hours apart,

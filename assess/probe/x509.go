@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -40,6 +41,14 @@ type chain struct {
 	usage x509.KeyUsage       // that the connection made of the leaf's key
 	roots *x509.CertPool
 	now   time.Time
+}
+
+// presented reads the chain of a handshake.
+func presented(seen *assess.TLSFacts) ([]*x509.Certificate, error) {
+	if seen == nil {
+		return nil, errors.New("there was no handshake")
+	}
+	return pkix.ParseChain(seen.Chain)
 }
 
 // facts answers three of the four questions; that of revocation needs the network. The path to
