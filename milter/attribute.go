@@ -6,6 +6,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/assess/spf"
 )
 
 // testimony is what the receiver can swear to about one message that reached its end.
@@ -20,7 +21,7 @@ type testimony struct {
 	startTLS           assess.Result
 	tlsVersion, cipher string
 
-	spf        string         // the result for MAIL FROM; "" when not told
+	spf        spf.Result     // for MAIL FROM; "" when not told
 	spfDomain  dnsname.Domain // whose record was asked; "" when it has no proper name
 	spfAligned bool           // a pass, aligned with the author domain
 	spfNarrow  bool           // by a mechanism that is not all, and no wide range
@@ -157,7 +158,7 @@ func attribute(t testimony) decision {
 func (t testimony) refusal(proof assess.Proof) status {
 	weak := !proof.Has(assess.ProofDKIM) && !proof.Has(assess.ProofSPF)
 	switch {
-	case t.dmarc == assess.Fail, weak && t.spf == "fail":
+	case t.dmarc == assess.Fail, weak && t.spf == spf.Fail:
 		return statusUnauthenticated
 	case weak && t.dmarc == assess.Unknown:
 		return statusUnknown
@@ -173,7 +174,7 @@ func (t testimony) againstSPF(proof assess.Proof) *assess.Observation {
 	}
 	return &assess.Observation{
 		At: t.at, Domain: t.author, Proof: proof, Host: t.host, SPF: assess.Fail,
-		SPFResult: t.spf, DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
+		SPFResult: string(t.spf), DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
 	}
 }
 
@@ -181,7 +182,7 @@ func (t testimony) againstSPF(proof assess.Proof) *assess.Observation {
 // authorise the client although it is one of the domain's MX hosts.
 func (t testimony) leftOut(proof assess.Proof) bool {
 	return proof.Has(assess.ProofMX) && !proof.Has(assess.ProofSPF) && t.speaksForSPF() &&
-		(t.spf == "fail" || t.spf == "softfail" || t.spf == "permerror")
+		(t.spf == spf.Fail || t.spf == spf.SoftFail || t.spf == spf.PermError)
 }
 
 // speaksForSPF reports whether the domain of MAIL FROM is the author domain or a parent of it.
@@ -242,7 +243,7 @@ func (t testimony) relayed(proof assess.Proof) *assess.Observation {
 func (t testimony) observe(proof assess.Proof) *assess.Observation {
 	return &assess.Observation{
 		At: t.at, Domain: t.author, Proof: proof,
-		SPFResult: t.spf, DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
+		SPFResult: string(t.spf), DKIMResult: t.dkimResult, DMARCResult: t.dmarcResult,
 		Signature: t.signature, Selectors: t.selectors,
 	}
 }

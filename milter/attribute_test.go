@@ -15,6 +15,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/assess/spf"
 )
 
 // trait is one thing that a test changes about a session.
@@ -53,7 +54,7 @@ func spfPass(domain dnsname.Domain) trait {
 }
 
 // spfResult is another result, of a domain that need not be aligned.
-func spfResult(result string, domain dnsname.Domain) trait {
+func spfResult(result spf.Result, domain dnsname.Domain) trait {
 	return func(t *testimony) { t.spf, t.spfDomain = result, domain }
 }
 
@@ -214,7 +215,7 @@ type anySession struct{ testimony }
 
 func (anySession) Generate(r *rand.Rand, _ int) reflect.Value {
 	domains := []dnsname.Domain{"", "example.org", "news.example.org", "victim.example", "own.example"}
-	results := []string{"", "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}
+	results := []spf.Result{"", "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}
 	yes := func() bool { return r.Intn(3) == 0 }
 	t := testimony{
 		author: domains[r.Intn(len(domains))], spfDomain: domains[r.Intn(len(domains))],

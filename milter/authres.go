@@ -5,10 +5,10 @@ import (
 	"strings"
 
 	"peerscore/assess/dnsname"
+	"peerscore/assess/spf"
 )
 
 const (
-	resultsField     = "Authentication-Results"
 	maxResultsLength = 16 << 10 // bytes of one field
 	maxMethodResults = 100      // in one field
 )
@@ -176,14 +176,14 @@ type trusted []methodResult
 
 // spf is the result for the MAIL FROM domain; "" when it was not told. That of HELO may stand
 // beside it.
-func (t trusted) spf(domain string) string {
+func (t trusted) spf(domain string) spf.Result {
 	for _, m := range t {
 		_, mailFrom, _ := cutLast("@"+m.properties["smtp.mailfrom"], "@")
 		if mailFrom == "" && m.properties["smtp.helo"] != "" {
 			continue
 		}
 		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(asciiDomain(strings.TrimSuffix(mailFrom, ".")), domain)) {
-			return m.result
+			return spf.Result(m.result)
 		}
 	}
 	return ""

@@ -22,6 +22,10 @@ const (
 	exactFrom  = 2 * time.Millisecond
 	exactSize  = 32 << 10              // octets of the header
 	longestLap = 10 * time.Millisecond // after which the runtime of Go interrupts a goroutine
+
+	// maxArithmetic is what the keys of a message may take, in the measure of key.work: five of the
+	// longest keys, of the usual exponent.
+	maxArithmetic = 5 * 4096 * 4096 * (17 + 2)
 )
 
 // budget is what one message may cost, and has cost so far. Every goroutine that works for the
@@ -35,9 +39,9 @@ type budget struct {
 	arithmetic int // of the keys so far; for the goroutine of the session only
 }
 
-// admits reports whether a key may be computed with after those before it.
-func (b *budget) admits(k key) bool {
-	b.arithmetic += k.work
+// admits reports whether the arithmetic of one more key may be done, in the measure of key.work.
+func (b *budget) admits(work int) bool {
+	b.arithmetic += work
 	return b.arithmetic <= maxArithmetic
 }
 
@@ -152,54 +156,4 @@ func (m metered) LookupMX(ctx context.Context, name string) (hosts []*net.MX, er
 func (m metered) LookupAddr(ctx context.Context, addr string) (names []string, err error) {
 	err = m.ask(addr, func() error { names, err = m.resolver.LookupAddr(ctx, addr); return err })
 	return names, err
-}
-
-// Reasons why something of a message was not evaluated, as the log and Stats.Limits have them.
-const (
-	tooLate           = "no answer in time"
-	tooDear           = "too much CPU time"
-	tooManyBlankLines = "too many blank lines"
-	tooManyFolds      = "too many folds or words in signed fields"
-	tooMuchArithmetic = "keys of too much arithmetic"
-	bodyTooLarge      = "body too large for so many signatures"
-)
-
-// Reasons that are no limit, for which a signature was not evaluated either.
-const (
-	notReported   = "not reported by the earlier milter"
-	misreadForm   = "a form that go-msgauth misreads"
-	internalError = "internal error"
-)
-
-// limit is what a message ran into, as a label of the metrics.
-type limit int
-
-const (
-	limitHeader    limit = iota // size or number of its fields, or their form
-	limitTime                   // for the answer
-	limitCPU                    // CPU time
-	limitBlank                  // blank lines within the body
-	limitFolds                  // of signed fields
-	limitBody                   // size of the body
-	limitSignature              // of a signature or its key
-	limits
-)
-
-var limitNames = [limits]string{"header", "time", "cpu", "blank_lines", "folds", "body", "signature"}
-
-// limit is which limit a signature ran into, if it was not evaluated because of one.
-func (f finding) limit() (l limit, met bool) {
-	switch {
-	case f.token != "neutral", f.reason == notReported, f.reason == misreadForm, f.reason == internalError:
-		return 0, false
-	case f.reason == tooDear:
-		return limitCPU, true
-	case f.reason == tooManyBlankLines:
-		return limitBlank, true
-	case f.reason == tooManyFolds:
-		return limitFolds, true
-	case f.reason == bodyTooLarge:
-		return limitBody, true
-	}
-	return limitSignature, true
 }

@@ -80,6 +80,34 @@ type unlimited struct{ spf.Resolver }
 
 func (unlimited) Exhausted() bool { return false }
 
+// Cached has what the resolver answers for somebody who has stopped waiting.
+func (u unlimited) Cached() spf.Resolver { return hurried(u) }
+
+// hurried asks a resolver with a context that has ended.
+type hurried struct{ spf.Resolver }
+
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func (h hurried) LookupTXT(_ context.Context, name string) ([]string, error) {
+	return h.Resolver.LookupTXT(over, name)
+}
+
+func (h hurried) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
+	return h.Resolver.LookupNetIP(over, network, host)
+}
+
+func (h hurried) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
+	return h.Resolver.LookupMX(over, name)
+}
+
+func (h hurried) LookupAddr(_ context.Context, addr string) ([]string, error) {
+	return h.Resolver.LookupAddr(over, addr)
+}
+
 // always gives every message the same resolver.
 func always(r spf.Resolver) func(int) Resolver { return func(int) Resolver { return unlimited{r} } }
 

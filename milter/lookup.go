@@ -17,6 +17,8 @@ const maxQueries = 54
 // Resolver looks names up for one message.
 type Resolver interface {
 	spf.Resolver
+	// Cached answers from memory alone, and never blocks: what is not there is a temporary failure.
+	Cached() spf.Resolver
 	// Exhausted reports whether a lookup was refused because of the number of those before.
 	Exhausted() bool
 }
@@ -35,6 +37,7 @@ type notes struct {
 
 func newNotes(r Resolver) *notes { return &notes{Resolver: r, told: make(map[string]any)} }
 
+// told is one answer.
 type told[T any] struct {
 	done    chan struct{} // closed once there is an answer
 	kept    bool          // not so where ctx cut it short, or it is too long: then ask again
@@ -85,16 +88,67 @@ func note[T any](ctx context.Context, n *notes, question string, t *told[T], loo
 	return t.records, t.err
 }
 
+// memory answers with what the message was told, and what else its resolver has in its cache. It
+// never blocks.
+type memory struct {
+	*notes
+	cache spf.Resolver
+	gap   bool // something was asked for that was not there
+}
+
+// cached is a memory without a gap so far.
+func (n *notes) cached() *memory { return &memory{notes: n, cache: n.Cached()} }
+
+// errUnderWay says that somebody else has asked and has no answer yet.
+var errUnderWay = errors.New("the answer is under way")
+
+// recall answers from the notes, or looks in the cache and notes what is there.
+func recall[T any](m *memory, question string, look func() ([]T, error), keep func([]T) bool) (records []T, err error) {
+	defer func() { m.gap = m.gap || err != nil && !isNotFound(err) }()
+	m.mu.Lock()
+	t, asked := m.told[question].(*told[T])
+	m.mu.Unlock()
+	if asked {
+		select {
+		case <-t.done:
+			if t.kept {
+				return t.records, t.err
+			}
+		default:
+			return nil, errUnderWay
+		}
+	}
+	records, err = look()
+	if (err == nil || isNotFound(err)) && keep(records) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.told[question] == nil {
+			m.told[question] = &told[T]{done: nothingToLookUp, kept: true, records: records, err: err}
+		}
+	}
+	return records, err
+}
+
+// nothingToLookUp is closed.
+var nothingToLookUp = func() chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}()
+
 func anyway[T any]([]T) bool { return true }
 
+// isShort reports whether the records are no more than the notes hold.
+func isShort(texts []string) bool {
+	size := 0
+	for _, text := range texts {
+		size += len(text)
+	}
+	return size <= maxTold
+}
+
 func (n *notes) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	return ask(ctx, n, "TXT "+name, func() ([]string, error) { return n.Resolver.LookupTXT(ctx, name) }, func(texts []string) bool {
-		size := 0
-		for _, text := range texts {
-			size += len(text)
-		}
-		return size <= maxTold
-	})
+	return ask(ctx, n, "TXT "+name, func() ([]string, error) { return n.Resolver.LookupTXT(ctx, name) }, isShort)
 }
 
 func (n *notes) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
@@ -109,78 +163,20 @@ func (n *notes) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	return ask(ctx, n, "PTR "+addr, func() ([]string, error) { return n.Resolver.LookupAddr(ctx, addr) }, anyway)
 }
 
-// lookUp calls look with what the resolver has in memory, which for most mail is all that look
-// needs, and spares it a goroutine. What was not there look is to get beside the others; the
-// channel is closed once it has. What a panic left undone stays so. The budget of the message pays
-// for both.
-func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
-	remembered := e.remembered()
-	complete := false
-	e.message.server.contain(func() {
-		look(remembered)
-		complete = !remembered.gap
-	})
-	if complete {
-		return nothingToLookUp
-	}
-	done := make(chan struct{})
-	e.message.server.spawn(func() {
-		defer close(done)
-		watch := stopwatch{budget: &e.message.budget}
-		watch.start()
-		defer watch.stop()
-		look(metered{e.resolver, &watch})
-	})
-	return done
+func (m *memory) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return recall(m, "TXT "+name, func() ([]string, error) { return m.cache.LookupTXT(ctx, name) }, isShort)
 }
 
-// nothingToLookUp is closed.
-var nothingToLookUp = func() <-chan struct{} {
-	done := make(chan struct{})
-	close(done)
-	return done
-}()
-
-// memory is what a resolver answers without asking anybody: all that it can for somebody who
-// has stopped waiting. It never blocks.
-type memory struct {
-	resolver spf.Resolver
-	gap      bool // something was asked for that was not there
+func (m *memory) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return recall(m, network+" "+host, func() ([]netip.Addr, error) { return m.cache.LookupNetIP(ctx, network, host) }, anyway)
 }
 
-// over is a context that has ended.
-var over = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-// remembered is what the message was told, and what else the resolver has in memory.
-func (e *evaluation) remembered() *memory { return &memory{resolver: e.resolver} }
-
-func (m *memory) LookupTXT(_ context.Context, name string) ([]string, error) {
-	texts, err := m.resolver.LookupTXT(over, name)
-	return texts, m.note(err)
+func (m *memory) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	return recall(m, "MX "+name, func() ([]*net.MX, error) { return m.cache.LookupMX(ctx, name) }, anyway)
 }
 
-func (m *memory) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
-	addrs, err := m.resolver.LookupNetIP(over, network, host)
-	return addrs, m.note(err)
-}
-
-func (m *memory) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	hosts, err := m.resolver.LookupMX(over, name)
-	return hosts, m.note(err)
-}
-
-func (m *memory) LookupAddr(_ context.Context, addr string) ([]string, error) {
-	names, err := m.resolver.LookupAddr(over, addr)
-	return names, m.note(err)
-}
-
-func (m *memory) note(err error) error {
-	m.gap = m.gap || err != nil && !isNotFound(err)
-	return err
+func (m *memory) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return recall(m, "PTR "+addr, func() ([]string, error) { return m.cache.LookupAddr(ctx, addr) }, anyway)
 }
 
 // isNotFound tells an answer, that there are no such records, from a failure to get one.

@@ -59,7 +59,9 @@ func TestLookUp(t *testing.T) {
 		{"a panic", world, func(spf.Resolver) { panic("a bug") }, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &evaluation{message: &message{server: newLab(t, world).server}, resolver: newNotes(unlimited{tt.resolver})}
+			e := &evaluation{
+				watch: &stopwatch{budget: &budget{}}, contain: newLab(t, world).server.contain, resolver: newNotes(unlimited{tt.resolver}),
+			}
 			times := 0
 			<-e.lookUp(func(r spf.Resolver) {
 				times++
@@ -104,7 +106,7 @@ func TestNotes(t *testing.T) {
 		{"late.example", "late", 2},
 		{"long.example", long, 4},
 	} {
-		_, _ = n.LookupTXT(over, tt.name)
+		_, _ = n.cached().LookupTXT(t.Context(), tt.name)
 		for range 3 {
 			texts, err := n.LookupTXT(t.Context(), tt.name)
 			if strings.Join(texts, "") != tt.want || (err == nil) != (tt.want != "") || err != nil && isNotFound(err) != (tt.name == "absent.example") {
@@ -155,7 +157,7 @@ func TestSameQuestionAtOnce(t *testing.T) {
 		first := make(chan error)
 		go func() { _, err := n.LookupTXT(short, "example.org"); first <- err }()
 		synctest.Wait()
-		if _, err := (&memory{resolver: n}).LookupTXT(t.Context(), "example.org"); !errors.Is(err, context.Canceled) {
+		if _, err := n.cached().LookupTXT(t.Context(), "example.org"); !errors.Is(err, errUnderWay) {
 			t.Errorf("from memory: %v", err)
 		}
 		var others sync.WaitGroup

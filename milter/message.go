@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -9,41 +10,34 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"peerscore/assess"
-	"peerscore/assess/dmarc"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
 
+// endBudget is the time that the MTA waits for a message in all (security.md), so that the
+// observation has time to be committed. What the MTA takes itself to send the message does not count.
+const endBudget = 8 * time.Second
+
 // maxRecipients is how many distinct recipient domains of one message are learned.
 const maxRecipients = 100
 
-// message is one mail on its way through: from MAIL to the end of the message. Local parts
-// live as long as it does and leave it in no form.
+// message is one mail on its way through: from MAIL to the end of the message.
 type message struct {
-	server *Server
-	policy *Policy
-	client client // as it was at MAIL
-
-	from       string // reverse-path without angle brackets, the domain as A-labels; "" for the null one
+	mail
+	server     *Server
 	recipients []dnsname.Domain
-	queueID    string
-	mta        string // the MTA's own name, its macro j
-	header     header
 
 	budget budget
 	watch  stopwatch     // of the session's goroutine, while it works for this message
 	woke   time.Time     // when it last began to
 	took   time.Duration // how long it did before, what it waited for included
 
-	internal    bool
-	author      dnsname.Domain
-	noIdentity  string      // why there is no author domain
-	notRecorded string      // why the observation was not safe when the message was answered
 	evaluation  *evaluation // nil where nothing is to be evaluated
+	notRecorded string      // why the observation was not safe when the message was answered
 }
 
 func (s *Server) newMessage(c client, from string) *message {
-	m := &message{server: s, policy: s.policy.Load(), client: c, from: strings.Clone(from)}
+	m := &message{server: s, mail: mail{policy: s.policy.Load(), hostname: s.config.Hostname, client: c, from: strings.Clone(from)}}
 	if local, domain, found := cutLast(from, "@"); found {
 		m.from = local + "@" + asciiDomain(domain)
 	}
@@ -51,17 +45,6 @@ func (s *Server) newMessage(c client, from string) *message {
 	m.budget.limit = s.cpuBudget
 	m.watch.budget = &m.budget
 	return m
-}
-
-// asciiDomain is a domain of the envelope with A-labels for U-labels, in which SPF does not read
-// it (RFC 8616, section 4). What is no domain stays as it is.
-func asciiDomain(domain string) string {
-	if strings.ContainsFunc(domain, notASCII) {
-		if d, err := dnsname.Parse(domain); err == nil {
-			return string(d)
-		}
-	}
-	return domain
 }
 
 // wake begins, and rest ends, a time in which the session's goroutine does not wait for the MTA.
@@ -81,30 +64,6 @@ func (m *message) worked() time.Duration {
 		return m.took
 	}
 	return m.took + time.Since(m.woke)
-}
-
-// readMacros keeps the queue id, which Postfix has not yet at MAIL, and the MTA's name.
-func (m *message) readMacros(values macros) {
-	if id := values.get("i"); id != "" {
-		m.queueID = id
-	}
-	if name := values.get("j"); name != "" {
-		m.mta = name
-	}
-}
-
-// servID is the name under which our header fields speak (RFC 8601, section 2.5).
-func (m *message) servID() string {
-	for _, name := range []string{m.policy.AuthservID, m.mta} {
-		if name != "" && len(name) <= dnsname.MaxLength && !strings.ContainsFunc(name, notInHostName) {
-			return strings.ToLower(name)
-		}
-	}
-	return m.server.config.Hostname
-}
-
-func notInHostName(r rune) bool {
-	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._", r)
 }
 
 // addRecipient remembers whom our own users write to: the domain, nothing else.
@@ -132,14 +91,13 @@ func (m *message) begin() {
 	if m.header.flaw != "" {
 		return
 	}
-	author, err := dmarc.AuthorDomain(m.header.from())
-	if err != nil {
-		m.noIdentity = err.Error()
-	} else if m.author, err = dnsname.Parse(author); err != nil {
-		m.noIdentity = err.Error()
-	}
-	if m.author != "" || m.policy.AuthenticationResults {
-		m.evaluation = m.evaluate()
+	m.readAuthor()
+	if m.examined = m.author != "" || m.policy.AuthenticationResults; m.examined {
+		m.evaluation = &evaluation{
+			mail: &m.mail, now: m.server.config.Now(), watch: &m.watch, contain: m.server.contain,
+			resolver: newNotes(m.server.config.Resolver(maxQueries)),
+		}
+		m.evaluation.begin()
 	}
 }
 
@@ -179,7 +137,10 @@ func (m *message) end() []change {
 		m.server.freezer.settle(d.observation, standing)
 	}
 	m.watch.pause(func() { m.carryOut(ctx, d) })
-	changes := m.changes(d, a, standing)
+	changes, left := m.changes(d, a, standing)
+	if left > 0 {
+		m.undressed(left)
+	}
 	m.watch.lap()
 	m.log(d, a)
 	return changes
@@ -191,7 +152,7 @@ func (m *message) testify(a authentication, standing assess.Standing) testimony 
 		at: m.server.config.Now(), author: m.author, host: assess.ClientHost(m.client.addr),
 		internal: m.internal, own: m.policy.owns(m.author), nullPath: m.from == "",
 		startTLS: m.client.startTLS, tlsVersion: m.client.tlsVersion, cipher: m.client.cipher,
-		spf: string(a.spf.Result), spfAligned: a.spfAligned, spfNarrow: a.spf.Narrow(),
+		spf: a.spf.Result, spfAligned: a.spfAligned, spfNarrow: a.spf.Narrow(),
 		dkim: a.dkim, dkimResult: a.dkimResult, dmarcResult: a.dmarcResult,
 		dmarc: a.dmarc, handedOn: m.header.changedOnTheWay(), incomplete: a.incomplete,
 	}
@@ -204,53 +165,8 @@ func (m *message) testify(a authentication, standing assess.Standing) testimony 
 		}
 		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
 	}
-	m.proveHost(&t, slices.Contains(standing.MX, m.client.addr))
+	t.proveHost(a.host, slices.Contains(standing.MX, m.client.addr))
 	return t
-}
-
-// proveHost adds the proofs that rest on the client's confirmed name: P-MX, and P-HOST where
-// nothing stronger holds.
-func (m *message) proveHost(t *testimony, isMX bool) {
-	mayBeHost := !isMX && !t.incomplete && !t.proofs().Has(assess.ProofSPF) && m.greetsWithName()
-	if m.evaluation == nil || !m.bearsName() || !isMX && !mayBeHost {
-		return
-	}
-	ctx, resolver := context.Background(), m.evaluation.remembered()
-	theirs, err := m.nameIsTheirs(ctx, resolver)
-	t.isMX, t.incomplete = theirs && isMX, t.incomplete || err != nil
-	if !theirs || !mayBeHost {
-		return
-	}
-	published, err := spf.Publishes(ctx, resolver, string(m.author))
-	t.isOwnHost, t.incomplete = !published && err == nil, err != nil
-}
-
-// bearsName reports whether the client's confirmed name lies within the author's organisation
-// by the public suffix list.
-func (m *message) bearsName() bool {
-	if m.author == "" || !m.client.addr.IsValid() {
-		return false
-	}
-	name, err := dnsname.Parse(m.client.name)
-	return err == nil && name.Within(m.author.Organisational())
-}
-
-// greetsWithName reports whether the client gave its confirmed name with EHLO or HELO.
-func (m *message) greetsWithName() bool {
-	return m.client.name != "" && strings.EqualFold(strings.TrimSuffix(m.client.helo, "."), m.client.name)
-}
-
-// nameIsTheirs reports whether a name for which bearsName holds lies within the author's
-// organisational domain by the tree walk of RFC 9989, section 4.10.2, too: the public suffix list
-// does not know every provider that gives names below its own to strangers. An error is a
-// temporary failure.
-func (m *message) nameIsTheirs(ctx context.Context, r spf.Resolver) (bool, error) {
-	name, err := dnsname.Parse(m.client.name)
-	if err != nil || name.Within(m.author) {
-		return err == nil, nil
-	}
-	org, err := dmarc.OrganisationalDomain(ctx, r, string(m.author))
-	return err == nil && name.Within(dnsname.Domain(org)), err
 }
 
 // carryOut tells the store and the assessor.
@@ -283,6 +199,12 @@ func (m *message) close() {
 	if m.evaluation != nil {
 		m.evaluation.close()
 	}
+}
+
+// undressed counts a message whose forged fields stay, and names it in the log.
+func (m *message) undressed(copies int) {
+	m.server.counters.undressed.Add(1)
+	m.server.log.log(slog.LevelWarn, "forged score fields left in place: too many", "queue", m.queueID, "client", m.client.addr, "copies", copies)
 }
 
 // countLimits counts the limits that the message ran into, each once.

@@ -31,23 +31,6 @@ type signature struct {
 	finding  finding // what the text alone decides; zero when it decides nothing
 }
 
-// finding is the answer for one signature, with its token of RFC 8601, section 2.7.1. Unknown
-// with a token means: it could not be told, and is not to be held against anybody.
-type finding struct {
-	result assess.Result
-	token  string
-	reason string
-}
-
-// untold means that an answer may exist: it is worth another try, or another limit.
-func (f finding) untold() bool {
-	return f.result == assess.Unknown && (f.token == "temperror" || f.token == "neutral")
-}
-
-func invalid(token, reason string) finding { return finding{assess.Fail, token, reason} }
-func notEvaluated(reason string) finding   { return finding{assess.Unknown, "neutral", reason} }
-func tempError(reason string) finding      { return finding{assess.Unknown, "temperror", reason} }
-
 // signatures are the ones worth an evaluation, those of the author first: of the very domain,
 // then those that could be aligned with it, then, where all are wanted, others. It also tells
 // how many that could be aligned were left out.
@@ -178,6 +161,44 @@ func (s *signature) id() assess.SignatureID {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
 		string(s.domain), s.selector, s.tags.compact("bh"), string(b)}, "\x00")))
 	return assess.SignatureID(sum[:len(assess.SignatureID{})])
+}
+
+// accept judges a signature that is mathematically right by what its key says.
+func (s *signature) accept(k key) finding {
+	host := s.identityHost()
+	switch {
+	case k.strictly && host != "" && host != string(s.domain):
+		return invalid("permerror", "t=s and i= below d=")
+	case k.testing:
+		return finding{assess.Unknown, "policy", "the key is in test mode"}
+	}
+	return finding{assess.Pass, "pass", ""}
+}
+
+// misread reports whether go-msgauth may refuse the signature although it is valid: it cuts
+// every "b=", also inside another value, and compares i= with regard to case.
+func (s *signature) misread() bool {
+	cuts := 0
+	for name, value := range s.tags {
+		cuts += countCuts(name+"=") + countCuts(value)
+	}
+	identity, d := s.tags.compact("i"), s.tags.compact("d")
+	return cuts > 1 || identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
+}
+
+// countCuts counts where go-msgauth finds a "b", white space, and "=", which it takes for the
+// tag that it empties before it hashes the signature.
+func countCuts(text string) (cuts int) {
+	for {
+		before, after, found := strings.Cut(text, "=")
+		if !found {
+			return cuts
+		}
+		if strings.HasSuffix(strings.TrimRight(before, " \t\r\n\f"), "b") {
+			cuts++
+		}
+		text = after
+	}
 }
 
 // validKeyName holds key names to letters, digits, hyphens and underscores before any query.

@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"cmd/peerscore/config": {"assess", "assess/dnsname", "assess/probe", "milter", "store", "github.com/BurntSushi/toml"},
 	"cmd/peerscore/view":   {"assess", "assess/dnsname", "store", "cmd/peerscore/config", "github.com/jedib0t/go-pretty", "golang.org/x/term"},
 	"cmd/peerscore/reader": {"assess", "assess/dnsname", "store", "cmd/peerscore/config", "cmd/peerscore/view"},
-	"cmd/peerscore/daemon": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "milter", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader",
+	"cmd/peerscore/daemon": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "assess/spf", "milter", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader",
 		"github.com/coreos/go-systemd", "github.com/prometheus/client_golang"},
 	"cmd/peerscore/bulk":   {"assess", "assess/dnsname", "assess/probe", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/daemon", "github.com/vbauerster/mpb"},
 	"cmd/peerscore/doctor": {"assess", "assess/dnsname", "assess/probe", "assess/probe/resolver", "store", "cmd/peerscore/config", "cmd/peerscore/view", "cmd/peerscore/reader", "cmd/peerscore/daemon", "cmd/peerscore/bulk"},

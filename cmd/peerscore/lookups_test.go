@@ -16,6 +16,7 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/milter"
 	"peerscore/milter/miltertest"
 )
@@ -71,7 +72,7 @@ func newLookups(t *testing.T, zones ...probetest.Zone) *lookups {
 	}
 	dns.SelfTest(t.Context())
 	l.server = milter.New(milter.Config{
-		Resolver: func(queries int) milter.Resolver { return dns.Limited(queries, nil) }, Recorder: nobody{}, Reputation: nobody{}, Learner: nobody{},
+		Resolver: daemon.PerMessage(dns), Recorder: nobody{}, Reputation: nobody{}, Learner: nobody{},
 		Logger: slog.New(slog.NewTextHandler(l.log, nil)), Hostname: "mx.own.example",
 		Policy: milter.Policy{Authentication: milter.Verify, Score: true},
 	})

@@ -26,6 +26,7 @@ import (
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
 	"peerscore/cmd/peerscore/config"
+	"peerscore/cmd/peerscore/daemon"
 	"peerscore/milter"
 	"peerscore/milter/miltertest"
 	"peerscore/store"
@@ -114,7 +115,7 @@ func openOffice(t testing.TB, dns *resolver.Resolver) *office {
 	}
 	learner := &storeLearner{o.store}
 	o.server = milter.New(milter.Config{
-		Resolver: func(queries int) milter.Resolver { return dns.Limited(queries, nil) }, Recorder: o.store, Reputation: o.scores, Learner: learner, Logger: logger, Hostname: "mx.own.example", Now: now,
+		Resolver: daemon.PerMessage(dns), Recorder: o.store, Reputation: o.scores, Learner: learner, Logger: logger, Hostname: "mx.own.example", Now: now,
 		Policy: officePolicy(),
 	})
 	listener, err := net.Listen("unix", o.socket)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
+	"peerscore/assess/spf"
 )
 
 // fakeDNS answers for sender.example and for everybody else. It knows at once and keeps nothing,
@@ -34,6 +36,22 @@ func (d *fakeDNS) ask(ctx context.Context) error {
 
 // Exhausted leaves the limit to the messages: what they ask for past it is counted here.
 func (d *fakeDNS) Exhausted() bool { return false }
+
+func (d *fakeDNS) Cached() spf.Resolver { return nothingKept{} }
+
+// nothingKept is the cache of a resolver that has none.
+type nothingKept struct{}
+
+var errNothingKept = errors.New("not in the cache")
+
+func (nothingKept) LookupTXT(context.Context, string) ([]string, error) { return nil, errNothingKept }
+func (nothingKept) LookupMX(context.Context, string) ([]*net.MX, error) { return nil, errNothingKept }
+func (nothingKept) LookupAddr(context.Context, string) ([]string, error) {
+	return nil, errNothingKept
+}
+func (nothingKept) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return nil, errNothingKept
+}
 
 func (d *fakeDNS) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	if err := d.ask(ctx); err != nil {

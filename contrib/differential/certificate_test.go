@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
 	"peerscore/assess/probe"
 	"peerscore/assess/probe/probetest"
 	"peerscore/assess/probe/resolver"
@@ -304,7 +305,7 @@ func (w *pkiWorld) probe(domain, host string, leaf *daneIdentity, sent []*x509.C
 	w.check(w.dns.Set(probetest.Zone{Name: domain, Records: "@ MX 10 mx\nmx A " + addr}))
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
-	facts, err := w.runner.Probe(ctx, assess.Domain(domain), nil)
+	facts, err := w.runner.Probe(ctx, dnsname.Domain(domain), nil)
 	w.check(err)
 	session := facts.Hosts.Hosts[0].Sessions[0]
 	if session.TLS == nil {

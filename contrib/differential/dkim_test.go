@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dnsname"
+	"peerscore/assess/spf"
 	"peerscore/milter"
 	"peerscore/milter/miltertest"
 )
@@ -131,7 +133,7 @@ func newDKIMLab(t *testing.T) *dkimLab {
 	l := &dkimLab{}
 	server := milter.New(milter.Config{
 		Resolver: func(int) milter.Resolver { return l }, Recorder: l, Reputation: l, Learner: l, Logger: slog.New(slog.DiscardHandler), Hostname: "mx.own.example",
-		Policy: milter.Policy{Authentication: milter.Verify, OwnDomains: []assess.Domain{"own.example"}},
+		Policy: milter.Policy{Authentication: milter.Verify, OwnDomains: []dnsname.Domain{"own.example"}},
 	})
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "milter"))
 	if err != nil {
@@ -189,6 +191,9 @@ func (l *dkimLab) LookupTXT(_ context.Context, name string) ([]string, error) {
 
 func (l *dkimLab) Exhausted() bool { return false }
 
+// Cached has all answers.
+func (l *dkimLab) Cached() spf.Resolver { return l }
+
 func (l *dkimLab) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
 	return nil, &net.DNSError{Name: name, IsNotFound: true}
 }
@@ -206,7 +211,7 @@ func (l *dkimLab) AddObservation(_ context.Context, o assess.Observation) error 
 	return nil
 }
 
-func (l *dkimLab) CountUnauthenticated(assess.Domain)                      {}
-func (l *dkimLab) Offer(assess.Domain)                                     {}
-func (l *dkimLab) Learn(assess.Domain)                                     {}
-func (l *dkimLab) Standing(context.Context, assess.Domain) assess.Standing { return assess.Standing{} }
+func (l *dkimLab) CountUnauthenticated(dnsname.Domain)                      {}
+func (l *dkimLab) Offer(dnsname.Domain)                                     {}
+func (l *dkimLab) Learn(dnsname.Domain)                                     {}
+func (l *dkimLab) Standing(context.Context, dnsname.Domain) assess.Standing { return assess.Standing{} }

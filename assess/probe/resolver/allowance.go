@@ -28,6 +28,10 @@ func (r *Resolver) Limited(n int, limiter Limiter) *Resolver {
 	return &Resolver{upstream: r.upstream, allowance: a}
 }
 
+// Cached is a view of the same resolver that answers from the cache alone, at once: what is not
+// there has failed with ReasonNotCached.
+func (r *Resolver) Cached() *Resolver { return &Resolver{upstream: r.upstream, cached: true} }
+
 // Exhausted reports whether a query was not sent because those before it had used up the limit.
 func (r *Resolver) Exhausted() bool { return r.allowance != nil && r.allowance.exhausted.Load() }
 

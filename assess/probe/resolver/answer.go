@@ -70,6 +70,7 @@ const (
 	ReasonBusy      = "too many look-ups at once"
 	ReasonBudget    = "too many DNS lookups"
 	ReasonRate      = "no look-up was free in time"
+	ReasonNotCached = "not in the cache"
 	ReasonInternal  = "internal error"
 )
 

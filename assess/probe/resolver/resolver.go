@@ -53,6 +53,7 @@ type Config struct {
 type Resolver struct {
 	*upstream
 	allowance *allowance // nil when unlimited
+	cached    bool       // answers from the cache alone
 }
 
 // upstream is what all views of one resolver share.
@@ -139,6 +140,9 @@ func (r *Resolver) Query(ctx context.Context, name string, t Type) Answer {
 // was sent, or refused, within the limits of this view.
 func (r *Resolver) query(ctx context.Context, q question) (answer Answer, own bool) {
 	answer, f, first := r.cache.find(q, r.now(), false)
+	if r.cached && answer.Status == "" {
+		return failed(q, ReasonNotCached), true
+	}
 	if answer.Status == "" && f == nil {
 		if reason := r.allowance.admit(ctx); reason != "" {
 			return failed(q, reason), true

@@ -280,6 +280,26 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// A view of the cache alone sends nothing, and does not wait for what others have sent.
+func TestCached(t *testing.T) {
+	s := serve(t, probetest.DNSConfig{Failures: map[string]probetest.Failure{"slow.example *": probetest.Timeout}})
+	r := newResolver(t, Config{}, s.Addr())
+	cached := r.Limited(1, nil).Cached()
+	if got := cached.Query(ctx, "signed.example", TXT); got.Reason != ReasonNotCached || s.Queries()["signed.example TXT"] != 0 {
+		t.Errorf("%+v, sent %d times", got, s.Queries()["signed.example TXT"])
+	}
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	r.Query(short, "slow.example", A) // still under way
+	if got := cached.Query(ctx, "slow.example", A); got.Reason != ReasonNotCached {
+		t.Errorf("under way: %+v", got)
+	}
+	r.Query(ctx, "signed.example", TXT)
+	if got := cached.Query(ctx, "signed.example", TXT); got.Status != Found || cached.Exhausted() {
+		t.Errorf("in the cache: %+v", got)
+	}
+}
+
 func TestLimited(t *testing.T) {
 	s := serve(t, probetest.DNSConfig{})
 	r := newResolver(t, Config{}, s.Addr())

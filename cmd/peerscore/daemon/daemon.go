@@ -16,6 +16,7 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/probe/resolver"
+	"peerscore/assess/spf"
 	"peerscore/cmd/peerscore/config"
 	"peerscore/milter"
 	"peerscore/store"
@@ -66,7 +67,7 @@ func New(ctx context.Context, cfg config.Config, logger *slog.Logger, around Sur
 	}
 	d.learner = newLearner(d)
 	d.milter = milter.New(milter.Config{
-		Resolver: perMessage(d.resolver), Recorder: d.Store, Reputation: d.Standings, Learner: d.learner, Logger: logger,
+		Resolver: PerMessage(d.resolver), Recorder: d.Store, Reputation: d.Standings, Learner: d.learner, Logger: logger,
 		Hostname: cfg.Assess.EHLO, Policy: cfg.Policy(), Sessions: places.sessions,
 	})
 	log.SetFlags(0)
@@ -208,7 +209,12 @@ func (d *Daemon) close() error {
 	return d.Store.Close()
 }
 
-// perMessage gives each message a view of the resolver with a limit of its own.
-func perMessage(r *resolver.Resolver) func(queries int) milter.Resolver {
-	return func(queries int) milter.Resolver { return r.Limited(queries, nil) }
+// PerMessage gives each message a view of the resolver with a limit of its own.
+func PerMessage(r *resolver.Resolver) func(queries int) milter.Resolver {
+	return func(queries int) milter.Resolver { return messageResolver{r.Limited(queries, nil)} }
 }
+
+// messageResolver is what the milter asks.
+type messageResolver struct{ *resolver.Resolver }
+
+func (r messageResolver) Cached() spf.Resolver { return r.Resolver.Cached() }

@@ -1,7 +1,6 @@
 package milter
 
 import (
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,10 +11,6 @@ import (
 	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
-
-// ownFields are the header fields that only we may write, in the order in which they stand in
-// a delivered message.
-var ownFields = [...]string{"Peer-Score", "Peer-Score-Confidentiality", "Peer-Score-Identity", "Peer-Score-Integrity"}
 
 // barFields is the category that each of ownFields shows as a bar.
 var barFields = [...]assess.Category{1: assess.Confidentiality, 2: assess.Identity, 3: assess.Integrity}
@@ -45,36 +40,36 @@ const (
 // Where more is not ours than may be removed, nothing is removed, and the message is never
 // dressed: on top stands that its score is unknown, whatever the policy says, because filters
 // rely on that. Half a removal would leave them less to rely on.
-func (m *message) changes(d decision, a authentication, standing assess.Standing) []change {
-	list, affordable := m.removals()
-	if m.internal && affordable {
-		return list
+func (m *mail) changes(d decision, a authentication, standing assess.Standing) (list []change, left int) {
+	list, left = m.removals()
+	if m.internal && left == 0 {
+		return list, 0
 	}
-	if !affordable {
+	if left > 0 {
 		d = decision{row: d.row, status: statusUnknown}
 	}
 	var fields []change
-	if m.policy.Score || !affordable {
+	if m.policy.Score || left > 0 {
 		fields = append(fields, change{name: ownFields[0], value: m.score(d, standing)})
 	}
 	if m.policy.Bars && d.status == statusNone {
 		fields = append(fields, bars(standing.Scores)...)
 	}
-	if m.policy.AuthenticationResults && m.evaluation != nil {
+	if m.policy.AuthenticationResults && m.examined {
 		fields = append(fields, change{name: resultsField, value: m.authenticationResults(a)})
 	}
 	for i := len(fields) - 1; i >= 0; i-- {
 		list = append(list, fields[i])
 	}
-	return list
+	return list, left
 }
 
 // removals takes away every field that claims to be ours, unless a content filter of this
-// host gives back a message that has been here: what it carries was put there then. The second
-// result reports whether that is little enough to ask for; when not, the list is empty.
-func (m *message) removals() (list []change, affordable bool) {
+// host gives back a message that has been here: what it carries was put there then. Where that is
+// too much to ask for, the list is empty, and left is how many there are.
+func (m *mail) removals() (list []change, left int) {
 	if m.internal && m.client.reentry() {
-		return nil, true
+		return nil, 0
 	}
 	results := m.forgedResults()
 	copies := len(results)
@@ -82,8 +77,7 @@ func (m *message) removals() (list []change, affordable bool) {
 		copies += n
 	}
 	if copies > maxRemovals || copies*(m.header.lines+m.header.size/lineOctets) > maxLinesRead {
-		m.undressed(copies)
-		return nil, false
+		return nil, copies
 	}
 	for i, name := range ownFields {
 		for n := m.header.copies[i]; n > 0; n-- {
@@ -93,19 +87,13 @@ func (m *message) removals() (list []change, affordable bool) {
 	for _, n := range results {
 		list = append(list, change{index: n, name: resultsField})
 	}
-	return list, true
-}
-
-// undressed counts a message whose forged fields stay, and names it in the log.
-func (m *message) undressed(copies int) {
-	m.server.counters.undressed.Add(1)
-	m.server.log.log(slog.LevelWarn, "forged score fields left in place: too many", "queue", m.queueID, "client", m.client.addr, "copies", copies)
+	return list, 0
 }
 
 // forgedResults are the Authentication-Results that must go (RFC 8601, section 5), last first:
 // they bear a name that is believed here, and are not the one that was read. Where we neither
 // read nor write any, they are not ours to judge.
-func (m *message) forgedResults() []int {
+func (m *mail) forgedResults() []int {
 	trusting := m.policy.Authentication == Trust
 	if m.internal || !trusting && !m.policy.AuthenticationResults {
 		return nil
@@ -127,7 +115,7 @@ func (m *message) forgedResults() []int {
 }
 
 // score is the value of Peer-Score. Every word of it is ours, a normalised domain, or a number.
-func (m *message) score(d decision, standing assess.Standing) string {
+func (m *mail) score(d decision, standing assess.Standing) string {
 	parts := []string{m.servID()}
 	if m.author != "" {
 		parts = append(parts, "domain="+string(m.author))
@@ -185,7 +173,7 @@ func bars(scores assess.Scores) []change {
 }
 
 // authenticationResults is the value of our own field. It names domains, never an address.
-func (m *message) authenticationResults(a authentication) string {
+func (m *mail) authenticationResults(a authentication) string {
 	list := []authres.Result{&authres.SPFResult{Value: value(string(a.spf.Result)), From: domainOrNothing(a.spf, spf.MailFrom), Helo: domainOrNothing(a.spf, spf.HELO)}}
 	for _, s := range a.signatures {
 		list = append(list, &authres.DKIMResult{Value: value(s.finding.token), Domain: string(s.domain)})

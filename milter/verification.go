@@ -2,6 +2,7 @@ package milter
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"iter"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
-	"peerscore/assess"
 	"peerscore/assess/spf"
 )
 
@@ -19,16 +19,11 @@ const (
 	// maxFolding bounds what the header costs, of all signatures. go-msgauth copies a field anew
 	// for each of its lines; of the relaxed form, which has no folds, it makes a list of the
 	// words; in the signature itself it searches each octet for b=. The weights are as measured.
-	maxFolding    = 16 << 20
-	perFold       = 6 // for each octet of the field
-	perOctet      = 32
-	perWord       = 2048
-	perOwnOctet   = 512
-	maxArithmetic = 5 * 4096 * 4096 * (17 + 2) // of key.work: five of the longest keys, of the usual exponent
-	// maxSharedBody is up to where all signatures have the body hashed, each for itself. In a
-	// longer one only the first signaturesOfLarge do.
-	maxSharedBody     = 4 << 20
-	signaturesOfLarge = 2
+	maxFolding  = 16 << 20
+	perFold     = 6 // for each octet of the field
+	perOctet    = 32
+	perWord     = 2048
+	perOwnOctet = 512
 )
 
 // verification is one signature on its way through go-msgauth, which sees that signature
@@ -59,19 +54,14 @@ type verification struct {
 
 // newVerification prepares for the signature; the rest of the header is left out, so that its
 // size does not matter. A signature may sign another: those follow it.
-func (e *evaluation) newVerification(s signature) *verification {
-	v := &verification{signature: s, finding: s.finding, looked: nothingToLookUp, watch: &e.message.watch}
-	v.header = &e.message.header
-	v.fields = v.header.signed(&s)
+func newVerification(s signature, h *header, watch *stopwatch, contain func(func())) *verification {
+	v := &verification{signature: s, header: h, fields: h.signed(&s), finding: s.finding, looked: nothingToLookUp, watch: watch}
 	header, body, _ := strings.Cut(s.tags.compact("c"), "/") // RFC 6376, section 3.5
 	v.relaxedHeader, v.relaxedBody = header == "relaxed", body == "relaxed"
-	if e.folding += v.folding(); e.folding > maxFolding && v.finding == (finding{}) {
-		v.finding = notEvaluated(tooManyFolds)
-	}
 	v.judge = v.verify
 	v.resume, v.stop = iter.Pull(func(yield func(struct{}) bool) {
 		v.more = func() bool { return yield(struct{}{}) }
-		e.message.server.contain(v.run)
+		contain(v.run)
 	})
 	return v
 }
@@ -125,15 +115,10 @@ func (v *verification) head() []byte {
 	return b.Bytes()
 }
 
-// lookUp fetches the key, unless the text of the signature decides.
-func (v *verification) lookUp(e *evaluation) {
-	if v.finding != (finding{}) {
-		return
-	}
-	v.looked = e.lookUp(func(r spf.Resolver) {
-		v.finding = notEvaluated(internalError) // stays after a panic
-		v.key, v.finding = fetchKey(e.ctx, r, v.signature.keyName())
-	})
+// fetchKey looks the key up.
+func (v *verification) fetchKey(ctx context.Context, r spf.Resolver) {
+	v.finding = notEvaluated(internalError) // stays after a panic
+	v.key, v.finding = fetchKey(ctx, r, v.signature.keyName())
 }
 
 // run is the coroutine.
@@ -168,44 +153,6 @@ func (v *verification) verify(k key) finding {
 	return v.signature.accept(k)
 }
 
-// accept judges a signature that is mathematically right by what its key says.
-func (s *signature) accept(k key) finding {
-	host := s.identityHost()
-	switch {
-	case k.strictly && host != "" && host != string(s.domain):
-		return invalid("permerror", "t=s and i= below d=")
-	case k.testing:
-		return finding{assess.Unknown, "policy", "the key is in test mode"}
-	}
-	return finding{assess.Pass, "pass", ""}
-}
-
-// misread reports whether go-msgauth may refuse the signature although it is valid: it cuts
-// every "b=", also inside another value, and compares i= with regard to case.
-func (s *signature) misread() bool {
-	cuts := 0
-	for name, value := range s.tags {
-		cuts += countCuts(name+"=") + countCuts(value)
-	}
-	identity, d := s.tags.compact("i"), s.tags.compact("d")
-	return cuts > 1 || identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
-}
-
-// countCuts counts where go-msgauth finds a "b", white space, and "=", which it takes for the
-// tag that it empties before it hashes the signature.
-func countCuts(text string) (cuts int) {
-	for {
-		before, after, found := strings.Cut(text, "=")
-		if !found {
-			return cuts
-		}
-		if strings.HasSuffix(strings.TrimRight(before, " \t\r\n\f"), "b") {
-			cuts++
-		}
-		text = after
-	}
-}
-
 // feed gives the verifier a piece of the body, which it is through with when feed returns.
 func (v *verification) feed(piece []byte) {
 	v.begin()
@@ -218,7 +165,7 @@ func (v *verification) begin() {
 	if !v.begun {
 		v.begun = true
 		v.watch.wait(v.looked)
-		if v.finding == (finding{}) && !v.watch.budget.admits(v.key) {
+		if v.finding == (finding{}) && !v.watch.budget.admits(v.key.work) {
 			v.finding = notEvaluated(tooMuchArithmetic)
 		}
 		v.goOn()
@@ -291,91 +238,4 @@ func (r *pieceReader) WriteTo(w io.Writer) (written int64, err error) {
 		}
 	}
 	return written, nil
-}
-
-// bodyFeed gives the body to all verifications of a message, in the form that each wants. One
-// canonicaliser does for all of a form.
-type bodyFeed struct {
-	to    []*verification  // that want more of it, the most important first
-	forms [2]canonicaliser // simple and relaxed
-	size  int              // octets of the body so far
-	ended bool
-}
-
-func newBodyFeed(to []*verification) *bodyFeed {
-	b := &bodyFeed{to: slices.Clone(to)}
-	b.forms[1].relaxed = true
-	for i := range b.forms {
-		form := &b.forms[i]
-		form.emit = func(piece []byte) {
-			for _, v := range b.to {
-				if v.relaxedBody == form.relaxed {
-					v.feed(piece)
-				}
-			}
-		}
-	}
-	return b
-}
-
-// write takes a chunk of the body.
-func (b *bodyFeed) write(chunk []byte) {
-	if b.ended {
-		return
-	}
-	if b.size += len(chunk); b.size > maxSharedBody && len(b.to) > signaturesOfLarge {
-		for _, v := range b.to[signaturesOfLarge:] {
-			v.giveUp(bodyTooLarge)
-		}
-	}
-	for i := range b.forms {
-		if form := &b.forms[i]; b.wanted(form) {
-			form.write(chunk)
-			b.check(form)
-		}
-	}
-	b.to = slices.DeleteFunc(b.to, func(v *verification) bool { return v.over })
-}
-
-// wanted reports whether a form of the body is still wanted.
-func (b *bodyFeed) wanted(form *canonicaliser) bool {
-	return slices.ContainsFunc(b.to, func(v *verification) bool { return v.relaxedBody == form.relaxed && !v.over })
-}
-
-// check ends the verifications that a form can no longer serve.
-func (b *bodyFeed) check(form *canonicaliser) {
-	for _, v := range b.to {
-		if form.gaveUp && v.relaxedBody == form.relaxed {
-			v.giveUp(tooManyBlankLines)
-		}
-	}
-}
-
-// end lets the verifications finish.
-func (b *bodyFeed) end() {
-	if b.ended {
-		return
-	}
-	b.ended = true
-	for i := range b.forms {
-		if form := &b.forms[i]; b.wanted(form) {
-			form.end()
-			b.check(form)
-		}
-	}
-	for _, v := range b.to {
-		if v.watch.lap(); v.watch.budget.exceeded() {
-			v.giveUp(tooDear)
-		} else {
-			v.end()
-		}
-	}
-}
-
-// giveUp ends all verifications; the body is not whole.
-func (b *bodyFeed) giveUp(reason string) {
-	b.ended = true
-	for _, v := range b.to {
-		v.giveUp(reason)
-	}
 }

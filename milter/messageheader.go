@@ -13,6 +13,12 @@ const (
 	maxFields = 1000
 )
 
+// ownFields are the header fields that only we may write, in the order in which they stand in
+// a delivered message.
+var ownFields = [...]string{"Peer-Score", "Peer-Score-Confidentiality", "Peer-Score-Identity", "Peer-Score-Integrity"}
+
+const resultsField = "Authentication-Results"
+
 // field is one header field.
 type field struct {
 	name  string

@@ -9,40 +9,21 @@ import (
 
 	"peerscore/assess"
 	"peerscore/assess/dmarc"
-	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
 
-// Time limits of a message (security.md): 5 s for lookups, 8 s that the MTA waits in all, so
-// that the observation has time to be committed. What the MTA takes itself to send the message
-// does not count. A single question to the DNS is bounded by
-// the resolver; see Config.Resolver.
-const (
-	dnsBudget = 5 * time.Second // all lookups, from the end of the header
-	endBudget = 8 * time.Second // all that is done for the message
-)
-
-// authentication is what SPF, DKIM and DMARC say of one message.
-type authentication struct {
-	spf        spf.Outcome
-	spfAligned bool // a pass of MAIL FROM is aligned with the author, as a proof needs it
-	signatures []signature
-	dkim       assess.Result // Pass: aligned and valid. Fail: there is none. Unknown: it could not be told
-	valid      []signature   // those that are aligned and valid
-	dkimResult string        // the same as a token; "none" without a signature of the author's
-	// Fail: the author's record asks for more than the message has. Pass: it does not, or there is
-	// no such record. Unknown: it could not be told.
-	dmarc       assess.Result
-	dmarcResult string // as it was found, or told by an earlier milter
-	exhausted   bool   // there were more DNS lookups to make than one message may cause
-	incomplete  bool   // some lookup failed for the time being, or something was not evaluated
-}
+// dnsBudget is the time that all lookups of a message may take, from the end of its header
+// (security.md). A single question to the DNS is bounded by the resolver; see Config.Resolver.
+const dnsBudget = 5 * time.Second
 
 // evaluation is the authentication of one message under way. SPF, the key of each signature
 // and the records of DMARC are looked up beside each other while the body arrives; what
 // depends on all of them follows at the end of the message.
 type evaluation struct {
-	message  *message
+	mail     *mail
+	now      time.Time
+	watch    *stopwatch   // of the session's goroutine
+	contain  func(func()) // calls what may panic
 	resolver *notes
 	trusted  trusted // of an earlier milter; nil: everything is verified here
 	trusting bool
@@ -51,7 +32,8 @@ type evaluation struct {
 	cancel        context.CancelFunc
 	spf           spf.Outcome
 	spfLooked     <-chan struct{}
-	prefetched    <-chan struct{}
+	host          hostName
+	prefetched    <-chan struct{} // the records of DMARC, and host
 	verifications []*verification
 	omitted       int // signatures that could be aligned, past the limit
 	folding       int // of the fields that go-msgauth is given; see maxFolding
@@ -60,28 +42,35 @@ type evaluation struct {
 	gaveUp        string // why there is no result; "" when there is
 }
 
-// evaluate begins; the goroutines that it starts end with their lookups, which close cuts short.
-func (m *message) evaluate() *evaluation {
-	s := m.server
-	e := &evaluation{message: m, resolver: newNotes(s.config.Resolver(maxQueries))}
-	if e.trusting = m.policy.Authentication == Trust; e.trusting {
-		e.trusted = m.header.trustedResults(m.policy)
+// begin starts the lookups; their goroutines end with them, which close cuts short.
+func (e *evaluation) begin() {
+	if e.trusting = e.mail.policy.Authentication == Trust; e.trusting {
+		e.trusted = e.mail.header.trustedResults(e.mail.policy)
 	}
 	e.ctx, e.cancel = context.WithTimeout(context.Background(), dnsBudget)
 	e.lookUpSPF()
 	var signatures []signature
-	signatures, e.omitted = m.header.signatures(m.author, m.policy.AuthenticationResults, s.config.Now())
-	for _, sig := range signatures {
-		v := e.newVerification(sig)
-		if e.trusting {
-			v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
-		}
-		e.verifications = append(e.verifications, v)
-		v.lookUp(e)
+	signatures, e.omitted = e.mail.header.signatures(e.mail.author, e.mail.policy.AuthenticationResults, e.now)
+	for _, s := range signatures {
+		e.verifications = append(e.verifications, e.verify(s))
 	}
 	e.body = newBodyFeed(e.verifications)
 	e.prefetched = e.lookUp(e.prefetch)
-	return e
+}
+
+// verify begins with a signature: its key is looked up, unless its text decides.
+func (e *evaluation) verify(s signature) *verification {
+	v := newVerification(s, &e.mail.header, e.watch, e.contain)
+	if e.folding += v.folding(); e.folding > maxFolding && v.finding == (finding{}) {
+		v.finding = notEvaluated(tooManyFolds)
+	}
+	if e.trusting {
+		v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
+	}
+	if v.finding == (finding{}) {
+		v.looked = e.lookUp(func(r spf.Resolver) { v.fetchKey(e.ctx, r) })
+	}
+	return v
 }
 
 // lookUpSPF evaluates SPF, also where an earlier milter says pass: how wide the pass is, only
@@ -89,53 +78,58 @@ func (m *message) evaluate() *evaluation {
 // the field that is believed, as OpenDMARC, which puts SPF into one of its own, our own look has
 // to do.
 func (e *evaluation) lookUpSPF() {
-	m := e.message
-	_, domain, _ := cutLast("@"+m.from, "@")
-	if told := e.trusted.spf(domain); told != "" && told != string(spf.Pass) {
-		e.spf, e.spfLooked = spf.Outcome{Result: spf.Result(told), Domain: strings.ToLower(domain)}, nothingToLookUp
+	_, domain, _ := cutLast("@"+e.mail.from, "@")
+	if told := e.trusted.spf(domain); told != "" && told != spf.Pass {
+		e.spf, e.spfLooked = spf.Outcome{Result: told, Domain: strings.ToLower(domain)}, nothingToLookUp
 		return
 	}
-	if !m.client.addr.IsValid() {
+	if !e.mail.client.addr.IsValid() {
 		e.spfLooked = nothingToLookUp
 		return
 	}
-	query := m.spfQuery(m.from)
+	query := e.mail.spfQuery()
+	query.Now = e.now
 	e.spfLooked = e.lookUp(func(r spf.Resolver) {
 		e.spf = spf.Outcome{} // stays after a panic
 		e.spf = spf.Check(e.ctx, r, query)
 	})
 }
 
-// spfDomain is the domain of the identity that SPF checks (RFC 7208, section 2.4).
-func (m *message) spfDomain() string {
-	if m.from == "" {
-		return m.client.helo
+// lookUp calls look with what the resolver has in memory, which for most mail is all that look
+// needs, and spares it a goroutine. What was not there look is to get beside the others; the
+// channel is closed once it has. What a panic left undone stays so. The budget of the message pays
+// for both.
+func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
+	cached := e.resolver.cached()
+	complete := false
+	e.contain(func() {
+		look(cached)
+		complete = !cached.gap
+	})
+	if complete {
+		return nothingToLookUp
 	}
-	_, domain, _ := cutLast(m.from, "@")
-	return domain
-}
-
-func (m *message) spfQuery(mailFrom string) spf.Query {
-	return spf.Query{
-		IP: m.client.addr, HELO: m.client.helo, MailFrom: mailFrom,
-		Receiver: m.servID(), Now: m.server.config.Now(), NoExplanation: true,
-	}
+	done := make(chan struct{})
+	go e.contain(func() {
+		defer close(done)
+		watch := stopwatch{budget: e.watch.budget}
+		watch.start()
+		defer watch.stop()
+		look(metered{e.resolver, &watch})
+	})
+	return done
 }
 
 // prefetch asks for all that DMARC may need at the end, taking every identifier for one that
-// might pass. The answers wait in the notes of the message: at the end nothing is sent.
+// might pass, and looks the client up. The answers wait in the notes of the message: at the end nothing is sent.
 func (e *evaluation) prefetch(r spf.Resolver) {
-	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{Domain: e.message.spfDomain(), TempError: true}}
+	q := dmarc.Message{Author: string(e.mail.author), SPF: dmarc.Identifier{Domain: e.mail.spfDomain(), TempError: true}}
 	for _, v := range e.verifications {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
 	}
+	e.host = hostName{theirsErr: errUntold, spfErr: errUntold} // stays after a panic
 	dmarc.Evaluate(e.ctx, r, q)
-	if e.message.bearsName() { // for P-MX and P-HOST
-		_, _ = e.message.nameIsTheirs(e.ctx, r)
-		if e.message.greetsWithName() {
-			_, _ = spf.Publishes(e.ctx, r, string(e.message.author))
-		}
-	}
+	e.host = e.mail.lookUpHost(e.ctx, r)
 }
 
 // finish waits for everything, as long as ctx and the budget allow; it reports whether there is a
@@ -157,7 +151,8 @@ func (e *evaluation) finish(ctx context.Context) (a authentication, complete boo
 		return a, false
 	}
 	e.align(&a)
-	if e.message.watch.lap(); e.message.budget.exceeded() {
+	a.host = e.host
+	if e.watch.lap(); e.watch.budget.exceeded() {
 		e.gaveUp = tooDear
 	}
 	return a, e.gaveUp == ""
@@ -170,7 +165,7 @@ func (e *evaluation) await(ctx context.Context, looked <-chan struct{}) bool {
 		return true
 	default:
 	}
-	e.message.watch.pause(func() {
+	e.watch.pause(func() {
 		select {
 		case <-looked:
 		case <-ctx.Done():
@@ -182,7 +177,7 @@ func (e *evaluation) await(ctx context.Context, looked <-chan struct{}) bool {
 
 // align brings the results together with the author domain. What is not known by now stays so.
 func (e *evaluation) align(a *authentication) {
-	q := dmarc.Message{Author: string(e.message.author), SPF: dmarc.Identifier{
+	q := dmarc.Message{Author: string(e.mail.author), SPF: dmarc.Identifier{
 		Domain: a.spf.Domain, Pass: a.spf.Result == spf.Pass, TempError: a.spf.Result == spf.TempError || a.spf.Result == "",
 	}}
 	for _, s := range a.signatures {
@@ -193,7 +188,7 @@ func (e *evaluation) align(a *authentication) {
 	if e.omitted > 0 { // what they would have shown is not known
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: q.Author, TempError: true})
 	}
-	result := dmarc.Evaluate(context.Background(), e.remembered(), q)
+	result := dmarc.Evaluate(context.Background(), e.resolver.cached(), q)
 	e.readDMARC(a, string(result.Result))
 	a.spfAligned = q.SPF.Pass && a.spf.Identity == spf.MailFrom && e.forProof(result.SPF) == dmarc.Yes
 	a.exhausted = e.resolver.Exhausted() || a.spf.Exhausted || errors.Is(result.Err, dmarc.ErrTooManyQueries)
@@ -224,7 +219,7 @@ func (e *evaluation) align(a *authentication) {
 func (e *evaluation) readDMARC(a *authentication, found string) {
 	a.dmarcResult = found
 	if e.trusting {
-		a.dmarcResult = e.trusted.dmarc(e.message.author)
+		a.dmarcResult = e.trusted.dmarc(e.mail.author)
 		found = cmp.Or(a.dmarcResult, found)
 	}
 	switch found {
@@ -242,24 +237,16 @@ func (e *evaluation) readDMARC(a *authentication, found string) {
 // both are of one organisation (attribution.md). Tenants below a public suffix whose DMARC
 // record lacks psd=y are strangers to each other, whatever the walk says.
 func (e *evaluation) forProof(a dmarc.Alignment) dmarc.Answer {
-	if !e.ofOneOrganisation(a.Domain) {
+	if !e.mail.isOfAuthor(a.Domain) {
 		return dmarc.No
 	}
 	return a.Aligned
 }
 
-// ofOneOrganisation reports whether the public suffix list puts a domain and the author's into
-// one organisation; nothing speaks for the author where it does not. What is wrong with the DNS
-// of another's domain, which is of the sender's choosing, then leaves nothing open.
-func (e *evaluation) ofOneOrganisation(domain string) bool {
-	d, err := dnsname.Parse(domain)
-	return err == nil && d.Organisational() == e.message.author.Organisational()
-}
-
 // spfCouldAlign reports whether a pass of MAIL FROM could speak for the author.
 func (e *evaluation) spfCouldAlign() bool {
-	_, domain, _ := cutLast(e.message.from, "@")
-	return e.ofOneOrganisation(domain)
+	_, domain, _ := cutLast(e.mail.from, "@")
+	return e.mail.isOfAuthor(domain)
 }
 
 // write gives a chunk to the signatures.
@@ -267,11 +254,11 @@ func (e *evaluation) write(chunk []byte) {
 	if e.gaveUp != "" {
 		return
 	}
-	e.message.budget.size.Add(int64(len(chunk)))
+	e.watch.budget.size.Add(int64(len(chunk)))
 	e.body.write(chunk)
 	if e.unlapped += len(chunk); e.unlapped >= pieceSize {
 		e.unlapped = 0
-		if e.message.watch.lap(); e.message.budget.exceeded() {
+		if e.watch.lap(); e.watch.budget.exceeded() {
 			e.giveUp(tooDear)
 		}
 	}
