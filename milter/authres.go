@@ -182,7 +182,7 @@ func (t trusted) spf(domain string) spf.Result {
 		if mailFrom == "" && m.properties["smtp.helo"] != "" {
 			continue
 		}
-		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(asciiDomain(strings.TrimSuffix(mailFrom, ".")), domain)) {
+		if m.method == "spf" && (mailFrom == "" || strings.EqualFold(dnsname.ALabels(strings.TrimSuffix(mailFrom, ".")), domain)) {
 			return spf.Result(m.result)
 		}
 	}
@@ -226,9 +226,9 @@ func (s *signature) matches(properties map[string]string) bool {
 		identity = d
 	}
 	selector, b := properties["header.s"], properties["header.b"]
-	return sameDomain(identity, s.domain, false) &&
-		(selector == "" || strings.EqualFold(selector, s.selector)) &&
-		strings.HasPrefix(s.tags.compact("b"), b)
+	return sameDomain(identity, s.Domain, false) &&
+		(selector == "" || strings.EqualFold(selector, s.Selector)) &&
+		strings.HasPrefix(s.Compact("b"), b)
 }
 
 func sameDomain(text string, d dnsname.Domain, orEmpty bool) bool {

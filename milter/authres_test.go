@@ -155,6 +155,11 @@ func TestTrustedKeys(t *testing.T) {
 		{[]string{rsaRecord(512, 3)}, assess.Fail},
 		{[]string{rsaRecord(8192, 3)}, assess.Unknown},
 		{[]string{record, record}, assess.Fail},
+		{[]string{record + "; h=sha1"}, assess.Fail},
+		{[]string{record + "; s=tlsrpt"}, assess.Fail},
+		{[]string{strings.Replace(record, "ed25519", "Ed25519", 1)}, assess.Fail},
+		{[]string{"k=ed25519; p=AAAA"}, assess.Fail},
+		{[]string{strings.TrimPrefix(record, "v=DKIM1; ") + "; v=DKIM1"}, assess.Fail},
 		{nil, assess.Fail},
 		{[]string{"SERVFAIL"}, assess.Unknown},
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"peerscore/assess/dkim"
 	"peerscore/milter/miltertest"
 )
 
@@ -49,7 +50,7 @@ func TestLimitsAreCounted(t *testing.T) {
 		"blank_lines": own + strings.Repeat("\r\n", maxBlankRun) + "x\r\n",
 		"folds":       edit(own, "Subject: ", "Subject: "+strings.Repeat("x\r\n ", 5_000)),
 		"body":        sig + sig + own + strings.Repeat("x", maxSharedBody),
-		"signature":   edit(own, "h=From", "h=From"+strings.Repeat(":x", maxSignedNames)),
+		"signature":   edit(own, "h=From", "h=From"+strings.Repeat(":x", dkim.MaxSignedNames)),
 	} {
 		l := newLab(t, world)
 		l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(text)})

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/emersion/go-msgauth/dkim"
+	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
 )
@@ -53,9 +53,9 @@ func drawValue(r *rand.Rand) string {
 func checkCanonicalForm(t *testing.T, body, value string, chunk int) {
 	t.Helper()
 	base := "From: a@example.org\r\nX-A:" + value + "\r\nSubject: x\r\n\r\n" + body
-	for _, c := range []dkim.Canonicalization{dkim.CanonicalizationSimple, dkim.CanonicalizationRelaxed} {
-		for _, h := range []dkim.Canonicalization{dkim.CanonicalizationSimple, dkim.CanonicalizationRelaxed} {
-			text := signed(t, base, "example.org", "ed", func(o *dkim.SignOptions) {
+	for _, c := range []msgauth.Canonicalization{msgauth.CanonicalizationSimple, msgauth.CanonicalizationRelaxed} {
+		for _, h := range []msgauth.Canonicalization{msgauth.CanonicalizationSimple, msgauth.CanonicalizationRelaxed} {
+			text := signed(t, base, "example.org", "ed", func(o *msgauth.SignOptions) {
 				o.HeaderKeys = []string{"From", "X-A", "X-A"}
 				o.HeaderCanonicalization, o.BodyCanonicalization = h, c
 			})

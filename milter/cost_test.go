@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-msgauth/dkim"
+	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/milter/miltertest"
 )
@@ -130,7 +130,7 @@ func ordinary(t testing.TB, size, signatures, fields int, selector string) strin
 	t.Helper()
 	text := letter("Anna <anna@example.org>", slices.Repeat([]string{"X: y"}, fields)...)
 	text += strings.Repeat(lorem, max(0, size-len(text)-700*signatures)/len(lorem))
-	own := fieldOf(signed(t, text, "example.org", selector, relaxed, func(o *dkim.SignOptions) {
+	own := fieldOf(signed(t, text, "example.org", selector, relaxed, func(o *msgauth.SignOptions) {
 		o.HeaderKeys = []string{"From", "To", "Subject", "Date", "Message-ID"}
 	}))
 	return strings.Repeat(own, signatures) + text

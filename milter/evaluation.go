@@ -125,7 +125,7 @@ func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
 func (e *evaluation) prefetch(r spf.Resolver) {
 	q := dmarc.Message{Author: string(e.mail.author), SPF: dmarc.Identifier{Domain: e.mail.spfDomain(), TempError: true}}
 	for _, v := range e.verifications {
-		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.domain), TempError: true})
+		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.Domain), TempError: true})
 	}
 	e.host = hostName{theirsErr: errUntold, spfErr: errUntold} // stays after a panic
 	dmarc.Evaluate(e.ctx, r, q)
@@ -182,7 +182,7 @@ func (e *evaluation) align(a *authentication) {
 	}}
 	for _, s := range a.signatures {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{
-			Domain: string(s.domain), Pass: s.finding.result == assess.Pass, TempError: s.finding.result == assess.Unknown,
+			Domain: string(s.Domain), Pass: s.finding.result == assess.Pass, TempError: s.finding.result == assess.Unknown,
 		})
 	}
 	if e.omitted > 0 { // what they would have shown is not known

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-msgauth/dkim"
+	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess"
 	"peerscore/assess/dnsname"
@@ -138,21 +138,21 @@ func keyRecord(key crypto.Signer) string {
 }
 
 // signed puts a signature of the domain before a message. Changes are made to the options.
-func signed(t testing.TB, message string, domain, selector string, options ...func(*dkim.SignOptions)) string {
+func signed(t testing.TB, message string, domain, selector string, options ...func(*msgauth.SignOptions)) string {
 	t.Helper()
-	o := &dkim.SignOptions{Domain: domain, Selector: selector, Signer: keys[selector]}
+	o := &msgauth.SignOptions{Domain: domain, Selector: selector, Signer: keys[selector]}
 	for _, change := range options {
 		change(o)
 	}
 	var out bytes.Buffer
-	if err := dkim.Sign(&out, strings.NewReader(message), o); err != nil {
+	if err := msgauth.Sign(&out, strings.NewReader(message), o); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
 }
 
-func relaxed(o *dkim.SignOptions) {
-	o.HeaderCanonicalization, o.BodyCanonicalization = dkim.CanonicalizationRelaxed, dkim.CanonicalizationRelaxed
+func relaxed(o *msgauth.SignOptions) {
+	o.HeaderCanonicalization, o.BodyCanonicalization = msgauth.CanonicalizationRelaxed, msgauth.CanonicalizationRelaxed
 }
 
 // ledger is a store in memory: it adds observations up as the real one does.

@@ -3,6 +3,8 @@ package milter
 import (
 	"testing"
 	"time"
+
+	"peerscore/assess/dkim"
 )
 
 // The figures of security.md, as literals: who changes a limit changes a promise. What happens
@@ -14,13 +16,13 @@ func TestLimits(t *testing.T) {
 		"octets of a header":           {maxHeader, 256 << 10},
 		"fields":                       {maxFields, 1000},
 		"signatures":                   {maxSignatures, 5},
-		"names in h=":                  {maxSignedNames, 100},
+		"names in h=":                  {dkim.MaxSignedNames, 100},
 		"d= in U-labels":               {maxUnicodeNames, 5},
 		"deletions asked of the MTA":   {maxRemovals, 100},
-		"octets of a key record":       {maxKeyRecord, 4096},
-		"bits of an RSA key, at least": {minRSABits, 1024},
+		"octets of a key record":       {dkim.MaxRecord, 4096},
+		"bits of an RSA key, at least": {dkim.MinBits, 1024},
 		"bits of an RSA key":           {maxRSABits, 4096},
-		"bits of an exponent":          {maxExponentBits, 31},
+		"bits of an exponent":          {dkim.MaxExponentBits, 31},
 		"s of idleness":                {int(idleTimeout / time.Second), 600},
 		"s for a packet":               {int(packetTimeout / time.Second), 30},
 		"ms of the first backoff":      {int(acceptBackoff / time.Millisecond), 5},

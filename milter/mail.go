@@ -26,17 +26,6 @@ type mail struct {
 	examined   bool   // an evaluation was begun
 }
 
-// asciiDomain is a domain of the envelope with A-labels for U-labels, in which SPF does not read
-// it (RFC 8616, section 4). What is no domain stays as it is.
-func asciiDomain(domain string) string {
-	if strings.ContainsFunc(domain, notASCII) {
-		if d, err := dnsname.Parse(domain); err == nil {
-			return string(d)
-		}
-	}
-	return domain
-}
-
 // readMacros keeps the queue id, which Postfix has not yet at MAIL, and the MTA's name.
 func (m *mail) readMacros(values macros) {
 	if id := values.get("i"); id != "" {

@@ -39,7 +39,7 @@ type message struct {
 func (s *Server) newMessage(c client, from string) *message {
 	m := &message{server: s, mail: mail{policy: s.policy.Load(), hostname: s.config.Hostname, client: c, from: strings.Clone(from)}}
 	if local, domain, found := cutLast(from, "@"); found {
-		m.from = local + "@" + asciiDomain(domain)
+		m.from = local + "@" + dnsname.ALabels(domain)
 	}
 	m.internal = c.internal(m.policy.InternalHosts)
 	m.budget.limit = s.cpuBudget
@@ -163,7 +163,7 @@ func (m *message) testify(a authentication, standing assess.Standing) testimony 
 		if i == 0 {
 			t.signature = s.id()
 		}
-		t.selectors = append(t.selectors, assess.Selector{Domain: s.domain, Name: s.selector})
+		t.selectors = append(t.selectors, assess.Selector{Domain: s.Domain, Name: s.Selector})
 	}
 	t.proveHost(a.host, slices.Contains(standing.MX, m.client.addr))
 	return t

@@ -12,7 +12,7 @@
 //	  bodyfeed.go canonical.go     the body, in the forms that signatures are made of
 //	  verification.go              one signature: the limits in front of go-msgauth, and what it does not report
 //	  authres.go                   or the results of an earlier milter (RFC 8601)
-//	  signature.go key.go          what the text of a signature, and its key, decide
+//	  signature.go key.go          which signatures, and what their text and their keys decide (assess/dkim)
 //	  lookup.go hostproof.go       questions to the DNS, and whose the client's name is
 //	scoreheader.go               the Peer-Score fields that we write, and the removal of forged ones
 //	attribute.go                 whom the session speaks for: one pure function, the table of attribution.md

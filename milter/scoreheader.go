@@ -176,7 +176,7 @@ func bars(scores assess.Scores) []change {
 func (m *mail) authenticationResults(a authentication) string {
 	list := []authres.Result{&authres.SPFResult{Value: value(string(a.spf.Result)), From: domainOrNothing(a.spf, spf.MailFrom), Helo: domainOrNothing(a.spf, spf.HELO)}}
 	for _, s := range a.signatures {
-		list = append(list, &authres.DKIMResult{Value: value(s.finding.token), Domain: string(s.domain)})
+		list = append(list, &authres.DKIMResult{Value: value(s.finding.token), Domain: string(s.Domain)})
 	}
 	if len(a.signatures) == 0 {
 		list = append(list, &authres.DKIMResult{Value: "none"})

@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/dnsname"
 )
 
@@ -18,17 +19,14 @@ import (
 const (
 	maxSignatures      = 5        // evaluated in one message
 	maxSignatureLength = 16 << 10 // bytes of a DKIM-Signature field
-	maxSignedNames     = 100      // names in h=
 	maxUnicodeNames    = 5        // d= in U-labels that are brought into the form of others
 )
 
 // signature is one DKIM-Signature field (RFC 6376, section 3.5), as far as its own text goes.
 type signature struct {
-	index    int            // of the field in the header
-	domain   dnsname.Domain // d=
-	selector string         // s=
-	tags     tags
-	finding  finding // what the text alone decides; zero when it decides nothing
+	dkim.Signature
+	index   int     // of the field in the header
+	finding finding // what the text alone decides; zero when it decides nothing
 }
 
 // signatures are the ones worth an evaluation, those of the author first: of the very domain,
@@ -40,32 +38,32 @@ func (h *header) signatures(author dnsname.Domain, all bool, now time.Time) (cho
 		if !f.is("DKIM-Signature") {
 			continue
 		}
-		t, err := parseTags(f.value)
-		s := signature{index: i, tags: t, selector: lower(t.compact("s"))}
+		t, err := dkim.ParseTags(f.value)
+		s := signature{index: i, Signature: dkim.Signature{Tags: t, Selector: lower(t.Compact("s"))}}
 		if len(f.value) > maxSignatureLength {
 			s.finding = notEvaluated("signature too long")
 		} else if err != nil {
-			s.finding = invalid("permerror", err.Error())
+			s.finding = invalid("permerror", errors.Unwrap(err).Error()) // without the tag, which is the sender's
 		}
-		d := t.compact("d")
+		d := t.Compact("d")
 		if strings.ContainsFunc(d, notASCII) {
 			if unicode++; unicode > maxUnicodeNames {
 				omitted++ // whether it could be aligned is not known
 				continue
 			}
 		}
-		if s.domain, err = dnsname.Parse(d); err != nil || s.domain.CheckPeer() != nil {
+		if s.Domain, err = dnsname.Parse(d); err != nil || s.Domain.CheckPeer() != nil {
 			continue // of no domain that could be aligned or looked up
 		}
-		if all || couldAlign(s.domain, author) {
+		if all || couldAlign(s.Domain, author) {
 			chosen = append(chosen, s)
 		}
 	}
 	slices.SortStableFunc(chosen, func(a, b signature) int {
-		return cmp.Compare(rank(a.domain, author), rank(b.domain, author))
+		return cmp.Compare(rank(a.Domain, author), rank(b.Domain, author))
 	})
 	for _, s := range chosen[min(len(chosen), maxSignatures):] {
-		if couldAlign(s.domain, author) {
+		if couldAlign(s.Domain, author) {
 			omitted++
 		}
 	}
@@ -95,81 +93,39 @@ func rank(d, author dnsname.Domain) int {
 	return 2
 }
 
-// check decides what the tags alone decide (RFC 6376, section 6.1.1, RFC 8301).
+// check decides what the text alone decides.
 func (s *signature) check(now time.Time) {
 	if s.finding != (finding{}) {
 		return
 	}
-	if name := s.selector + "." + string(s.domain); strings.ContainsFunc(name, notASCII) {
-		s.selector = strings.TrimSuffix(asciiDomain(name), "."+string(s.domain))
+	switch fault := s.Check(now); fault.Result {
+	case "":
+	case "neutral":
+		s.finding = notEvaluated(fault.Reason)
+	default:
+		s.finding = invalid(fault.Result, fault.Reason)
 	}
-	names := strings.Count(s.tags["h"], ":") + 1
-	algorithm := s.tags.compact("a")
-	expires, expiryErr := strconv.ParseInt(s.tags.compact("x"), 10, 64)
-	_, hasExpiry := s.tags["x"]
-	_, partial := s.tags["l"]
-	switch {
-	case s.tags["v"] != "1" || !s.tags.has("a", "b", "bh", "d", "h", "s"):
-		s.finding = invalid("permerror", "a required tag is missing")
-	case names > maxSignedNames:
-		s.finding = notEvaluated("too many names in h=")
-	case !slices.Contains(s.signedNames(), "from"):
-		s.finding = invalid("permerror", "From is not signed")
-	case algorithm != "rsa-sha256" && algorithm != "ed25519-sha256":
-		s.finding = invalid("permerror", "algorithm not allowed")
-	case partial:
-		s.finding = invalid("policy", "l= leaves part of the body unsigned")
-	case hasExpiry && (expiryErr != nil || now.Unix() > expires):
-		s.finding = invalid("fail", "expired")
-	case !validKeyName(s.keyName()):
-		s.finding = invalid("permerror", "s= is no name")
-	case !s.ownsIdentity(string(s.domain)):
-		s.finding = invalid("permerror", "i= is not within d=")
-	}
-}
-
-// keyName is where the key stands.
-func (s *signature) keyName() string { return s.selector + "._domainkey." + string(s.domain) }
-
-// signedNames are the names of h= in lower case.
-func (s *signature) signedNames() []string {
-	return strings.Split(strings.ToLower(s.tags.compact("h")), ":")
-}
-
-// identityHost is the domain of i=, in lower case and as A-labels; "" for none, as without an at sign.
-func (s *signature) identityHost() string {
-	_, host, _ := cutLast(s.tags.compact("i"), "@")
-	return asciiDomain(strings.ToLower(host))
-}
-
-// ownsIdentity reports whether i= lies within the domain, in whatever case it is written.
-func (s *signature) ownsIdentity(domain string) bool {
-	if _, given := s.tags["i"]; !given {
-		return true
-	}
-	host := s.identityHost()
-	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
 // id tells signatures apart, so that the replay of a message counts once. b= is not signed,
 // and base64 has several spellings of the same bytes.
 func (s *signature) id() assess.SignatureID {
-	b, err := base64.StdEncoding.DecodeString(s.tags.compact("b"))
+	b, err := base64.StdEncoding.DecodeString(s.Compact("b"))
 	if err != nil { // which no valid signature has
 		b = nil
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		string(s.domain), s.selector, s.tags.compact("bh"), string(b)}, "\x00")))
+		string(s.Domain), s.Selector, s.Compact("bh"), string(b)}, "\x00")))
 	return assess.SignatureID(sum[:len(assess.SignatureID{})])
 }
 
 // accept judges a signature that is mathematically right by what its key says.
 func (s *signature) accept(k key) finding {
-	host := s.identityHost()
+	host := s.IdentityHost()
 	switch {
-	case k.strictly && host != "" && host != string(s.domain):
+	case k.Strict && host != "" && host != string(s.Domain):
 		return invalid("permerror", "t=s and i= below d=")
-	case k.testing:
+	case k.Testing:
 		return finding{assess.Unknown, "policy", "the key is in test mode"}
 	}
 	return finding{assess.Pass, "pass", ""}
@@ -179,10 +135,10 @@ func (s *signature) accept(k key) finding {
 // every "b=", also inside another value, and compares i= with regard to case.
 func (s *signature) misread() bool {
 	cuts := 0
-	for name, value := range s.tags {
+	for name, value := range s.Tags {
 		cuts += countCuts(name+"=") + countCuts(value)
 	}
-	identity, d := s.tags.compact("i"), s.tags.compact("d")
+	identity, d := s.Compact("i"), s.Compact("d")
 	return cuts > 1 || identity != "" && !strings.HasSuffix(identity, "@"+d) && !strings.HasSuffix(identity, "."+d)
 }
 
@@ -199,19 +155,6 @@ func countCuts(text string) (cuts int) {
 		}
 		text = after
 	}
-}
-
-// validKeyName holds key names to letters, digits, hyphens and underscores before any query.
-func validKeyName(name string) bool {
-	if len(name) > dnsname.MaxLength {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	return true
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/emersion/go-msgauth/dkim"
+	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"peerscore/assess/spf"
 )
@@ -56,7 +56,7 @@ type verification struct {
 // size does not matter. A signature may sign another: those follow it.
 func newVerification(s signature, h *header, watch *stopwatch, contain func(func())) *verification {
 	v := &verification{signature: s, header: h, fields: h.signed(&s), finding: s.finding, looked: nothingToLookUp, watch: watch}
-	header, body, _ := strings.Cut(s.tags.compact("c"), "/") // RFC 6376, section 3.5
+	header, body, _ := strings.Cut(s.Compact("c"), "/") // RFC 6376, section 3.5
 	v.relaxedHeader, v.relaxedBody = header == "relaxed", body == "relaxed"
 	v.judge = v.verify
 	v.resume, v.stop = iter.Pull(func(yield func(struct{}) bool) {
@@ -70,7 +70,7 @@ func newVerification(s signature, h *header, watch *stopwatch, contain func(func
 // as many as h= has of it, counted from the bottom (RFC 6376, section 5.4.2).
 func (h *header) signed(s *signature) []int {
 	wanted := map[string]int{}
-	for _, name := range s.signedNames() {
+	for _, name := range s.SignedNames() {
 		wanted[name]++
 	}
 	var list []int
@@ -118,7 +118,7 @@ func (v *verification) head() []byte {
 // fetchKey looks the key up.
 func (v *verification) fetchKey(ctx context.Context, r spf.Resolver) {
 	v.finding = notEvaluated(internalError) // stays after a panic
-	v.key, v.finding = fetchKey(ctx, r, v.signature.keyName())
+	v.key, v.finding = fetchKey(ctx, r, v.signature.KeyName())
 }
 
 // run is the coroutine.
@@ -130,8 +130,8 @@ func (v *verification) run() {
 }
 
 func (v *verification) verify(k key) finding {
-	results, err := dkim.VerifyWithOptions(&pieceReader{rest: v.head(), more: v.next}, &dkim.VerifyOptions{
-		LookupTXT:        func(string) ([]string, error) { return []string{k.record}, nil },
+	results, err := msgauth.VerifyWithOptions(&pieceReader{rest: v.head(), more: v.next}, &msgauth.VerifyOptions{
+		LookupTXT:        func(string) ([]string, error) { return []string{k.Record}, nil },
 		MaxVerifications: 1, // ours is the first
 	})
 	switch {
@@ -143,7 +143,7 @@ func (v *verification) verify(k key) finding {
 		return notEvaluated(misreadForm)
 	case results[0].Err != nil:
 		token := "fail"
-		if dkim.IsPermFail(results[0].Err) {
+		if msgauth.IsPermFail(results[0].Err) {
 			token = "permerror"
 		}
 		// Behind another colon go-msgauth quotes what it could not read, which is the sender's.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -53,6 +54,17 @@ func Parse(s string) (Domain, error) {
 		return "", fmt.Errorf("%w: %q ends in a number", errNotDomain, s)
 	}
 	return Domain(ascii), nil
+}
+
+// ALabels is a domain with A-labels for U-labels, the form in which mail is told of it (RFC 8616,
+// section 4). What is no domain stays as it is.
+func ALabels(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		if d, err := Parse(name); err == nil {
+			return string(d)
+		}
+	}
+	return name
 }
 
 // ParseAddressOrDomain reduces an address to its domain (the part after the last @) and

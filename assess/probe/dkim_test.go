@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/probe/probetest"
 )
@@ -78,6 +79,8 @@ func TestDKIMKeys(t *testing.T) {
 	l := newLab(t)
 	k1024, k2048, k512 := publicKey(t, 1024), publicKey(t, 2048), publicKey(t, 512)
 	ed25519 := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	modulus := new(big.Int).SetBit(big.NewInt(1), 2047, 1)
+	largeExponent := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: modulus, E: 1 << 31}))
 	records := map[string]string{
 		"rsa2048":  "v=DKIM1; k=rsa; p=" + k2048,
 		"bare":     "p=" + k2048,
@@ -96,19 +99,21 @@ func TestDKIMKeys(t *testing.T) {
 		"nokey":    "v=DKIM1; p=" + base64.StdEncoding.EncodeToString([]byte("this is no key")),
 		"twice":    "v=DKIM1; p=" + k2048 + "; p=" + k2048,
 		"notags":   "hello",
+		"capitals": "v=DKIM1; k=RSA; p=" + k2048,
+		"exponent": "v=DKIM1; p=" + largeExponent,
 		"unknown":  "v=DKIM1; k=rsa7; p=" + k2048,
 		"sha1":     "v=DKIM1; h=sha1; p=" + k2048,
 		"hashes":   "v=DKIM1; h=sha1:sha256; p=" + k2048,
 		"service":  "v=DKIM1; s=tlsrpt; p=" + k2048,
 		"services": "v=DKIM1; s=other:email; p=" + k2048,
 		"any":      "v=DKIM1; s=*; p=" + k2048,
-		"long":     "v=DKIM1; n=" + strings.Repeat("x", maxKeyRecord) + "; p=" + k2048,
+		"long":     "v=DKIM1; n=" + strings.Repeat("x", dkim.MaxRecord) + "; p=" + k2048,
 	}
 	zone := "@ MX 0 .\n"
 	for name, record := range records {
 		zone += name + "._domainkey TXT " + inStrings(record) + "\n"
 	}
-	l.zone("keys.example", zone+"two._domainkey TXT x\ntwo._domainkey TXT y\nbeside._domainkey TXT \"v=spf1 -all\"\nbeside._domainkey TXT "+inStrings("p="+k2048)+"\nelsewhere._domainkey CNAME rsa2048._domainkey.keys.example.\n")
+	l.zone("keys.example", zone+"two._domainkey TXT x\ntwo._domainkey TXT y\nbeside._domainkey TXT \"v=spf1 -all\"\nbeside._domainkey TXT "+inStrings("p="+k2048)+"\nrotated._domainkey TXT \"p=\"\nrotated._domainkey TXT "+inStrings("p="+k2048)+"\nelsewhere._domainkey CNAME rsa2048._domainkey.keys.example.\n")
 	must(t, l.dns.Set(probetest.Zone{Name: "insecure.example", Records: "a._domainkey TXT " + inStrings("p="+k2048)}))
 	must(t, l.dns.Set(probetest.Zone{Name: "bogus.example", Bogus: true, Records: "a._domainkey TXT " + inStrings("p="+k2048)}))
 	l.dns.Fail("lost._domainkey.keys.example TXT", probetest.ServFail)
@@ -132,17 +137,20 @@ func TestDKIMKeys(t *testing.T) {
 		{"second", "v= is not the first tag"},
 		{"garbage", "the key (p=) is not base64"},
 		{"nokey", "the RSA key cannot be read"},
-		{"twice", `the tag "p" stands there twice`},
-		{"notags", `"hello" is no tag of the form name=value`},
+		{"twice", `a tag occurs twice: "p"`},
+		{"notags", `malformed tag list: "hello"`},
+		{"capitals", `the key type "RSA" is not known`},
+		{"exponent", ": RSA 2048, DNSSEC secure; an RSA exponent of 32 bits, which verifiers may not take"},
 		{"unknown", `the key type "rsa7" is not known`},
 		{"sha1", ": RSA 2048, DNSSEC secure; h= does not allow sha256, the hash of all signatures that count (RFC 8301)"},
 		{"hashes", ": RSA 2048, DNSSEC secure"},
 		{"service", ": RSA 2048, DNSSEC secure; s= does not allow email"},
 		{"services", ": RSA 2048, DNSSEC secure"},
 		{"any", ": RSA 2048, DNSSEC secure"},
-		{"long", "a key record of "},
+		{"long", "key record too long: 45"},
 		{"two", "2 TXT records, where there must be one"},
 		{"beside", ": RSA 2048, DNSSEC secure; 2 TXT records, of which verifiers may take another: look for a wildcard"},
+		{"rotated", ": no usable key, DNSSEC secure; 2 TXT records, where there must be one"},
 		{"missing", "the name does not exist"},
 		{"lost", "SERVFAIL"},
 		{"a insecure.example", ": RSA 2048, DNSSEC insecure"},

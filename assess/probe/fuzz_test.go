@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/pkix"
 )
@@ -195,20 +196,24 @@ func FuzzDKIMKey(f *testing.F) {
 	for _, record := range []string{"v=DKIM1; p=" + publicKey(f, 1024), "k=ed25519; p=" + strings.Repeat("A", 43) + "=", "p=", "v=DKIM1; t=y:s; h=sha1; s=*; p=AAAA", "p=a;p=b", ";;=", "v=DKIM2"} {
 		f.Add(record)
 	}
+	read := func(record string) (key string, testing bool, problem string) {
+		found, err := dkim.FindKey([]string{record})
+		return describeKey(found), found.Testing, keyProblem(found, err)
+	}
 	f.Fuzz(func(t *testing.T, record string) {
-		key, testing, problem := parseDKIMKey(record)
+		key, testing, problem := read(record)
 		if key == "" && problem == "" || len(key) > 20 || len(problem) > 300 {
 			t.Errorf("key %q, problem %q", key, problem)
 		}
 		if testing && !strings.Contains(record, "y") {
 			t.Error("testing")
 		}
-		if before, value, ok := strings.Cut(record, "; p="); ok && !strings.Contains(before, "p=") && len(value) > 2 && len(record) < maxKeyRecord && value[0] != ';' && strings.Trim(value[:2], " \t\r\n") == value[:2] && value[1] != ';' {
+		if before, value, ok := strings.Cut(record, "; p="); ok && !strings.Contains(before, "p=") && len(value) > 2 && len(record) < dkim.MaxRecord && value[0] != ';' && strings.Trim(value[:2], " \t\r\n") == value[:2] && value[1] != ';' {
 			spaced := before + "; p=" + value[:1] + " \t" + value[1:]
-			if len(spaced) > maxKeyRecord {
+			if len(spaced) > dkim.MaxRecord {
 				return
 			}
-			if key2, testing2, _ := parseDKIMKey(spaced); key2 != key || testing2 != testing {
+			if key2, testing2, _ := read(spaced); key2 != key || testing2 != testing {
 				t.Errorf("%q with blanks: %q, before: %q", record, key2, key)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 var mayImport = map[string][]string{
 	"assess":                 {"assess/dnsname"},
 	"assess/dnsname":         {"golang.org/x/net"},
+	"assess/dkim":            {"assess/dnsname"},
 	"assess/spf":             {"golang.org/x/net"},
 	"assess/dmarc":           {"assess/dnsname", "golang.org/x/net"},
 	"assess/dane":            {"assess/pkix"},
@@ -24,11 +25,11 @@ var mayImport = map[string][]string{
 	"assess/fields":          nil,
 	"assess/mtasts":          {"assess/fields"},
 	"assess/tlsrpt":          {"assess/fields"},
-	"assess/probe":           {"assess", "assess/dnsname", "assess/spf", "assess/dmarc", "assess/dane", "assess/pkix", "assess/mtasts", "assess/tlsrpt", "assess/probe/resolver", "golang.org/x/crypto"},
+	"assess/probe":           {"assess", "assess/dkim", "assess/dnsname", "assess/spf", "assess/dmarc", "assess/dane", "assess/pkix", "assess/mtasts", "assess/tlsrpt", "assess/probe/resolver", "golang.org/x/crypto"},
 	"assess/probe/resolver":  {"github.com/miekg/dns", "golang.org/x/net"},
 	"assess/probe/probetest": {"github.com/miekg/dns"},
 	"store":                  {"assess", "assess/dnsname", "github.com/mattn/go-sqlite3"},
-	"milter":                 {"assess", "assess/dnsname", "assess/spf", "assess/dmarc", "github.com/emersion/go-milter", "github.com/emersion/go-msgauth", "golang.org/x/sys"},
+	"milter":                 {"assess", "assess/dkim", "assess/dnsname", "assess/spf", "assess/dmarc", "github.com/emersion/go-milter", "github.com/emersion/go-msgauth", "golang.org/x/sys"},
 	"milter/miltertest":      nil,
 
 	// Rooms of the command, in the order in which they build on each other. Main stands above all.
