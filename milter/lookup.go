@@ -31,11 +31,14 @@ const maxTold = 16 << 10
 // is asked twice, whatever its TTL, nor by two goroutines at once. What ctx cut short was not told.
 type notes struct {
 	Resolver
-	mu   sync.Mutex
-	told map[string]any
+	cache spf.Resolver // what the resolver has in memory
+	mu    sync.Mutex
+	told  map[string]any
 }
 
-func newNotes(r Resolver) *notes { return &notes{Resolver: r, told: make(map[string]any)} }
+func newNotes(r Resolver) *notes {
+	return &notes{Resolver: r, cache: r.Cached(), told: make(map[string]any)}
+}
 
 // told is one answer.
 type told[T any] struct {
@@ -92,12 +95,11 @@ func note[T any](ctx context.Context, n *notes, question string, t *told[T], loo
 // never blocks.
 type memory struct {
 	*notes
-	cache spf.Resolver
-	gap   bool // something was asked for that was not there
+	gap bool // something was asked for that was not there
 }
 
 // cached is a memory without a gap so far.
-func (n *notes) cached() *memory { return &memory{notes: n, cache: n.Cached()} }
+func (n *notes) cached() *memory { return &memory{notes: n} }
 
 // errUnderWay says that somebody else has asked and has no answer yet.
 var errUnderWay = errors.New("the answer is under way")
