@@ -1,6 +1,8 @@
 package milter
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -79,6 +81,41 @@ func TestHostProofs(t *testing.T) {
 				t.Errorf("%d are counted as unauthenticated", n)
 			}
 		})
+	}
+}
+
+// What the DNS says of the client's name, as proofs; an answer that is missing leaves the session
+// incomplete where it could have been one.
+func TestProveHost(t *testing.T) {
+	plain := func(*testimony) {}
+	for _, tt := range []struct {
+		name   string
+		host   hostName
+		isMX   bool
+		before trait
+		want   string // the proofs, and whether the session is incomplete
+	}{
+		{"an MX host", hostName{theirs: true}, true, plain, "mx false"},
+		{"that greets", hostName{theirs: true, greets: true}, true, plain, "mx false"},
+		{"of another", hostName{}, true, plain, "none false"},
+		{"of whom is not told", hostName{theirsErr: errUntold}, true, plain, "none true"},
+		{"beside SPF", hostName{theirs: true}, true, spfPass("example.org"), "spf+mx false"},
+		{"a host that greets", hostName{theirs: true, greets: true}, false, plain, "host false"},
+		{"that does not", hostName{theirs: true}, false, plain, "none false"},
+		{"nor is it known whose", hostName{theirsErr: errUntold}, false, plain, "none false"},
+		{"of another", hostName{greets: true}, false, plain, "none false"},
+		{"of whom is not told", hostName{theirsErr: errUntold, greets: true}, false, plain, "none true"},
+		{"of a domain with SPF", hostName{theirs: true, greets: true, publishes: true}, false, plain, "none false"},
+		{"whose SPF is not told", hostName{theirs: true, greets: true, spfErr: errUntold}, false, plain, "none true"},
+		{"proven by SPF", hostName{theirs: true, greets: true, spfErr: errUntold}, false, spfPass("example.org"), "spf false"},
+		{"incomplete before", hostName{theirs: true, greets: true}, false, lookupFailed, "none true"},
+	} {
+		in := stranger0()
+		tt.before(&in)
+		in.proveHost(tt.host, tt.isMX)
+		if got := fmt.Sprintf("%s %t", cmp.Or(in.proofs().String(), "none"), in.incomplete); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }
 

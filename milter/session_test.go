@@ -434,3 +434,15 @@ func TestLog(t *testing.T) {
 		}
 	}
 }
+
+// Nor does the log quote what is wrong with a signature.
+func TestLogOfBrokenTags(t *testing.T) {
+	own := string(fromExample(t).Data)
+	for tag, want := range map[string]string{"hidd3n": "malformed tag list", "hidd3n=; hidd3n=": "a tag occurs twice", strings.Repeat("hidd3n", 30): "malformed tag list"} {
+		l := newLab(t, world)
+		l.send(t, outbound, miltertest.Message{From: "a@example.org", Data: []byte(edit(own, " d=example.org", " d=example.org; "+tag))})
+		if line := l.logged.String(); !strings.Contains(line, `problem="dkim: `+want+`"`) || strings.Contains(line, "hidd3n") {
+			t.Errorf("log %q, want %q", line, want)
+		}
+	}
+}

@@ -59,6 +59,17 @@ func TestParseAddressOrDomain(t *testing.T) {
 	}
 }
 
+func TestALabels(t *testing.T) {
+	for name, want := range map[string]string{
+		"bücher.example": "xn--bcher-kva.example", "BÜCHER.Example": "xn--bcher-kva.example", "Example.ORG": "Example.ORG",
+		"": "", "ü": "ü", "ü..example": "ü..example", "\xff.example": "\xff.example",
+	} {
+		if got := ALabels(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestCheckPeer(t *testing.T) {
 	for _, tt := range []struct {
 		domain Domain
