@@ -38,5 +38,5 @@ func headingOf(s assess.Standard) string {
 	if s == "" {
 		return "SEVERAL STANDARDS"
 	}
-	return strings.ToUpper(s.Label())
+	return strings.ToUpper(string(s)) // as in JSON
 }
