@@ -64,6 +64,7 @@ func factsOf(hosts ...MXHost) *Facts {
 		DNSSEC: DNSSECFacts{Validates: Pass, Zone: found("SOA"), TXT: denied("TXT")},
 		MTASTS: MTASTSFacts{Lookup: denied("TXT")},
 		TLSRPT: TLSRPTFacts{Lookup: denied("TXT")},
+		BIMI:   BIMIFacts{Lookup: denied("TXT")},
 	}
 }
 

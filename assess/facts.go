@@ -23,6 +23,7 @@ type Facts struct {
 	DNSSEC DNSSECFacts `json:"dnssec"`
 	MTASTS MTASTSFacts `json:"mta_sts"`
 	TLSRPT TLSRPTFacts `json:"tls_rpt"`
+	BIMI   BIMIFacts   `json:"bimi"`
 	Kept   []Kept      `json:"kept,omitempty"` // parts that stand from an earlier run
 
 	Suspicions []Suspicion `json:"suspicions,omitempty"` // questions whose answers may be bogus

@@ -80,6 +80,7 @@ func (r random) facts() *Facts {
 	f.DNSSEC = DNSSECFacts{Validates: r.result(), Problem: r.text(), Zone: r.lookup(), TXT: r.lookup()}
 	f.MTASTS = MTASTSFacts{Lookup: r.lookup(), ID: r.text(), Record: r.check(), Fetched: r.check(), Mode: pickOf(r, "enforce", "testing", r.text()), MX: []string{r.text()}, Matches: []MTASTSHost{{"mx0.example.org", r.check()}}}
 	f.TLSRPT = TLSRPTFacts{Lookup: r.lookup(), Valid: r.check(), Reports: []string{r.text()}}
+	f.BIMI = BIMIFacts{Lookup: r.lookup(), Valid: r.check(), Location: r.text(), Evidence: r.text()}
 	return f
 }
 
@@ -168,7 +169,7 @@ func blackout(l Lookup) *Facts {
 	h := MXHost{Name: "mx1.example.org", A: l, AAAA: l, Zone: l, TXT: l, DANE: DANEFacts{Lookup: l}, Sessions: []SMTPFacts{dialogue("192.0.2.1", dead)}}
 	return &Facts{
 		Domain: "example.org", At: testTime, Hosts: MXFacts{Lookup: l, Hosts: []MXHost{h}}, SPF: SPFFacts{Lookup: l}, DKIM: DKIMFacts{Presence: l},
-		DMARC: DMARCFacts{Lookup: l}, DNSSEC: DNSSECFacts{Validates: Pass, Zone: l, TXT: l}, MTASTS: MTASTSFacts{Lookup: l}, TLSRPT: TLSRPTFacts{Lookup: l},
+		DMARC: DMARCFacts{Lookup: l}, DNSSEC: DNSSECFacts{Validates: Pass, Zone: l, TXT: l}, MTASTS: MTASTSFacts{Lookup: l}, TLSRPT: TLSRPTFacts{Lookup: l}, BIMI: BIMIFacts{Lookup: l},
 	}
 }
 

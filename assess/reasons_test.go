@@ -91,6 +91,9 @@ func reached() map[Reason]Evidence {
 	match := func(r Result, reason Reason) Evidence {
 		return sts(func(f *MTASTSFacts) { f.Matches[0].Match = Check{Result: r, Reason: reason} })
 	}
+	bimi := func(r Result, reason Reason) Evidence {
+		return facts(func(f *Facts) { f.BIMI = BIMIFacts{Lookup: found("TXT"), Valid: Check{Result: r, Reason: reason}} })
+	}
 	rpt := func(r Result) Evidence {
 		return facts(func(f *Facts) { f.TLSRPT = TLSRPTFacts{Lookup: found("TXT"), Valid: Check{Result: r}} })
 	}
@@ -150,6 +153,7 @@ func reached() map[Reason]Evidence {
 		ReasonSTSHostCovered: match(Pass, ""), ReasonSTSHostInvalid: match(Fail, ""), ReasonSTSHostNotListed: match(Fail, ReasonSTSHostNotListed), ReasonSTSHostUnchecked: match(Unknown, ""),
 
 		ReasonTLSRPTValid: rpt(Pass), ReasonTLSRPTAbsent: facts(func(*Facts) {}), ReasonTLSRPTInvalid: rpt(Fail), ReasonTLSRPTUnchecked: rpt(Unknown),
+		ReasonBIMIValid: bimi(Pass, ""), ReasonBIMIAbsent: facts(func(*Facts) {}), ReasonBIMIInvalid: bimi(Fail, ""), ReasonBIMIDeclined: bimi(NotApplicable, ReasonBIMIDeclined),
 		ReasonRequireTLSOffered: lists("250-mx1", "250 REQUIRETLS"), ReasonRequireTLSNotOffered: lists("250 mx1"), ReasonRequireTLSUnseen: lists("250-mx1", CutMark),
 	}
 	for _, reason := range []Reason{ReasonSelfSigned, ReasonIntermediateMissing, ReasonIntermediateExpired, ReasonIssuerMismatch, ReasonKeyUsage} {

@@ -36,6 +36,8 @@ func standards() []standard {
 		{name: TLSRPT, label: "TLS-RPT", scored: true, judge: judgeTLSRPT, reasons: tlsrptReasons, lookups: tlsrptLookups,
 			part: partOf((*Facts).tlsrptRecord, func(to, from *Facts) { to.TLSRPT = from.TLSRPT })},
 		{name: RequireTLS, label: "REQUIRETLS", scored: true, judge: judgeRequireTLS, reasons: requireTLSReasons},
+		{name: BIMI, label: "BIMI", judge: judgeBIMI, reasons: bimiReasons, lookups: bimiLookups,
+			part: partOf((*Facts).bimiRecord, func(to, from *Facts) { to.BIMI = from.BIMI })},
 	}
 }
 

@@ -35,7 +35,7 @@ func TestEveryLookupIsListed(t *testing.T) {
 	if len(different) != len(all) {
 		t.Errorf("%d questions, %d of them different", len(all), len(different))
 	}
-	if want := 8 + 2 + 2*5; len(all) != want {
+	if want := 9 + 2 + 2*5; len(all) != want {
 		t.Errorf("%d questions, want %d", len(all), want)
 	}
 }

@@ -54,6 +54,7 @@ var All = []Probe{
 	{assess.DNSSEC, probeDNSSEC},
 	{assess.MTASTS, probeMTASTS},
 	{assess.TLSRPT, probeTLSRPT},
+	{assess.BIMI, probeBIMI},
 }
 
 // Env is what a prober takes from its surroundings.

@@ -28,7 +28,7 @@ const domainShape = `{
  "scores": {"confidentiality": SCORE, "identity": SCORE, "integrity": SCORE},
  "minimum_set": "bool|null",
  "standards": {"starttls": STANDARD, "x509": STANDARD, "spf": STANDARD, "dkim": STANDARD, "dmarc": STANDARD,
-   "dane": STANDARD, "dnssec": STANDARD, "mta-sts": STANDARD, "tls-rpt": STANDARD, "requiretls": STANDARD},
+   "dane": STANDARD, "dnssec": STANDARD, "mta-sts": STANDARD, "tls-rpt": STANDARD, "requiretls": STANDARD, "bimi": STANDARD},
  "sessions": {"window": "720h", "credited": "count", "hosts": "count", "unauthenticated": "count"},
  "first_seen": "time|null", "last_seen": "time|null", "assessed": "time|null", "next_assessment": "time"}`
 
