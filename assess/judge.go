@@ -137,17 +137,6 @@ type sessionTest struct {
 	say   func(HostTally, Count) string
 }
 
-// result applies the threshold to the sessions of one host.
-func (r Rules) result(c Count) Result {
-	switch known := c.Passed + c.Failed; {
-	case known == 0:
-		return Unknown
-	case r.met(c.Passed, known):
-		return Pass
-	}
-	return Fail
-}
-
 // versions lists the TLS versions of a host's sessions, the most frequent first.
 func (h HostTally) versions() string {
 	names := slices.SortedFunc(maps.Keys(h.TLSVersions), func(a, b string) int {

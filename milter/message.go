@@ -14,10 +14,6 @@ import (
 	"peerscore/assess/spf"
 )
 
-// endBudget is the time that the MTA waits for a message in all (security.md), so that the
-// observation has time to be committed. What the MTA takes itself to send the message does not count.
-const endBudget = 8 * time.Second
-
 // maxRecipients is how many distinct recipient domains of one message are learned.
 const maxRecipients = 100
 
