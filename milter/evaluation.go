@@ -121,7 +121,8 @@ func (e *evaluation) lookUp(look func(spf.Resolver)) <-chan struct{} {
 }
 
 // prefetch asks for all that DMARC may need at the end, taking every identifier for one that
-// might pass, and looks the client up. The answers wait in the notes of the message: at the end nothing is sent.
+// might pass, and for what the client's name proves. The answers wait in the notes of the message:
+// at the end nothing is sent.
 func (e *evaluation) prefetch(r spf.Resolver) {
 	q := dmarc.Message{Author: string(e.mail.author), SPF: dmarc.Identifier{Domain: e.mail.spfDomain(), TempError: true}}
 	for _, v := range e.verifications {

@@ -9,8 +9,9 @@
 //	session.go                   the callbacks of github.com/emersion/go-milter
 //	message.go                   one message from MAIL to its end
 //	evaluation.go                its SPF, DKIM and DMARC, beside each other:
-//	  bodyfeed.go canonical.go     the body, in the forms that signatures are made of
+//	  bodyfeed.go                  the body, for all signatures at once
 //	  verification.go              one signature: the limits in front of go-msgauth, and what it does not report
+//	  canonical.go                 the canonical form of header and body
 //	  authres.go                   or the results of an earlier milter (RFC 8601)
 //	  signature.go key.go          which signatures, and what their text and their keys decide (assess/dkim)
 //	  lookup.go hostproof.go       questions to the DNS, and whose the client's name is
