@@ -215,8 +215,7 @@ func startVictim(t *testing.T, binary string, dns *probetest.DNS, through ...str
 	}
 	t.Cleanup(func() { v.cmd.Process.Kill(); v.cmd.Wait() })
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if conn, err := net.Dial("unix", v.socket); err == nil {
-			conn.Close()
+		if listens("tcp", v.http) && listens("unix", v.socket) {
 			return v
 		}
 		if time.Now().After(deadline) {
@@ -224,6 +223,14 @@ func startVictim(t *testing.T, binary string, dns *probetest.DNS, through ...str
 			t.Fatalf("the daemon does not start: %s", text)
 		}
 	}
+}
+
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
 }
 
 // honest plays a signed message and a spoof in one session, and gives the fields that they get.

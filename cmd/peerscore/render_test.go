@@ -92,6 +92,8 @@ type commandLab struct {
 	world  *demo.World
 	config config.Config
 	path   string // of the configuration
+
+	distrusts bool // it does not know the world's certification authority
 }
 
 func inLab(t *testing.T, world *demo.World) commandLab {
@@ -102,7 +104,7 @@ func inLab(t *testing.T, world *demo.World) commandLab {
 	var text bytes.Buffer
 	must(t, cfg.Encode(&text))
 	must(t, os.WriteFile(path, text.Bytes(), 0o644))
-	return commandLab{t, world, cfg, path}
+	return commandLab{t: t, world: world, config: cfg, path: path}
 }
 
 // run returns the output of a command that must succeed.
@@ -120,7 +122,9 @@ func (l commandLab) try(c view.Console, args ...string) (string, int) {
 	var out bytes.Buffer
 	c.In, c.Out, c.Err = strings.NewReader(""), &out, &out
 	around := demo.AllServersAt(l.world.Port)
-	around.Roots = l.world.CA.Roots()
+	if !l.distrusts {
+		around.Roots = l.world.CA.Roots()
+	}
 	status := run(l.t.Context(), append(args, "--config", l.path), &app{Console: c, around: around})
 	return out.String(), status
 }

@@ -35,4 +35,5 @@ const aboutJSON = "`--json` prints one object, or an array where several domains
 	"`missing` are those that are not supported or not known. `support` is yes, no or unknown; `result` is pass, fail, bogus, unknown or not-applicable; " +
 	"`reason` is a token of peerscore-reasons(7), null in judgements of before there were reasons; `advice` is what the peer should do, null where there is nothing.\n\n" +
 	"`explain` adds `explanation`: for each score the `row` of the profile that matched, and as `next` the cheapest change that gains half a star. " +
-	"`list`, `history`, `events`, `stats`, `status` and `doctor` have fields of their own, in the same words."
+	"`list`, `history`, `events`, `stats`, `status` and `doctor` have fields of their own, in the same words. " +
+	"`contrib/schema` of the source has a JSON Schema of each."
