@@ -83,7 +83,7 @@ type MXHost struct {
 	Alias      string       `json:"alias,omitempty"` // the CNAME target, where the MX names an alias (RFC 5321 §5.1 forbids it)
 	A          Lookup       `json:"a"`
 	AAAA       Lookup       `json:"aaaa"`
-	Refused    []netip.Addr `json:"refused,omitempty"` // addresses that are never dialled (security.md)
+	Refused    []netip.Addr `json:"refused,omitempty"` // addresses that are never dialled (assess/probe/limits.md, section 4)
 	Refusal    string       `json:"refusal,omitempty"` // why the first of them is not: "192.0.2.1 is never dialled: ..."
 	Omitted    int          `json:"omitted,omitempty"` // addresses past the limit of a run
 	Sessions   []SMTPFacts  `json:"sessions,omitempty"`

@@ -32,7 +32,7 @@ type Vote struct {
 
 // Freeze tells a fault of our own from those of peers, for one test: where the whole population
 // begins to fail it at once, the fault is ours; the test is frozen, and no failure is held against
-// anybody (attribution.md, "It is us").
+// anybody (milter/attribution.md, "It is us").
 //
 // A newcomer has no vote, a burst of failures decides nothing, and any three organisations that
 // pass end a freeze. Somebody who wants to begin one needs sixteen organisations that were known

@@ -11,7 +11,7 @@ import (
 // that may change a score: the store then has every domain judged again.
 const Edition = 2
 
-// Judge holds the evidence against the rules of methodology.md section 2. It returns a verdict
+// Judge holds the evidence against the rules of assess/methodology.md, section 2. It returns a verdict
 // for each of Standards and for each criterion that only a profile asks for. It is pure: the
 // same evidence has the same verdicts whenever it is judged.
 //

@@ -53,7 +53,7 @@ func said(v Verdict) string {
 	return b.String()
 }
 
-// The two worked examples of methodology.md section 2, to the stars.
+// The two worked examples of assess/methodology.md, section 2, to the stars.
 func TestWorkedExamples(t *testing.T) {
 	profile, err := LoadProfile("mecsa-2018")
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"peerscore/assess/dnsname"
 )
 
-// Proof is a set of reasons to believe that a session speaks for a domain (attribution.md, "Proofs").
+// Proof is a set of reasons to believe that a session speaks for a domain (milter/attribution.md, "Proofs").
 type Proof uint8
 
 const (
@@ -46,7 +46,7 @@ type Observation struct {
 	Proof  Proof
 
 	// Host is the client: an IPv4 /32 or an IPv6 /64. The zero prefix is the pseudo-host
-	// "relayed" (attribution.md), under which only DKIM is credited.
+	// "relayed" (milter/attribution.md, row "relayed"), under which only DKIM is credited.
 	Host netip.Prefix
 
 	// StartTLS, SPF and DKIM are the tests that the message decides for the host. Unknown

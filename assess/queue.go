@@ -57,7 +57,7 @@ var room = [sources]int{2000, 1000, QueueCapacity - 3000}
 
 // BriefRun is how long a run may take of a domain whose mail hosts have not answered before,
 // while another one waits. It is enough for an answer of the slowest server that comes to one
-// (see security.md), and a tarpit has no more.
+// (see assess/probe/limits.md, section 2), and a tarpit has no more.
 const BriefRun = 90 * time.Second
 
 // freezeRuns is how many domains in a row that answered before and do not now make a fault of
@@ -77,7 +77,7 @@ type Schedule struct {
 	Concurrency        int           // runs at once, at least 2
 }
 
-// DefaultSchedule holds the figures of security.md.
+// DefaultSchedule holds the figures of assess/probe/limits.md, section 5.
 func DefaultSchedule() Schedule {
 	const day = 24 * time.Hour
 	return Schedule{

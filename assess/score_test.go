@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// printed2018 are the tables of methodology.md section 3 as they stand there; "-" means any.
+// printed2018 are the tables of assess/methodology.md, section 3 as they stand there; "-" means any.
 var printed2018 = map[Category]string{
 	Confidentiality: `
 stars starttls x509 dane dnssec
@@ -55,7 +55,7 @@ stars starttls x509 dkim dmarc dnssec
 0     no       -    no   no    -`,
 }
 
-// printed2020 are the tables of methodology.md section 4 as they stand there, in half-stars.
+// printed2020 are the tables of assess/methodology.md, section 4 as they stand there, in half-stars.
 var printed2020 = map[Category]string{
 	Confidentiality: `
 10 {StartTLS, DANE, DNSSEC}; {StartTLS, x509, MTA-STS}; {StartTLS, x509, DANE, DNSSEC}; {StartTLS, x509, DANE, MTA-STS}; {StartTLS, x509, DANE, DNSSEC, MTA-STS}
@@ -225,7 +225,7 @@ func eachTable(t *testing.T, test func(t *testing.T, profile Profile, c Category
 	}
 }
 
-// Every combination of known answers has the stars that methodology.md prints for it.
+// Every combination of known answers has the stars that assess/methodology.md prints for it.
 func TestScoreEqualsPrintedRows(t *testing.T) {
 	eachTable(t, func(t *testing.T, profile Profile, c Category, o oracle) {
 		for set := range subsets(profile.Tables[c].Criteria) {

@@ -49,7 +49,7 @@ func (h MXHost) Addresses() []netip.Addr {
 
 // HostRecord is what the prober remembers of one address under one server name, across
 // domains and restarts: a good dialogue serves every domain on it, a bad one says when to
-// ask again (security.md, budgets).
+// ask again (assess/probe/limits.md, section 5).
 type HostRecord struct {
 	Session      SMTPFacts
 	Organisation dnsname.Domain // that the run was for; "" where that is not known

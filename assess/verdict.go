@@ -52,7 +52,7 @@ const (
 	SupportNo      Support = "no"
 )
 
-// Direction tells which half of a provider a test looked at (methodology.md section 1).
+// Direction tells which half of a provider a test looked at (assess/methodology.md, section 1).
 type Direction string
 
 const (

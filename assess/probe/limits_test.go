@@ -12,7 +12,7 @@ import (
 	"peerscore/assess/spf"
 )
 
-// The figures of security.md, as literals: who changes a limit changes a promise. What happens
+// The figures of assess/probe/limits.md, as literals: who changes a limit changes a promise. What happens
 // past each is for the tests of the files that hold them.
 func TestLimits(t *testing.T) {
 	got := DefaultLimits()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The figures of security.md, as literals: who changes a limit changes a promise.
+// The figures of assess/probe/limits.md, as literals: who changes a limit changes a promise.
 func TestLimits(t *testing.T) {
 	for name, tt := range map[string]struct{ got, want int }{
 		"s for a question":        {int(defaultTimeout / time.Second), 2},
