@@ -51,7 +51,7 @@ const (
 	statusNoMail          status = "no-mail"
 )
 
-// row is a row of the table in attribution.md. Its word stands in the log, the metrics and `status`.
+// row is a row of the table in milter/attribution.md. Its word stands in the log, the metrics and `status`.
 type row int
 
 const (
@@ -115,7 +115,7 @@ func (t testimony) proofs() assess.Proof {
 	return p
 }
 
-// attribute is the table of attribution.md: whom a message speaks for, and what may be written
+// attribute is the table of milter/attribution.md: whom a message speaks for, and what may be written
 // about whom. It is the only place that decides so, and depends on nothing but its argument.
 func attribute(t testimony) decision {
 	if t.internal {

@@ -89,7 +89,7 @@ func (d decision) summary() string {
 	return strings.Join(words, ", ")
 }
 
-// attribution.md names the rows as the code does, in the same order.
+// milter/attribution.md names the rows as the code does, in the same order.
 func TestRowWords(t *testing.T) {
 	text, err := os.ReadFile("attribution.md")
 	if err != nil {

@@ -3,7 +3,7 @@ package milter
 import "slices"
 
 // maxSharedBody is up to where all signatures have the body hashed, each for itself. In a longer
-// one only the first signaturesOfLarge do (security.md, "cost of a message").
+// one only the first signaturesOfLarge do (assess/probe/limits.md, section 1).
 const (
 	maxSharedBody     = 4 << 20
 	signaturesOfLarge = 2

@@ -10,11 +10,11 @@ import (
 	"peerscore/assess/spf"
 )
 
-// endBudget is the time that the MTA waits for a message in all (security.md), so that the
+// endBudget is the time that the MTA waits for a message in all (assess/probe/limits.md, section 1), so that the
 // observation has time to be committed. What the MTA takes itself to send the message does not count.
 const endBudget = 8 * time.Second
 
-// The CPU time that one message may take (security.md, "cost of a message"). What it does with
+// The CPU time that one message may take (assess/probe/limits.md, section 1). What it does with
 // memory, and how often it asks the DNS, is bounded where that is done.
 const (
 	cpuBudget  = 300 * time.Millisecond

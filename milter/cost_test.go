@@ -137,7 +137,7 @@ func ordinary(t testing.TB, size, signatures, fields int, selector string) strin
 }
 
 const (
-	maxHeld    = 5 << 19 // octets; security.md allows 4 MiB, MemoryMax of the systemd unit counts on less
+	maxHeld    = 5 << 19 // octets; assess/probe/limits.md, section 1 allows 4 MiB, MemoryMax of the systemd unit counts on less
 	costRounds = 15      // before a message counts as too dear
 )
 

@@ -13,7 +13,7 @@ import (
 )
 
 // dnsBudget is the time that all lookups of a message may take, from the end of its header
-// (security.md). A single question to the DNS is bounded by the resolver; see Config.Resolver.
+// (assess/probe/limits.md, section 1). A single question to the DNS is bounded by the resolver; see Config.Resolver.
 const dnsBudget = 5 * time.Second
 
 // evaluation is the authentication of one message under way. SPF, the key of each signature
@@ -235,7 +235,7 @@ func (e *evaluation) readDMARC(a *authentication, found string) {
 
 // forProof is the alignment of an identifier that a proof needs: in the mode that the author's
 // record asks for, and relaxed only where the public suffix list agrees with the tree walk that
-// both are of one organisation (attribution.md). Tenants below a public suffix whose DMARC
+// both are of one organisation (milter/attribution.md, "Alignment"). Tenants below a public suffix whose DMARC
 // record lacks psd=y are strangers to each other, whatever the walk says.
 func (e *evaluation) forProof(a dmarc.Alignment) dmarc.Answer {
 	if !e.mail.isOfAuthor(a.Domain) {

@@ -11,7 +11,7 @@ import (
 
 // freezer tells a fault of our own from those of peers: a filter that breaks signatures before
 // they come here, or a certificate of ours that ran out, makes the whole population fail at
-// once (attribution.md, "It is us"). While it does, no failure is held against anybody.
+// once (milter/attribution.md, "It is us"). While it does, no failure is held against anybody.
 type freezer struct {
 	log *throttle
 	now func() time.Time

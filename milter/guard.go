@@ -12,7 +12,7 @@ import (
 // MaxSessions is how many there are at once, over all listeners.
 const MaxSessions = 500
 
-// Limits of a connection (security.md, "Limits").
+// Limits of a connection (assess/probe/limits.md, section 1).
 const (
 	idleTimeout   = 10 * time.Minute
 	packetTimeout = 30 * time.Second // for the rest of a packet once it has begun, and for a reply to be taken

@@ -10,8 +10,8 @@ import (
 	"peerscore/assess/spf"
 )
 
-// maxRSABits is the size of RSA keys that are computed with (security.md, RFC 8301, section 3.2);
-// longer ones are left alone.
+// maxRSABits is the size of RSA keys that are computed with (assess/probe/limits.md, section 1; RFC
+// 8301, section 3.2); longer ones are left alone.
 const maxRSABits = 4096
 
 // key is a key that may be used.

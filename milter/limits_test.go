@@ -7,7 +7,7 @@ import (
 	"peerscore/assess/dkim"
 )
 
-// The figures of security.md, as literals: who changes a limit changes a promise. What happens
+// The figures of assess/probe/limits.md, section 1, as literals: who changes a limit changes a promise. What happens
 // past each is for the tests of the files that hold them.
 func TestLimits(t *testing.T) {
 	for name, tt := range map[string]struct{ got, want int }{

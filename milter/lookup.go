@@ -10,7 +10,7 @@ import (
 	"peerscore/assess/spf"
 )
 
-// maxQueries is how many queries a message may cause (security.md): 40 for SPF, 8 for DMARC, a
+// maxQueries is how many queries a message may cause (assess/probe/limits.md, section 1): 40 for SPF, 8 for DMARC, a
 // key for each of 5 signatures, and 1 for P-HOST.
 const maxQueries = 54
 

@@ -114,7 +114,7 @@ func (c *client) readMail(m macros) {
 	}
 }
 
-// internal reports whether the mail of this client is our own (attribution.md, row "internal").
+// internal reports whether the mail of this client is our own (milter/attribution.md, row "internal").
 func (c *client) internal(networks []netip.Prefix) bool {
 	if c.submitted || c.local || c.addr.IsLoopback() {
 		return true

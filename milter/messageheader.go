@@ -6,7 +6,7 @@ import (
 	"peerscore/assess/dmarc"
 )
 
-// Limits on the header of a message (security.md). Past them nothing of it is kept, and the
+// Limits on the header of a message (assess/probe/limits.md, section 1). Past them nothing of it is kept, and the
 // message is accepted without being evaluated.
 const (
 	maxHeader = 256 << 10 // bytes of names and values

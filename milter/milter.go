@@ -16,7 +16,7 @@
 //	  signature.go key.go          which signatures, and what their text and their keys decide (assess/dkim)
 //	  lookup.go hostproof.go       questions to the DNS, and whose the client's name is
 //	scoreheader.go               the Peer-Score fields that we write, and the removal of forged ones
-//	attribute.go                 whom the session speaks for: one pure function, the table of attribution.md
+//	attribute.go                 whom the session speaks for: one pure function, the table of milter/attribution.md
 //	freeze.go                    what everybody fails at once is not held against anybody
 //	mail.go messageheader.go     what is known of a message: its envelope, the fields of its header
 //	macros.go                    what the MTA tells of the client

@@ -25,9 +25,9 @@ type change struct {
 	name, value string
 }
 
-// What an MTA is asked to delete from one message (security.md, "header changes asked of the
-// MTA"). For each field Postfix reads the header from its top, so that the cost also grows with
-// the header: of a million lines it is about a tenth of a second.
+// What an MTA is asked to delete from one message (assess/probe/limits.md, section 1). For each
+// field Postfix reads the header from its top, so that the cost also grows with the header: of a
+// million lines it is about a tenth of a second.
 const (
 	maxRemovals  = 100     // fields
 	maxLinesRead = 1 << 20 // lines of the header times fields

@@ -123,7 +123,7 @@ func (s *session) Abort(*gomilter.Modifier) error {
 	return nil
 }
 
-// drop forgets a message that never reached its end (attribution.md, row "aborted").
+// drop forgets a message that never reached its end (milter/attribution.md, row "aborted").
 func (s *session) drop() {
 	if s.message != nil {
 		s.server.counters.aborted.Add(1)

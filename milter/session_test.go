@@ -220,7 +220,7 @@ func TestStateWithinOneSession(t *testing.T) {
 }
 
 // Whatever ends a message before its end ends all that was begun for it, at once: nothing of it
-// is written down, nothing of it is in what follows (attribution.md, row "aborted").
+// is written down, nothing of it is in what follows (milter/attribution.md, row "aborted").
 func TestGivenUp(t *testing.T) {
 	again := miltertest.Message{From: "b@example.org", Data: []byte(letter("b@example.org"))}
 	tests := []struct {
@@ -323,7 +323,7 @@ func TestEndWithoutMessage(t *testing.T) {
 	play(t, c, outbound, fromExample(t)) // and no EHLO either
 }
 
-// Row "internal" of attribution.md: mail of our own is not judged; it teaches whom we write to.
+// Row "internal" of milter/attribution.md: mail of our own is not judged; it teaches whom we write to.
 func TestOwnMail(t *testing.T) {
 	submission := stranger
 	submission.Login = "anna@own.example"

@@ -15,7 +15,7 @@ import (
 	"peerscore/assess/dnsname"
 )
 
-// Limits on DKIM, all checked before any arithmetic or lookup (security.md).
+// Limits on DKIM, all checked before any arithmetic or lookup (assess/probe/limits.md, section 1).
 const (
 	maxSignatures      = 5        // evaluated in one message
 	maxSignatureLength = 16 << 10 // bytes of a DKIM-Signature field

@@ -10,7 +10,7 @@ type Stats struct {
 	TimedOut  int64 // idle too long, or stuck within a packet
 	Malformed int64 // closed for a packet that is none
 
-	Messages     map[string]int64 // by the word of their row of attribution.md
+	Messages     map[string]int64 // by the word of their row of milter/attribution.md
 	Aborted      int64            // given up before the end of the message
 	NotEvaluated int64            // past a limit of size, time or CPU time
 	Undressed    int64            // with more forged fields than an MTA may be asked to remove

@@ -14,7 +14,7 @@ import (
 	"peerscore/assess/spf"
 )
 
-// Limits on what go-msgauth is given of one message (security.md, "cost of a message").
+// Limits on what go-msgauth is given of one message (assess/probe/limits.md, section 1).
 const (
 	// maxFolding bounds what the header costs, of all signatures. go-msgauth copies a field anew
 	// for each of its lines; of the relaxed form, which has no folds, it makes a list of the
