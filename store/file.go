@@ -16,7 +16,7 @@ import (
 
 const (
 	fileMode    = 0o640           // SQLite gives its -wal and -shm files the same
-	busyTimeout = 2 * time.Second // a writer waits so long for another process; security.md leaves a message 8 s
+	busyTimeout = 2 * time.Second // a writer waits so long for another process; assess/probe/limits.md, section 1 leaves a message 8 s
 	readers     = 4               // connections for reading
 )
 

@@ -75,7 +75,7 @@ const (
 	DefaultMaxAge = 7 * day   // between two runs of a domain
 )
 
-// Limits bound what foreign mail can make the store hold (security.md). 0 is the default.
+// Limits bound what foreign mail can make the store hold (assess/probe/limits.md, section 3). 0 is the default.
 type Limits struct {
 	Domains          int // 200,000; those that are worth least go first (worthOf)
 	Hosts            int // 64 a domain, the most recently seen

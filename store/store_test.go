@@ -303,7 +303,7 @@ func second(t *testing.T, path string) *sql.Conn {
 	return conn
 }
 
-// The figures of security.md, as literals: who changes a limit changes a promise.
+// The figures of assess/probe/limits.md, section 3, as literals: who changes a limit changes a promise.
 func TestLimits(t *testing.T) {
 	got := open(t, Options{}).options.Limits
 	want := Limits{
