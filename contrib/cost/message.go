@@ -54,7 +54,7 @@ var (
 	recipientCounts   = []int{1, 100, 1000}
 )
 
-// maxSignatures is how many signatures of a message the milter evaluates (security.md).
+// maxSignatures is how many signatures of a message the milter evaluates (assess/probe/limits.md, section 1).
 const maxSignatures = 5
 
 func messageSurface() *surface {
@@ -85,7 +85,7 @@ func messageSurface() *surface {
 			knobFold: {"folds of the signature", 3}, knobPath: {"reverse-path", len(paths)}, knobClient: {"client name", 2},
 			knobRecipients: {"recipients", len(recipientCounts)}, knobMacros: {"macros", 2}, knobTrust: {"trust", 2},
 		},
-		// security.md: the cost of a message. Twice an ordinary one; 40, 8, 5 and 1 questions.
+		// assess/probe/limits.md, section 1, cost of a message. Twice an ordinary one; 40, 8, 5 and 1 questions.
 		limits: limits{ratio: 2, cpu: 300 * time.Millisecond, held: 4 << 20, queries: 54},
 		known: []string{
 			"21.-1x20000 | | | | knobs 0 0 0 0 0 0 0 0 0 0 0",      // forged copies

@@ -63,7 +63,7 @@ func peerSurface() *surface {
 			knobNames: {"names", len(nameCounts)}, knobConstraints: {"constraints", len(constraintCounts)}, knobIntermediates: {"intermediates", len(intermediateCounts)},
 			knobRevoked: {"revoked", len(revokedCounts)}, knobTrusted: {"trusted", 2},
 		},
-		// A run asks 60 questions at the most (security.md); what it may cost is spread over minutes.
+		// A run asks 60 questions at the most (assess/probe/limits.md, section 5); what it may cost is spread over minutes.
 		limits: limits{ratio: 8, held: 32 << 20, queries: 60},
 		start:  newPeerBench,
 		ordinary: func(in input, octets int) input {

@@ -110,7 +110,7 @@ func attributionLetters() []letter {
 	}
 }
 
-// TestAttribution sends what attribution.md tells apart through a real Postfix: spoofs,
+// TestAttribution sends what milter/attribution.md tells apart through a real Postfix: spoofs,
 // forwarders, SRS, lists, providers that send for others, bounces, replays, our own domain from
 // outside, and the cases of espoofer. What each message is worth is in the log and on the message; what all of them left
 // is in the record. The unit and property tests of milter and cmd/peerscore have more spellings.

@@ -14,7 +14,7 @@ import (
 type fault struct {
 	name    string // and the author domain is below <name>.example
 	inject  func(*trial)
-	delay   time.Duration // the most that security.md and the documented timeouts let a message wait for it
+	delay   time.Duration // the most that assess/probe/limits.md and the documented timeouts let a message wait for it
 	credits credits
 }
 
@@ -60,8 +60,8 @@ var resolverFaults = []fault{
 	{"lying", lyingResolver, lookupTime, none},
 }
 
-// TestFaults breaks peerscore and what it depends on in every way of security.md ("What must
-// survive") while messages arrive, 1,000 of them with PEERSCORE_TRIAL_MESSAGES=1000, and with
+// TestFaults breaks peerscore and what it depends on in every way of assess/probe/limits.md, section 6
+// while messages arrive, 1,000 of them with PEERSCORE_TRIAL_MESSAGES=1000, and with
 // further sessions held at each stage. The MTA
 // accepts and delivers every message once and in time, what peerscore acknowledged is stored,
 // and afterwards it writes again by itself. The laboratories share the waiting.

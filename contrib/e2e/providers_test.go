@@ -34,7 +34,7 @@ type provider struct {
 	supports string // starttls x509 spf dkim dmarc dane dnssec: y, n, ? each
 }
 
-// providers is the truth, worked out by hand from methodology.md. SPF of a provider without a record is "n".
+// providers is the truth, worked out by hand from assess/methodology.md. SPF of a provider without a record is "n".
 var providers = []provider{
 	{domain: "gold.example", signed: true, mx: []string{"good"}, tlsa: "match", spf: true, dkim: true, dmarc: true, ipv6: source6,
 		stars: "5/5/5", supports: "y y y y y y y"},
