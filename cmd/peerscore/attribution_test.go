@@ -15,7 +15,7 @@ import (
 	"peerscore/milter/miltertest"
 )
 
-// The properties of attribution.md, over random sequences of sessions that go through the
+// The properties of milter/attribution.md, over random sequences of sessions that go through the
 // milter's socket into a database, and what is stored is compared row by row.
 
 // proven are letters that prove their author domain, each in its own way.

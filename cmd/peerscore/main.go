@@ -24,7 +24,7 @@ import (
 	"peerscore/cmd/peerscore/view"
 )
 
-// Exit statuses, as interface.md promises them.
+// Exit statuses, as peerscore(1) promises them.
 const (
 	exitAnswered    = 0
 	exitUnknown     = 1 // domain not known, or below --below

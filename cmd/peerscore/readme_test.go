@@ -52,7 +52,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// Every command of interface.md is there, known by --help, with each of its flags explained.
+// Every command that was promised is there, known by --help, with each of its flags explained.
 func TestCommands(t *testing.T) {
 	root := (&app{}).command()
 	root.InitDefaultCompletionCmd()

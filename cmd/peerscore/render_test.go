@@ -21,7 +21,7 @@ import (
 	"peerscore/store"
 )
 
-// The object of interface.md, with what may stand in each place: "|" separates alternatives.
+// The object of peerscore(1), with what may stand in each place: "|" separates alternatives.
 // Objects may have more fields than these, never fewer.
 const domainShape = `{
  "schema": "1", "domain": "text", "profile": "text", "status": "scored|pending|unknown|no-mail",
@@ -50,7 +50,7 @@ func reasonTokens() string {
 	return strings.Join(tokens, "|")
 }
 
-// TestJSON holds every kind of answer against the object that interface.md promises.
+// TestJSON holds every kind of answer against the object that peerscore(1) promises.
 func TestJSON(t *testing.T) {
 	world := startLab(t)
 	if err := world.DNS.Set(probetest.Zone{Name: "null.example", Records: "@ MX 0 ."}); err != nil {

@@ -18,7 +18,7 @@ import (
 const SystemFile = "/etc/peerscore/peerscore.toml"
 
 // Config is the effective configuration: the defaults, overlaid by one TOML file. Every key
-// is optional; interface.md and the example in contrib/ list them.
+// is optional; peerscore.toml(5) and the example in contrib/ list them.
 type Config struct {
 	Milter MilterConfig `toml:"milter"`
 	Header HeaderConfig `toml:"header"`

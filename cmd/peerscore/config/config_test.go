@@ -179,7 +179,7 @@ func TestConfigReachesTheParts(t *testing.T) {
 	}
 }
 
-// Every key of interface.md, with its default; what depends on the host is left out.
+// Every key of peerscore.toml(5), with its default; what depends on the host is left out.
 var defaults = map[string]string{
 	"milter.listen": `["inet:8894@127.0.0.1"]`, "milter.socket_mode": `"0660"`, "milter.socket_group": `""`,
 	"milter.authentication": `"verify"`, "milter.authserv_id": `""`, "milter.trusted_authserv_ids": `[]`,

@@ -40,7 +40,7 @@ func stars(s assess.Score) string {
 	return out + strings.Repeat("·", 5-full)
 }
 
-// Number writes stars as interface.md does: "4.5", "5", "-" where there is none.
+// Number writes stars as the output of all commands has them: "4.5", "5", "-" where there is none.
 func Number(s assess.Score) string {
 	if !s.Known {
 		return "-"
