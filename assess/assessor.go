@@ -46,7 +46,7 @@ func (a *Assessor) Eligible(d dnsname.Domain) error {
 	}
 	for _, denied := range a.Deny {
 		if d.Within(denied) {
-			return fmt.Errorf("%w: %s is denied by the configuration", ErrNotPeer, d)
+			return fmt.Errorf("%w: %s is listed in assess.deny_domains", ErrNotPeer, d)
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ type DANEFacts struct {
 
 // judgeDANE asks whether each MX host publishes TLSA records of which one matches its
 // certificate. As in the report, whether DNSSEC protects them is another question; a match that
-// it does not protect is noted, because senders ignore it (RFC 7672 §2.2).
+// it does not protect is noted, because senders ignore it (RFC 7672, section 2.2).
 func judgeDANE(v *Verdict, e Evidence, r Rules) {
 	v.eachHost(e.Facts, func(h MXHost) []Test {
 		t := h.daneTest()

@@ -92,7 +92,7 @@ func (f *Facts) dmarcRecord() Test {
 	return f.test(string(DMARC), t)
 }
 
-// unanswered is the first look-up without which it is not known whether there is a record.
+// unanswered is the first lookup without which it is not known whether there is a record.
 func (d DMARCFacts) unanswered() *Lookup {
 	for _, l := range append([]Lookup{d.Lookup}, d.Walk...) {
 		if !l.Status.Answered() {

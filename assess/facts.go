@@ -45,7 +45,7 @@ func (s LookupStatus) Answered() bool {
 	return s == LookupFound || s == LookupNoData || s == LookupNXDomain
 }
 
-// Security is the DNSSEC state of an answer (RFC 4035 §4.3).
+// Security is the DNSSEC state of an answer (RFC 4035, section 4.3).
 type Security string
 
 const (
@@ -67,7 +67,7 @@ type Lookup struct {
 	Reason   string       `json:"reason,omitempty"`  // why it failed, in words: "timeout", "SERVFAIL", the EDE text
 }
 
-// MXFacts says which hosts receive mail for the domain (RFC 5321 §5.1).
+// MXFacts says which hosts receive mail for the domain (RFC 5321, section 5.1).
 type MXFacts struct {
 	Lookup   Lookup   `json:"lookup"`
 	Null     bool     `json:"null,omitempty"`     // "MX 0 .": receives no mail (RFC 7505)
@@ -80,7 +80,7 @@ type MXFacts struct {
 type MXHost struct {
 	Name       string       `json:"name"`
 	Preference uint16       `json:"preference"`
-	Alias      string       `json:"alias,omitempty"` // the CNAME target, where the MX names an alias (RFC 5321 §5.1 forbids it)
+	Alias      string       `json:"alias,omitempty"` // the CNAME target, where the MX names an alias (RFC 5321, section 5.1 forbids it)
 	A          Lookup       `json:"a"`
 	AAAA       Lookup       `json:"aaaa"`
 	Refused    []netip.Addr `json:"refused,omitempty"` // addresses that are never dialled (assess/probe/limits.md, section 4)

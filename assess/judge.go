@@ -122,7 +122,7 @@ func (v *Verdict) eachSender(t Tally, r Rules, question sessionTest) {
 		case !h.Host.IsValid():
 			continue
 		default:
-			test.Reason, test.Detail = ReasonSessionsUndecided, fmt.Sprintf("none of its %d credited sessions decides it", h.Sessions)
+			test.Reason, test.Detail = ReasonSessionsUndecided, fmt.Sprintf("inconclusive in all %d sessions", h.Sessions)
 		}
 		v.add(test)
 	}

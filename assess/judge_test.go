@@ -95,7 +95,7 @@ func TestJudgeStartTLS(t *testing.T) {
 		{"inbound and outbound together", factsOf(mxHost("mx1", dialogue("192.0.2.1", up))), tallyOf(sender("198.51.100.1", bad, none, none)), SupportNo, 1, 1, 0, "TLS in 0 of 10 sessions"},
 		{"a host passes at 80 %", nullMX(), tallyOf(sender("198.51.100.1", Count{8, 2}, none, none)), SupportYes, 1, 0, 0, "TLS in 8 of 10 sessions"},
 		{"a host fails below", nullMX(), tallyOf(sender("198.51.100.1", Count{79, 21}, none, none)), SupportNo, 0, 1, 0, "198.51.100.1 |  | outbound | starttls | fail"},
-		{"a host without a credited session", nullMX(), tallyOf(sender("198.51.100.1", none, good, none)), SupportUnknown, 0, 0, 1, "none of its 1 credited sessions decides it"},
+		{"a host without a credited session", nullMX(), tallyOf(sender("198.51.100.1", none, good, none)), SupportUnknown, 0, 0, 1, "inconclusive in all 1 sessions"},
 		{"relayed mail says nothing of TLS", nullMX(), tallyOf(sender("relayed", none, none, good)), SupportUnknown, 0, 0, 0, ""},
 		{"null MX", nullMX(), Tally{}, SupportUnknown, 0, 0, 0, ""},
 		{"MX not known", noMX(failed()), Tally{}, SupportUnknown, 0, 0, 1, "its mail hosts are not known: timeout"},
@@ -185,18 +185,18 @@ func TestJudgeSPF(t *testing.T) {
 		return factsOf().with(func(f *Facts) { f.SPF = goodSPF(); change(&f.SPF) })
 	}
 	ok := with(func(*SPFFacts) {})
-	invalid := with(func(f *SPFFacts) { f.Valid = Check{Fail, ReasonSPFLookupLimit, "too many DNS look-ups"} })
+	invalid := with(func(f *SPFFacts) { f.Valid = Check{Fail, ReasonSPFLookupLimit, "too many DNS lookups"} })
 	unknown := with(func(f *SPFFacts) { f.Valid = Check{Result: Unknown, Detail: "include:a.example: timeout"} })
 	lost := factsOf().with(func(f *Facts) { f.SPF.Lookup = failed() })
 	authorised, not, silent := sender("198.51.100.1", none, good, none), sender("198.51.100.2", none, bad, none), sender("198.51.100.3", good, none, none)
 	judgeCases(t, SPF, Rules{}, []verdictCase{
-		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS look-ups of 10, 0 void of 2, ends in -all`},
+		{"record, nothing seen", ok, Tally{}, SupportYes, 1, 0, 0, `"v=spf1 mx -all", 1 DNS lookups of 10, 0 void of 2, ends in -all`},
 		{"record and host", ok, tallyOf(authorised), SupportYes, 2, 0, 0, "authorises it for MAIL FROM in 10 of 10 sessions"},
 		{"record and a bad host", ok, tallyOf(not), SupportNo, 1, 1, 0, ""},
 		{"the record does not make up for hosts", ok, tallyOf(authorised, authorised, authorised, not), SupportNo, 4, 1, 0, ""},
 		{"80 % of the hosts", ok, tallyOf(authorised, authorised, authorised, authorised, not), SupportYes, 5, 1, 0, ""},
 		{"hosts that decide nothing", ok, tallyOf(silent), SupportYes, 1, 0, 1, ""},
-		{"hosts do not make up for the record", invalid, tallyOf(authorised, authorised, authorised, authorised, authorised), SupportNo, 5, 1, 0, "too many DNS look-ups: "},
+		{"hosts do not make up for the record", invalid, tallyOf(authorised, authorised, authorised, authorised, authorised), SupportNo, 5, 1, 0, "too many DNS lookups: "},
 		{"chain", with(func(f *SPFFacts) {
 			f.Chain = []string{"example.org -> v=spf1 include:a.example -all", "  include:a.example -> v=spf1 mx"}
 		}), Tally{}, SupportYes, 1, 0, 0, "note: chain, 2 of 2:   include:a.example -> v=spf1 mx"},

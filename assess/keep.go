@@ -9,7 +9,7 @@ import (
 )
 
 // KeepFor is how long a result stands that later runs could not repeat, counted from when it
-// was measured. A failed look-up, a closed port 25 or an outage of our own then changes no
+// was measured. A failed lookup, a closed port 25 or an outage of our own then changes no
 // score; after two weeks of it the result is unknown, as it is.
 const KeepFor = 14 * 24 * time.Hour
 

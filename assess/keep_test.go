@@ -111,7 +111,7 @@ func TestKeepingOfWhatWasKept(t *testing.T) {
 	}
 }
 
-// DNSSEC of the domain stands while our own resolver does not validate; what the other look-ups
+// DNSSEC of the domain stands while our own resolver does not validate; what the other lookups
 // then say about it is not believed.
 func TestKeepingWithBlindResolver(t *testing.T) {
 	old := measuredFacts().with(func(f *Facts) { f.Hosts.Hosts[0].Zone = secure(found("SOA")); f.Hosts.Lookup.Security = Secure })

@@ -71,7 +71,7 @@ const jitter = 0.2
 type Schedule struct {
 	MinDelay, MaxDelay time.Duration // a run starts at random between the two after it was asked for
 	MaxAge             time.Duration // between runs of one domain
-	Retry              time.Duration // the same, after a run that came to little
+	Retry              time.Duration // the same, after a run that mostly failed
 	PerOrganisation    time.Duration // least time between two runs within one organisation
 	Poll               time.Duration // between two looks at the agenda, at least a second
 	Concurrency        int           // runs at once, at least 2

@@ -193,7 +193,7 @@ func TestEveryReasonIsReached(t *testing.T) {
 func TestNoSentenceIsParsed(t *testing.T) {
 	parsed := regexp.MustCompile(`(strings\.\w*|regexp\.\w*|slices\.Contains\w*)\([^)]*(Detail|Problem|Advice\(\)|[a-z]\.Reason|\bdetail\b|\bproblem\b)`)
 	for _, line := range []string{ // that were there
-		`case strings.HasPrefix(detail, "missing intermediate"):`, `case strings.Contains(detail, "too many DNS look-ups"):`, `strings.HasPrefix(problem, OverBudget)`,
+		`case strings.HasPrefix(detail, "missing intermediate"):`, `case strings.Contains(detail, "too many DNS lookups"):`, `strings.HasPrefix(problem, OverBudget)`,
 		`strings.HasSuffix(session.Problem, problemTimeout)`, `strings.HasPrefix(l.Reason, "timeout")`, `strings.Contains(older.Problem, protocolVersion.Error())`,
 		`strings.TrimPrefix(facts.Problem, "handshake: ")`, `strings.Cut(t.Detail, "; ")`,
 	} {

@@ -21,7 +21,7 @@ var requireTLSReasons = []Explanation{
 }
 
 // judgeRequireTLS asks whether each MX host offers REQUIRETLS (RFC 8689), which counts inside
-// TLS only (§2).
+// TLS only (section 2).
 func judgeRequireTLS(v *Verdict, e Evidence, r Rules) {
 	v.eachHost(e.Facts, func(h MXHost) []Test {
 		return []Test{perAddress(e.Facts, h, "requiretls", offersRequireTLS)}

@@ -92,9 +92,9 @@ func (f *Facts) spfRecord() Test {
 	case spf.Count == 0:
 		t.came(Fail, ReasonSPFAbsent, "publishes no SPF record")
 	case spf.Count > 1:
-		t.came(Fail, ReasonSPFMultiple, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208 §4.5)", spf.Count))
+		t.came(Fail, ReasonSPFMultiple, fmt.Sprintf("publishes %d SPF records, which is an error (RFC 7208, section 4.5)", spf.Count))
 	case spf.Valid.Result == Pass:
-		t.came(Pass, ReasonSPFValid, fmt.Sprintf("%s, %d DNS look-ups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups))
+		t.came(Pass, ReasonSPFValid, fmt.Sprintf("%s, %d DNS lookups of 10, %d void of 2", quoted(spf.Record), spf.Lookups, spf.VoidLookups))
 		if spf.Policy != "" {
 			t.Detail += ", ends in " + told(spf.Policy)
 		}

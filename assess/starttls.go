@@ -150,7 +150,7 @@ func speaksTLS(s SMTPFacts) Check {
 
 func (v *Verdict) noteHost(h MXHost) {
 	if h.Alias != "" {
-		v.note("%s is an alias of %s: MX records must name the host itself (RFC 5321 §5.1)", h.Name, hostName(h.Alias))
+		v.note("%s is an alias of %s: MX records must name the host itself (RFC 5321, section 5.1)", h.Name, hostName(h.Alias))
 	}
 	if h.Omitted > 0 {
 		v.note("%s: %d more addresses were not tested", h.Name, h.Omitted)

@@ -14,7 +14,7 @@ type Standard string
 type Result uint8
 
 const (
-	Unknown       Result = iota // could not be carried out; never counted
+	Unknown       Result = iota // not measurable; never counted
 	Pass                        // counted as passed
 	Fail                        // counted as failed
 	Bogus                       // DNSSEC validation failed; counted as failed, shown as itself

@@ -17,7 +17,7 @@ func TestBudget(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"verify": func(*Config) {},
 		"trust":  func(c *Config) { c.Policy.Authentication = Trust },
-		"look-ups": func(c *Config) {
+		"lookups": func(c *Config) {
 			c.Resolver = always(slow{world, time.Millisecond}) // which no goroutine has in memory
 		},
 	} {

@@ -112,7 +112,7 @@ func TestTimeLimits(t *testing.T) {
 		{"trust: the key", trust(hang("TXT ed._domainkey.example.org")), 0, dnsBudget, rowSPFOnly, pending},
 		{"trust: the SPF record", trust(hang("TXT example.org")), 0, dnsBudget, rowRelayed, pending},
 		{"trust: the DMARC record", trust(hang("TXT _dmarc.example.org")), 0, dnsBudget, rowSPFDKIM, pending},
-		{"an SPF record of many look-ups", func(c *Config) { c.Resolver = always(slow{deepSPF(), 600 * time.Millisecond}) }, 0, dnsBudget, rowRelayed, pending},
+		{"an SPF record of many lookups", func(c *Config) { c.Resolver = always(slow{deepSPF(), 600 * time.Millisecond}) }, 0, dnsBudget, rowRelayed, pending},
 		{"P-HOST", func(c *Config) {
 			z := maps.Clone(world)
 			delete(z, "TXT example.org")
@@ -275,7 +275,7 @@ func TestAbortEndsLookups(t *testing.T) {
 		}
 		synctest.Wait()
 		if asked, ended := w.asked.Load(), w.ended.Load(); asked < 2 || ended != asked || time.Since(began) > 0 {
-			t.Errorf("%d of %d look-ups ended after %v", ended, asked, time.Since(began))
+			t.Errorf("%d of %d lookups ended after %v", ended, asked, time.Since(began))
 		}
 		c.Quit()
 	})

@@ -133,7 +133,7 @@ func (p *peerDelta) add(row tallyKey, o assess.Observation) {
 	}
 }
 
-// validSelector holds a selector to what DNS names are made of (RFC 6376 §3.1), underscore included.
+// validSelector holds a selector to what DNS names are made of (RFC 6376, section 3.1), underscore included.
 func validSelector(s assess.Selector) bool {
 	return dnsname.Queryable(s.Name) && checkName(s.Domain) == nil
 }

@@ -81,7 +81,7 @@ func (v *verifier) judge(t TLSA) RecordResult {
 }
 
 // judgeServer judges a record of usage 3. The names and dates of the certificate do
-// not matter, nor does the rest of the chain (RFC 7671 section 5.1).
+// not matter, nor does the rest of the chain (RFC 7671, section 5.1).
 func (v *verifier) judgeServer(t TLSA) (depth int, p problem) {
 	if t.matches(v.chain[0]) {
 		return 0, problem{}
@@ -92,7 +92,7 @@ func (v *verifier) judgeServer(t TLSA) (depth int, p problem) {
 	return -1, mismatch("it does not match the server's certificate")
 }
 
-// judgeAnchor judges a record of usage 2 (RFC 7671 section 5.2): the trust anchor
+// judgeAnchor judges a record of usage 2 (RFC 7671, section 5.2): the trust anchor
 // is an issuer on the path, or the bare key "2 1 0" that signed its last certificate.
 func (v *verifier) judgeAnchor(t TLSA) (depth int, p problem) {
 	if v.path == nil {
@@ -172,18 +172,18 @@ func (v *verifier) issuer(cert *x509.Certificate) (*x509.Certificate, problem) {
 	return nil, why
 }
 
-// mayIssue says whether names and key identifiers let issuer be the issuer of cert.
+// mayIssue reports whether names and key identifiers let issuer be the issuer of cert.
 func mayIssue(issuer, cert *x509.Certificate) bool {
 	keyID := cert.AuthorityKeyId
 	return pkix.SameName(issuer.RawSubject, cert.RawIssuer) &&
 		(len(keyID) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(keyID, issuer.SubjectKeyId))
 }
 
-// selfSigned says whether a certificate is its own issuer, going by names and key
+// selfSigned reports whether a certificate is its own issuer, going by names and key
 // identifiers: nothing further up could vouch for it.
 func selfSigned(cert *x509.Certificate) bool { return mayIssue(cert, cert) }
 
-// signed says whether a key made the signature of cert, with an algorithm and a
+// signed reports whether a key made the signature of cert, with an algorithm and a
 // size that senders accept.
 func (v *verifier) signed(cert *x509.Certificate, key any) problem {
 	if v.signatures--; v.signatures < 0 {

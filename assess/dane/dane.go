@@ -12,7 +12,7 @@
 // them. It parts from OpenSSL where a chain holds two issuers of one name (the one
 // whose key fits is taken, not the first), and says Unknown where it cannot tell.
 //
-// Left out: look-ups, whether DNSSEC protects the records (the caller knows), and
+// Left out: lookups, whether DNSSEC protects the records (the caller knows), and
 // revocation.
 package dane
 
@@ -39,7 +39,7 @@ const (
 	Unknown  Status = ""         // it could not be told
 	Match    Status = "match"    // it authenticates the server
 	Mismatch Status = "mismatch" // it does not
-	Ignored  Status = "ignored"  // a stronger digest is published beside it (RFC 7671 section 9)
+	Ignored  Status = "ignored"  // a stronger digest is published beside it (RFC 7671, section 9)
 	Unusable Status = "unusable" // malformed, of an unknown kind, or not for SMTP
 	Absent   Status = "absent"   // there are no records
 )
@@ -53,7 +53,7 @@ type Config struct {
 // Result is the judgement of all TLSA records of a host. Its status is Match when
 // any record matches; else Unknown when any could not be judged; Mismatch when any
 // was usable (a sender does not deliver); Unusable when none was (a sender encrypts
-// without authentication, RFC 7672 section 2.2).
+// without authentication, RFC 7672, section 2.2).
 type Result struct {
 	Status  Status
 	Reason  string         // in words, where the status is not Match

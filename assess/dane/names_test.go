@@ -40,7 +40,7 @@ func TestReferenceIdentifiers(t *testing.T) {
 	}
 }
 
-// TestVerifyNames: RFC 7672 section 3.2.3.
+// TestVerifyNames: RFC 7672, section 3.2.3.
 func TestVerifyNames(t *testing.T) {
 	issuer := issue(t, nil, ca("Issuer CA"))
 	tests := []struct {

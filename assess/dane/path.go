@@ -75,7 +75,7 @@ func mayCertSign(cert *x509.Certificate) bool {
 	return cert.KeyUsage == 0 || cert.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
-// anchorDates checks the dates of a certificate on the path. RFC 5280 section 6 does
+// anchorDates checks the dates of a certificate on the path. RFC 5280, section 6 does
 // not look at those of a trust anchor; senders do if it is self-signed.
 func (v *verifier) anchorDates(cert *x509.Certificate, top bool) problem {
 	if top && !selfSigned(cert) {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-// The values of the three fields of a TLSA record (RFC 6698 section 2.1, with the
+// The values of the three fields of a TLSA record (RFC 6698, section 2.1, with the
 // names of RFC 7218).
 const (
 	PKIXTA = 0 // usage: a public authority, named here too
@@ -39,7 +39,7 @@ func (t TLSA) String() string { return fmt.Sprintf("%s %x", t.kind(), t.Data) }
 func (t TLSA) kind() string { return fmt.Sprintf("%d %d %d", t.Usage, t.Selector, t.MatchingType) }
 
 // unusable says why SMTP cannot use the record, or nothing. Unknown parameters and
-// malformed data make a record unusable, not a mismatch (RFC 6698 section 4.1).
+// malformed data make a record unusable, not a mismatch (RFC 6698, section 4.1).
 func (t TLSA) unusable() string {
 	if t.Selector > SPKI {
 		return fmt.Sprintf("selector %d is not defined", t.Selector)
@@ -64,7 +64,7 @@ func (t TLSA) unusable() string {
 	case DANETA, DANEEE:
 		return ""
 	case PKIXTA, PKIXEE:
-		// RFC 7672 section 3.1.3 leaves their treatment open; clients take them as unusable.
+		// RFC 7672, section 3.1.3 leaves their treatment open; clients take them as unusable.
 		return fmt.Sprintf("usage %d (%s) is not for SMTP between servers: publish usage %d", t.Usage, usageNames[t.Usage], t.Usage+2)
 	}
 	return fmt.Sprintf("usage %d is not defined", t.Usage)
@@ -87,7 +87,7 @@ func (t TLSA) malformed() string {
 	return ""
 }
 
-// matches says whether the record stands for a certificate, by selector and
+// matches reports whether the record stands for a certificate, by selector and
 // matching type alone.
 func (t TLSA) matches(cert *x509.Certificate) bool {
 	data := cert.Raw
@@ -105,7 +105,7 @@ func (t TLSA) matches(cert *x509.Certificate) bool {
 	return bytes.Equal(data, t.Data)
 }
 
-// ignoreWeaker applies digest agility (RFC 7671 section 9): among the usable records
+// ignoreWeaker applies digest agility (RFC 7671, section 9): among the usable records
 // of one usage and selector, only those of the strongest digest count, besides those
 // that hold the very bytes.
 func ignoreWeaker(results []RecordResult) {

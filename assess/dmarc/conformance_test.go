@@ -45,7 +45,7 @@ func listed(t *testing.T, list []disagreement, input string) bool {
 var recordDisagreements = []disagreement{
 	// Written for RFC 7489, read leniently.
 	{"v=DMARC1; sp=reject; p=reject", "mox wants p second, as the grammar of RFC 7489 has it; no receiver depends on it, and RFC 9989 dropped it: a warning"},
-	{"v=DMARC1; p=n;", "OpenDMARC takes abbreviations; no RFC does, and without rua an invalid p means that the record is not applied (RFC 7489 section 6.6.3)"},
+	{"v=DMARC1; p=n;", "OpenDMARC takes abbreviations; no RFC does, and without rua an invalid p means that the record is not applied (RFC 7489, section 6.6.3)"},
 	{"v=DMARC1; p=none; adkim=bob;", "OpenDMARC refuses the record; section 6.3 of RFC 7489 discards the error in favour of the default, r"},
 	{"v=DMARC1; p=none; aspf=bob;", "OpenDMARC refuses the record; section 6.3 of RFC 7489 discards the error in favour of the default, r"},
 	{"v=DMARC1; p=none; rf=bob;", "OpenDMARC refuses the record; section 6.3 of RFC 7489 discards the error in favour of the default, afrf"},

@@ -91,7 +91,7 @@ const (
 	ResultNone      Result = "none"      // no record applies
 	ResultPass      Result = "pass"      // an authenticated identifier is aligned
 	ResultFail      Result = "fail"      // none is
-	ResultTempError Result = "temperror" // a look-up failed, and its answer would have decided
+	ResultTempError Result = "temperror" // a lookup failed, and its answer would have decided
 	ResultPermError Result = "permerror" // the record that applies cannot be read
 )
 

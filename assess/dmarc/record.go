@@ -22,7 +22,7 @@ const (
 	Applied Standing = "applied" // as it reads
 	AsNone  Standing = "as-none" // as p=none: p is missing, or p, sp or np is invalid, and rua names a destination
 	Ignored Standing = "ignored" // the same without a destination: no DMARC processing
-	Broken  Standing = "broken"  // a tag occurs twice, which makes the whole list invalid (RFC 6376 section 3.2)
+	Broken  Standing = "broken"  // a tag occurs twice, which makes the whole list invalid (RFC 6376, section 3.2)
 )
 
 // Record is a DMARC policy record, RFC 9989, section 4.7. The fields hold the reading of a

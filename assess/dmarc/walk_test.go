@@ -229,7 +229,7 @@ func TestCanceledContext(t *testing.T) {
 	cancel()
 	d := Discover(ctx, zone{}, "example.com")
 	if d.Record != nil || !errors.Is(d.Err, context.Canceled) {
-		t.Errorf("%+v: a canceled look-up must not end as an absent record", d)
+		t.Errorf("%+v: a canceled lookup must not end as an absent record", d)
 	}
 }
 

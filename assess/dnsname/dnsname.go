@@ -15,7 +15,7 @@ import (
 )
 
 // Domain is the name of a provider: a DNS name of two or more labels as A-labels, in lower
-// case, of letters, digits and hyphens, without the trailing dot (RFC 5890 §2.3.2.3). Only
+// case, of letters, digits and hyphens, without the trailing dot (RFC 5890, section 2.3.2.3). Only
 // ParseDomain makes one from foreign text.
 type Domain string
 

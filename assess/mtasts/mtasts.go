@@ -19,7 +19,7 @@
 // text of the RFC wants them. Its errors are written for the postmaster who has
 // to fix the record or the policy.
 //
-// Left out: everything that needs the network (look-up, HTTPS, the certificate
+// Left out: everything that needs the network (lookup, HTTPS, the certificate
 // of the policy host), and the cache of a sender.
 package mtasts
 
@@ -30,7 +30,7 @@ import (
 // Limits on what a peer may send.
 const (
 	MaxRecord = 4 << 10  // bytes of a TXT record, its strings joined
-	MaxPolicy = 64 << 10 // bytes of a policy (RFC 8461 section 3.3)
+	MaxPolicy = 64 << 10 // bytes of a policy (RFC 8461, section 3.3)
 )
 
 // Why there is no policy. All but ErrNoRecord are mistakes of the domain.

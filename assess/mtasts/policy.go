@@ -12,7 +12,7 @@ import (
 )
 
 // MaxAge is the longest life that a policy may give itself, in seconds: about a
-// year (RFC 8461 section 3.2).
+// year (RFC 8461, section 3.2).
 const MaxAge = 31557600
 
 // Mode is what senders do when an MX host fails the policy (section 5). The
@@ -25,7 +25,7 @@ const (
 	None    Mode = "none"    // as if there were no policy
 )
 
-// Policy is a policy, RFC 8461 section 3.2.
+// Policy is a policy, RFC 8461, section 3.2.
 type Policy struct {
 	Mode       Mode
 	MX         []string // patterns, lower case: a host name, or "*." and a name
@@ -145,7 +145,7 @@ func maxAge(s string) (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// policyValue says whether s fits sts-policy-ext-value, which all values do:
+// policyValue reports whether s fits sts-policy-ext-value, which all values do:
 // visible ASCII, UTF-8, and spaces inside.
 func policyValue(s string) bool {
 	for i := range len(s) {
@@ -156,7 +156,7 @@ func policyValue(s string) bool {
 	return s != "" && utf8.ValidString(s)
 }
 
-// validPattern says whether s is ["*."] Domain, with the Domain of RFC 5321
+// validPattern reports whether s is ["*."] Domain, with the Domain of RFC 5321
 // section 4.1.2, all of it A-labels.
 func validPattern(s string) bool {
 	name := strings.TrimPrefix(s, "*.")

@@ -13,7 +13,7 @@ const (
 	maxID   = 32 // letters and digits of an id
 )
 
-// Record is a record of _mta-sts, RFC 8461 section 3.1.
+// Record is a record of _mta-sts, RFC 8461, section 3.1.
 type Record struct {
 	ID         string   // 1 to 32 letters and digits; a new one announces a new policy
 	Extensions []Field  // in the order of the record

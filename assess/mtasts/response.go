@@ -17,7 +17,7 @@ type Response struct {
 	Body   []byte
 }
 
-// Policy judges the response (RFC 8461 section 3.3) and reads the policy in it.
+// Policy judges the response (RFC 8461, section 3.3) and reads the policy in it.
 // The error wraps ErrRedirect, ErrStatus, ErrEncoding, ErrContentType, or what
 // ParsePolicy returns.
 func (r Response) Policy() (Policy, error) {

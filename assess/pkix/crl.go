@@ -15,8 +15,8 @@ import (
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// CRL is a revocation list (RFC 5280 §5) whose signature was found good, reduced to what a
-// look-up needs.
+// CRL is a revocation list (RFC 5280, section 5) whose signature was found good, reduced to what a
+// lookup needs.
 type CRL struct {
 	issuer     [sha256.Size]byte // subject and key that signed it
 	thisUpdate time.Time
@@ -28,7 +28,7 @@ type CRL struct {
 // dateFormat is how people read the dates of a list.
 const dateFormat = "2006-01-02 15:04 MST"
 
-// scope is the issuing distribution point (RFC 5280 §5.2.5): which certificates the list covers.
+// scope is the issuing distribution point (RFC 5280, section 5.2.5): which certificates the list covers.
 type scope struct {
 	points      []string // URIs; empty for a list that covers all of its issuer's
 	usersOnly   bool
@@ -87,7 +87,7 @@ func identity(issuer *x509.Certificate) [sha256.Size]byte {
 	return sha256.Sum256(append(slices.Clone(issuer.RawSubject), issuer.RawSubjectPublicKeyInfo...))
 }
 
-// Find looks a certificate up. The error is why the list cannot tell (RFC 5280 §6.3.3); nil
+// Find looks a certificate up. The error is why the list cannot tell (RFC 5280, section 6.3.3); nil
 // and nil is a certificate that is not revoked.
 func (c *CRL) Find(cert, issuer *x509.Certificate, now time.Time) (*Revocation, error) {
 	switch {
@@ -117,7 +117,7 @@ func (c *CRL) Find(cert, issuer *x509.Certificate, now time.Time) (*Revocation, 
 	return nil, nil
 }
 
-// covers reports whether the list speaks for a certificate at all: RFC 5280 §6.3.3 (b)(2).
+// covers reports whether the list speaks for a certificate at all: RFC 5280, section 6.3.3 (b)(2).
 func (s scope) covers(cert *x509.Certificate) error {
 	isCA := cert.BasicConstraintsValid && cert.IsCA
 	switch {
@@ -209,7 +209,7 @@ func parsePoints(der cryptobyte.String) []string {
 var OidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
 
 // NeverRevoked reports whether the authority says of a certificate, mostly of a short life, that
-// it will not publish its revocation: nobody is to look for it then (RFC 9608 §4).
+// it will not publish its revocation: nobody is to look for it then (RFC 9608, section 4).
 func NeverRevoked(cert *x509.Certificate) bool {
 	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OidNoRevAvail) })
 }

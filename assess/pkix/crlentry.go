@@ -19,7 +19,7 @@ type Revocation struct {
 	At     uint32 // seconds since 1970
 }
 
-// serial is a serial number in its 20 octets (RFC 5280 §4.1.2.2), big endian.
+// serial is a serial number in its 20 octets (RFC 5280, section 4.1.2.2), big endian.
 type serial [20]byte
 
 var errCRL = errors.New("the CRL cannot be read: malformed list")

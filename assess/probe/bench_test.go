@@ -50,7 +50,7 @@ func BenchmarkDomain(b *testing.B) {
 			fmt.Printf("\n%s: %v in the median of %d runs (%v to %v)\n", c.name, ours.Round(100*time.Microsecond), len(took),
 				slices.Min(took).Round(100*time.Microsecond), slices.Max(took).Round(100*time.Microsecond))
 			fmt.Printf("  floor %v: %d round trips of %v (%s)\n  ratio to the floor %.3f\n", floor, c.floor, benchDelay, c.chain, float64(ours)/float64(floor))
-			fmt.Printf("  one probe, host and look-up after the other %v, %.0f round trips: %.1f times as long\n",
+			fmt.Printf("  one probe, host and lookup after the other %v, %.0f round trips: %.1f times as long\n",
 				median(peer).Round(time.Millisecond), float64(median(peer))/float64(benchDelay), float64(median(peer))/float64(ours))
 			fmt.Printf("  the longest chain of the last run, each stage after the one above it:\n")
 			for _, s := range longestChain(trace) {

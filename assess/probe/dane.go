@@ -88,7 +88,7 @@ func (h *Host) matchEach(records []dane.TLSA, facts assess.SMTPFacts) (check ass
 }
 
 // lookupTLSA finds the TLSA base domain: the end of the host's CNAMEs where DNSSEC protects
-// them, and else, or if there are no records, the host itself (RFC 7672 §2.2.2).
+// them, and else, or if there are no records, the host itself (RFC 7672, section 2.2.2).
 func (h *Host) lookupTLSA(ctx context.Context) resolver.Answer {
 	found := h.addresses()
 	address := found.a

@@ -111,7 +111,7 @@ func TestDANE(t *testing.T) {
 	}
 }
 
-// TestDANEBase shows where the records are looked for (RFC 7672 §2.2), and what DNSSEC and
+// TestDANEBase shows where the records are looked for (RFC 7672, section 2.2), and what DNSSEC and
 // hosts that cannot be reached make of them.
 func TestDANEBase(t *testing.T) {
 	l := newLab(t)

@@ -11,7 +11,7 @@ import (
 	"peerscore/assess/probe/resolver"
 )
 
-// probeDMARC finds the record that applies to the very domain, by the tree walk of RFC 9989 §4.10.
+// probeDMARC finds the record that applies to the very domain, by the tree walk of RFC 9989, section 4.10.
 func probeDMARC(ctx context.Context, t *Target, f *assess.Facts) {
 	name := func(domain string) string { return "_dmarc." + domain }
 	own := name(string(t.Domain))
@@ -50,7 +50,7 @@ func looksLikeDMARC(txt string) bool {
 	return strings.Contains(strings.ToLower(txt[:min(len(txt), 40)]), "dmarc1")
 }
 
-// exists reports whether the domain exists (RFC 9989 §3.2.13), as its MX look-up has it.
+// exists reports whether the domain exists (RFC 9989, section 3.2.13), as its MX lookup has it.
 func (t *Target) exists() bool {
 	mx, _ := t.mx()
 	return mx.Lookup.Status != assess.LookupNXDomain
@@ -63,7 +63,7 @@ func dmarcCheck(found dmarc.Discovery) assess.Check {
 		switch err := record.Err(); {
 		case err != nil:
 			return assess.Check{Result: assess.Fail, Detail: err.Error()}
-		case record.Standing == dmarc.Ignored: // RFC 9989 §4.10.1, RFC 7489 §6.6.3
+		case record.Standing == dmarc.Ignored: // RFC 9989, section 4.10.1, RFC 7489, section 6.6.3
 			return assess.Check{Result: assess.Fail, Detail: "neither a policy (p=) nor a report address (rua=): receivers ignore the record"}
 		}
 		return assess.Check{Result: assess.Pass}

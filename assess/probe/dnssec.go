@@ -8,8 +8,8 @@ import (
 	"peerscore/assess/probe/resolver"
 )
 
-// probeDNSSEC asks what no other probe asks, to learn how far DNSSEC vouches for it (RFC 4035
-// §4.3): the zones and the TXT records of the domain and of each MX host's domain.
+// probeDNSSEC asks what no other probe asks, to learn how far DNSSEC vouches for it (RFC 4035,
+// section 4.3): the zones and the TXT records of the domain and of each MX host's domain.
 func probeDNSSEC(ctx context.Context, t *Target, f *assess.Facts) {
 	validation := t.runner.env.Resolver.Validation()
 	f.DNSSEC.Validates = map[resolver.Validates]assess.Result{

@@ -204,7 +204,7 @@ func otherAsked(session assess.SMTPFacts, now time.Time) bool {
 // address. Where it ended before the handshake the name had not been said, and a server that
 // says nothing in the handshake is a tarpit under any name. Where the certificate is valid for the
 // other host too, that host would be shown the same one or one as good; if it is not, the
-// server may well have another certificate for that name (RFC 6066 §3), and has to be asked,
+// server may well have another certificate for that name (RFC 6066, section 3), and has to be asked,
 // however many names it has shown this one under: others may have made them up.
 func (g *gate) speaksFor(session assess.SMTPFacts, name string) bool {
 	switch session.Stage {

@@ -49,7 +49,7 @@ func visitOf(name, organisation string) visit {
 	return visit{addr: somewhere, name: name, organisation: dnsname.Domain(organisation)}
 }
 
-// asks sends one dialogue through the gate; it tells whether the address was asked.
+// asks sends one dialogue through the gate; it reports whether the address was asked.
 func asks(g *gate, addr netip.Addr, name string, how ended) (assess.SMTPFacts, bool) {
 	asked := false
 	facts := g.session(context.Background(), visit{addr: addr, name: name, organisation: dnsname.Domain(addr.String())}, func(context.Context, again) (assess.SMTPFacts, error) {

@@ -113,7 +113,7 @@ func wide(n int) string {
 	return lines.String()
 }
 
-// A name whose address changes between two look-ups is asked where the look-up before the
+// A name whose address changes between two lookups is asked where the lookup before the
 // dialling said, and refused where that is no public address.
 func TestRebinding(t *testing.T) {
 	dns := zoneServer(t)

@@ -104,7 +104,7 @@ func policyProblem(err error) assess.Check {
 }
 
 // covered reports whether the policy lists the host, and whether its certificates are such as a
-// sender accepts (§4.1, §4.2). Of several addresses one that is not covered decides.
+// sender accepts (sections 4.1 and 4.2). Of several addresses one that is not covered decides.
 func (h *Host) covered(policy mtasts.Policy) assess.Check {
 	pattern, listed := policy.Match(h.Name)
 	if !listed {

@@ -75,7 +75,7 @@ func TestMTASTS(t *testing.T) {
 		{name: "no mx", policy: policy(), support: no, say: "MTA-STS policy with an error: "},
 		{name: "policy host of another name", web: leaf{Names: []string{"www.@"}}, support: no, say: "the policy host's certificate is not valid"},
 		{name: "expired policy host", web: yesterday, support: no, say: "the policy host's certificate is not valid"},
-		{name: "self-signed policy host", web: leaf{SelfSigned: true}, support: no, say: "the policy host's certificate is not valid: self-signed: nobody but the server vouches for it; fix it: senders do as if there were no policy {mta-sts-policy-host-certificate}"},
+		{name: "self-signed policy host", web: leaf{SelfSigned: true}, support: no, say: "the policy host's certificate is not valid: self-signed, not trusted; fix it: senders do as if there were no policy {mta-sts-policy-host-certificate}"},
 		{name: "policy host of nobody's authority", foreign: "web", support: no, say: "the policy host's certificate is not valid"},
 		{name: "policy host with what Go does not evaluate", web: leaf{Change: func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 7}, Critical: true, Value: []byte{0x30, 0}}}

@@ -72,7 +72,7 @@ func elsewhere(l *lab, addrs map[string]string) *Dialer {
 	}}
 }
 
-// hasPrefix tells whether a line begins so; every list has a line that begins with nothing.
+// hasPrefix reports whether a line begins so; every list has a line that begins with nothing.
 func hasPrefix(lines []string, prefix string) bool {
 	return prefix == "" || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) })
 }

@@ -10,7 +10,7 @@ import (
 
 // Limits on what a server may say, before TLS and again inside it.
 const (
-	maxLine   = 2 << 10  // octets of a line, with its end; RFC 5321 §4.5.3.1.5 allows 512
+	maxLine   = 2 << 10  // octets of a line, with its end; RFC 5321, section 4.5.3.1.5 allows 512
 	maxLines  = 128      // of one reply
 	maxOctets = 64 << 10 // of all replies
 )
@@ -18,7 +18,7 @@ const (
 // errLimit is a peer that says more than we listen to.
 var errLimit = errors.New("past a limit")
 
-// reply is one SMTP reply (RFC 5321 §4.2).
+// reply is one SMTP reply (RFC 5321, section 4.2).
 type reply struct {
 	code  int
 	lines []string // as received, without their ends

@@ -208,7 +208,7 @@ func distributionPoint(cert *x509.Certificate) (string, error) {
 	return "", first
 }
 
-// reasonName is the CRLReason as RFC 5280 §5.3.1 spells it.
+// reasonName is the CRLReason as RFC 5280, section 5.3.1 spells it.
 func reasonName(code uint8) string {
 	names := []string{
 		"unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",

@@ -18,7 +18,7 @@ import (
 	"peerscore/assess/probe/probetest"
 )
 
-// issuingPoint is the extension that says which certificates a list covers (RFC 5280 §5.2.5).
+// issuingPoint is the extension that says which certificates a list covers (RFC 5280, section 5.2.5).
 func issuingPoint(t *testing.T, uri string, fields ...uint8) x509pkix.Extension {
 	t.Helper()
 	var b cryptobyte.Builder

@@ -14,7 +14,7 @@ import (
 	"peerscore/assess"
 )
 
-// How long a server may take, besides connectTimeout. RFC 5321 §4.5.3.2 grants minutes to
+// How long a server may take, besides connectTimeout. RFC 5321, section 4.5.3.2 grants minutes to
 // clients that have mail to deliver; we only want to know.
 const (
 	greetingTimeout  = 15 * time.Second
@@ -177,7 +177,7 @@ func (d *dialogue) startTLS(context.Context) error {
 	return nil
 }
 
-// tlsEHLO asks again inside TLS: what was said before is void (RFC 3207 §4.2).
+// tlsEHLO asks again inside TLS: what was said before is void (RFC 3207, section 4.2).
 func (d *dialogue) tlsEHLO(context.Context) error {
 	d.replies = newReplyReader(d.conn)
 	r, err := d.command("EHLO " + d.ehlo)
@@ -236,7 +236,7 @@ func kept(lines []string) []string {
 }
 
 // hasKeyword looks for an extension in the lines of an EHLO reply, after the first, which
-// holds the server's name (RFC 5321 §4.1.1.1).
+// holds the server's name (RFC 5321, section 4.1.1.1).
 func hasKeyword(lines []string, keyword string) bool {
 	for i, line := range lines {
 		if i == 0 || len(line) < 4 {

@@ -36,7 +36,7 @@ func TestSPF(t *testing.T) {
 		policy     string
 		chain, say string
 	}{
-		{`@ TXT "v=spf1 ip4:192.0.2.1 -all"`, yes, yes, 0, "-all", "", `record: pass: "v=spf1 ip4:192.0.2.1 -all", 0 DNS look-ups of 10`},
+		{`@ TXT "v=spf1 ip4:192.0.2.1 -all"`, yes, yes, 0, "-all", "", `record: pass: "v=spf1 ip4:192.0.2.1 -all", 0 DNS lookups of 10`},
 		{`@ TXT "v=spf1 include:list.example ~all"`, yes, yes, 1, "~all", `  include:list.example -> v=spf1 ip4:192.0.2.0/24 -all`, ""},
 		{`@ TXT "v=spf1 redirect=list.example"`, yes, yes, 1, "-all", `  redirect=list.example -> v=spf1`, ""},
 		{`@ TXT "v=spf1 redirect=soft.list.example"`, yes, no, 1, "?all", "", "the record ends in ?all"},
@@ -47,12 +47,12 @@ func TestSPF(t *testing.T) {
 		{`@ TXT "v=spf1 " "ip4:192.0.2.1 " "-all"`, yes, yes, 0, "-all", "", `"v=spf1 ip4:192.0.2.1 -all"`},
 		{"@ TXT unrelated", no, no, 0, "", "", "publishes no SPF record; list the hosts that send for it"},
 		{"@ A 192.0.2.1", no, no, 0, "", "", "publishes no SPF record"},
-		{"@ TXT \"v=spf1 -all\"\n@ TXT \"v=spf1 mx -all\"", no, no, 0, "", "", "publishes 2 SPF records, which is an error (RFC 7208 §4.5); join them into one"},
+		{"@ TXT \"v=spf1 -all\"\n@ TXT \"v=spf1 mx -all\"", no, no, 0, "", "", "publishes 2 SPF records, which is an error (RFC 7208, section 4.5); join them into one"},
 		{`@ TXT "v=spf1 ipv4:192.0.2.1 -all"`, no, no, 0, "", "", `unknown mechanism (meant ip4?) in "ipv4:192.0.2.1"`},
 		{`@ TXT "v=spf1 include:bad.list.example -all"`, no, yes, 1, "-all", "  include:bad.list.example -> v=spf1 ipv4", `bad.list.example: unknown mechanism`},
 		{`@ TXT "v=spf1 include:nobody.example -all"`, no, yes, 1, "-all", "", `nobody.example: no SPF record: "v=spf1 include:nobody.example -all"; fix it: receivers treat the domain as if it had no record {spf-record-invalid}`},
-		{`@ TXT "v=spf1 include:deep.list.example include:deep.list.example -all"`, no, yes, 18, "-all", "    include:a.list.example -> v=spf1 a:host", `too many DNS look-ups: 18, and 10 are allowed: "v=spf1 include:deep.list.example include:deep.list.example -all"; take out the includes that nobody needs, or list networks by ip4: and ip6:, which cost nothing {spf-lookup-limit}`},
-		{`@ TXT "v=spf1 a:no1.list.example a:no2.list.example a:no3.list.example -all"`, no, yes, 3, "-all", "", `void look-up limit exceeded: 3, and 2 are allowed: "v=spf1 a:no1.list.example a:no2.list.example a:no3.list.example -all"; take out the terms that find nothing {spf-void-lookup-limit}`},
+		{`@ TXT "v=spf1 include:deep.list.example include:deep.list.example -all"`, no, yes, 18, "-all", "    include:a.list.example -> v=spf1 a:host", `too many DNS lookups: 18, and 10 are allowed: "v=spf1 include:deep.list.example include:deep.list.example -all"; take out the includes that nobody needs, or list networks by ip4: and ip6:, which cost nothing {spf-lookup-limit}`},
+		{`@ TXT "v=spf1 a:no1.list.example a:no2.list.example a:no3.list.example -all"`, no, yes, 3, "-all", "", `void lookup limit exceeded: 3, and 2 are allowed: "v=spf1 a:no1.list.example a:no2.list.example a:no3.list.example -all"; take out the terms that find nothing {spf-void-lookup-limit}`},
 		{`@ TXT "v=spf1 include:lost.list.example -all"`, unknown, yes, 1, "-all", "", "the record could not be checked: "},
 		{"@ TXT \"v=spf1" + strings.Repeat(` ip4:192.0.2.1" "`, 1300) + ` -all"`, unknown, unknown, 0, "", "", "record too long"},
 		{"lost", unknown, unknown, 0, "", "", "the record is not known: SERVFAIL"},
@@ -68,7 +68,7 @@ func TestSPF(t *testing.T) {
 			wants(t, judged(facts, assess.SPF), tt.support, tt.say)
 			wants(t, judged(facts, assess.SPFPolicy), tt.strict, "")
 			if f := facts.SPF; f.Lookups != tt.lookups || f.Policy != tt.policy {
-				t.Errorf("%d look-ups, policy %q", f.Lookups, f.Policy)
+				t.Errorf("%d lookups, policy %q", f.Lookups, f.Policy)
 			}
 			if !hasPrefix(facts.SPF.Chain, tt.chain) {
 				t.Errorf("no line %q in %q", tt.chain, facts.SPF.Chain)

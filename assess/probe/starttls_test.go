@@ -101,7 +101,7 @@ func TestStartTLSAddresses(t *testing.T) {
 	}
 }
 
-// TestMX shows how the MX host is found (RFC 5321 §5.1, RFC 7505), and what becomes of those
+// TestMX shows how the MX host is found (RFC 5321, section 5.1, RFC 7505), and what becomes of those
 // that cannot be asked.
 func TestMX(t *testing.T) {
 	l := newLab(t)

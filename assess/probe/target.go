@@ -44,7 +44,7 @@ type Host struct {
 	tlsa      func() resolver.Answer
 }
 
-// addresses are what the look-ups of a host gave.
+// addresses are what the lookups of a host gave.
 type addresses struct {
 	a, aaaa resolver.Answer
 	chosen  []netip.Addr // to be asked
@@ -88,7 +88,7 @@ func (t *Target) Hosts() []*Host {
 	return hosts
 }
 
-// findHosts asks for the MX records (RFC 5321 §5.1).
+// findHosts asks for the MX records (RFC 5321, section 5.1).
 func (t *Target) findHosts(ctx context.Context) (assess.MXFacts, []*Host) {
 	answer, lookup := t.lookup(ctx, string(t.Domain), resolver.MX, "")
 	facts := assess.MXFacts{Lookup: lookup}

@@ -13,7 +13,7 @@ import (
 	"peerscore/assess/pkix"
 )
 
-// trusted looks for a path from the certificate to a trusted root (RFC 5280 §6.1), with what
+// trusted looks for a path from the certificate to a trusted root (RFC 5280, section 6.1), with what
 // the server sent as intermediates and never as an anchor. The certificate's own dates are a
 // question apart: where they have passed, the path is judged as it was on their last day.
 // The path comes with the answer unless that is a failure.
@@ -124,7 +124,7 @@ func (c chain) untrusted(err error, at time.Time) assess.Check {
 	says := func(other error) bool { return strings.Contains(err.Error(), other.Error()) } // it is not wrapped
 	switch {
 	case pkix.SelfSigned(c.certs[0]):
-		return fail(assess.ReasonSelfSigned, "self-signed: nobody but the server vouches for it")
+		return fail(assess.ReasonSelfSigned, "self-signed, not trusted")
 	case says(x509.UnhandledCriticalExtension{}): // the chain shows none
 		return assess.Check{Detail: "the trusted root has a critical extension that is not evaluated here"}
 	case errors.As(err, &invalid):

@@ -22,7 +22,7 @@ import (
 
 // Limits on one exchange with a web server.
 const (
-	webTimeout   = 30 * time.Second // look-up and connecting included
+	webTimeout   = 30 * time.Second // lookup and connecting included
 	maxHeader    = 16 << 10         // octets of the response header
 	maxOverhead  = 512 << 10        // octets on the wire besides the body: header, certificates, framing
 	maxWebAddrs  = 5                // addresses tried

@@ -72,7 +72,7 @@ func (c chain) facts() (assess.CertificateFacts, []*x509.Certificate) {
 	return facts, path
 }
 
-// named holds the certificate's names against the MX host (RFC 9525 §6.3): DNS names of the
+// named holds the certificate's names against the MX host (RFC 9525, section 6.3): DNS names of the
 // SAN, and the CN only where there is no SAN at all, as the report has it.
 func (c chain) named() assess.Check {
 	names := pkix.PresentedNames(c.certs[0])

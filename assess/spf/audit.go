@@ -243,7 +243,7 @@ func (a *auditor) resolve(d *Directive, domain string) {
 		a.fault(&a.report.Unresolved, d.Text+": "+reason(err))
 	case found == 0:
 		a.report.Voids++
-		a.warn(domain, d.Text+" finds nothing (a void look-up)")
+		a.warn(domain, d.Text+" finds nothing (a void lookup)")
 	}
 }
 

@@ -41,8 +41,8 @@ func TestAudit(t *testing.T) {
 
 		{"v=spf1 a:a..b -all", Valid, 1, 0, "-all", "a:a..b never matches"},
 		{"v=spf1 exists:v6only.example.com -all", Valid, 1, 1, "-all", "exists:v6only.example.com finds nothing"},
-		{"v=spf1 a:n1.a.b mx:n2.a.b -all", Valid, 2, 2, "-all", "mx:n2.a.b finds nothing (a void look-up)"},
-		{"v=spf1 a:n1.a.b mx:n2.a.b exists:n3.a.b -all", Invalid, 3, 3, "-all", "void look-up limit exceeded: 3, and 2 are allowed"},
+		{"v=spf1 a:n1.a.b mx:n2.a.b -all", Valid, 2, 2, "-all", "mx:n2.a.b finds nothing (a void lookup)"},
+		{"v=spf1 a:n1.a.b mx:n2.a.b exists:n3.a.b -all", Invalid, 3, 3, "-all", "void lookup limit exceeded: 3, and 2 are allowed"},
 		{"v=spf1 mx:emptymx.example.com -all", Valid, 1, 0, "-all", ""},
 		{"v=spf1 mx:mx11.example.com -all", Invalid, 1, 0, "-all", "example.com: mx:mx11.example.com: more than 10 MX names"},
 
@@ -52,8 +52,8 @@ func TestAudit(t *testing.T) {
 		{"v=spf1 redirect=%{i}.example.com", Valid, 1, 0, "?", "redirect=%{i}.example.com depends on the sender"},
 
 		{"v=spf1" + strings.Repeat(" a:a.example.com", 10) + " -all", Valid, 10, 0, "-all", ""},
-		{"v=spf1" + strings.Repeat(" a:a.example.com", 11) + " -all", Invalid, 11, 0, "-all", "too many DNS look-ups: 11, and 10 are allowed"},
-		{"v=spf1 include:deep.example.com include:deep.example.com include:deep.example.com -all", Invalid, 15, 0, "-all", "too many DNS look-ups: 15"},
+		{"v=spf1" + strings.Repeat(" a:a.example.com", 11) + " -all", Invalid, 11, 0, "-all", "too many DNS lookups: 11, and 10 are allowed"},
+		{"v=spf1 include:deep.example.com include:deep.example.com include:deep.example.com -all", Invalid, 15, 0, "-all", "too many DNS lookups: 15"},
 
 		{"v=spf1 foo", Invalid, 0, 0, "?", `example.com: unknown mechanism in "foo" (octet 7)`},
 		{"v=spf1 include:no.example.com -all", Invalid, 1, 0, "-all", "example.com -> no.example.com: no SPF record"},
@@ -71,7 +71,7 @@ func TestAudit(t *testing.T) {
 		{"v=spf1 include:fail.example.com -all", Unknown, 1, 0, "-all", "example.com -> fail.example.com: DNS failure"},
 		{"v=spf1 redirect=fail.example.com", Unknown, 1, 0, "?", "DNS failure"},
 		{"v=spf1 include:fail.example.com include:no.example.com -all", Invalid, 2, 0, "-all", "no SPF record"},
-		{"v=spf1 include:fail.example.com include:big.example.com a:a.example.com -all", Invalid, 9, 6, "-all", "void look-up limit exceeded"},
+		{"v=spf1 include:fail.example.com include:big.example.com a:a.example.com -all", Invalid, 9, 6, "-all", "void lookup limit exceeded"},
 	} {
 		r := Audit(t.Context(), z.with("example.com", "TXT unrelated", "TXT "+c.record), "example.com")
 		policy := r.Policy
@@ -79,7 +79,7 @@ func TestAudit(t *testing.T) {
 			policy += "?"
 		}
 		if r.State != c.state || r.Lookups != c.lookups || r.Voids != c.voids || policy != c.policy {
-			t.Errorf("%s: got %q, %d look-ups, %d voids, policy %q; %q %q", c.record, r.State, r.Lookups, r.Voids, policy, r.Errors, r.Unresolved)
+			t.Errorf("%s: got %q, %d lookups, %d voids, policy %q; %q %q", c.record, r.State, r.Lookups, r.Voids, policy, r.Errors, r.Unresolved)
 		}
 		findings := r.Errors
 		switch c.state {

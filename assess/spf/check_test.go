@@ -114,7 +114,7 @@ func TestCheck(t *testing.T) {
 		{v4, "v=spf1 include:a..b -all", PermError, "a..b: no SPF record"},
 		{v4, "v=spf1 include:wrong.example.com -all", PermError, "wrong.example.com: unknown mechanism"},
 		{v4, "v=spf1 include:twice.example.com -all", PermError, "2 SPF records"},
-		{v4, "v=spf1 include:loop.example.com -all", PermError, "loop.example.com: include:loop.example.com: too many DNS look-ups"},
+		{v4, "v=spf1 include:loop.example.com -all", PermError, "loop.example.com: include:loop.example.com: too many DNS lookups"},
 		{v4, "v=spf1 include:%{l1r+}.com -all", PermError, "%{l1r+}.com: no SPF record"},
 
 		{v4, "v=spf1 redirect=list.example.com", Pass, ""},
@@ -123,17 +123,17 @@ func TestCheck(t *testing.T) {
 		{v4, "v=spf1 redirect=no.example.com", PermError, "no SPF record"},
 		{v4, "v=spf1 redirect=fail.example.com", TempError, "DNS failure"},
 		{v4, "v=spf1 redirect=a.example.com..%{d1}", PermError, "no SPF record"},
-		{v4, "v=spf1 redirect=example.com", PermError, "example.com: redirect=example.com: too many DNS look-ups: more than 10"},
+		{v4, "v=spf1 redirect=example.com", PermError, "example.com: redirect=example.com: too many DNS lookups: more than 10"},
 
 		// RFC 7208, section 4.6.4: terms count, found or not, and the limit is not passed by ten.
 		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 10) + " -all", Fail, ""},
-		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 11) + " -all", PermError, "too many DNS look-ups"},
+		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 11) + " -all", PermError, "too many DNS lookups"},
 		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 9) + " redirect=list.example.com", Pass, ""},
-		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 10) + " redirect=list.example.com", PermError, "too many DNS look-ups"},
+		{v4, "v=spf1" + strings.Repeat(" a:b.example.com", 10) + " redirect=list.example.com", PermError, "too many DNS lookups"},
 		{v4, "v=spf1 a:no1.example.com mx:no2.example.com -all", Fail, ""},
-		{v4, "v=spf1 a:no1.example.com mx:no2.example.com exists:no3.example.com -all", PermError, "void look-up limit exceeded"},
-		{v6, "v=spf1 ptr ptr ptr -all", PermError, "void look-up limit exceeded"},
-		{v6, "v=spf1 a:v4.example.com a:v4.example.com a:v4.example.com -all", PermError, "void look-up limit exceeded"},
+		{v4, "v=spf1 a:no1.example.com mx:no2.example.com exists:no3.example.com -all", PermError, "void lookup limit exceeded"},
+		{v6, "v=spf1 ptr ptr ptr -all", PermError, "void lookup limit exceeded"},
+		{v6, "v=spf1 a:v4.example.com a:v4.example.com a:v4.example.com -all", PermError, "void lookup limit exceeded"},
 		{v4, "v=spf1 mx:emptymx.example.com -all", Fail, ""}, // the hosts of an mx are no terms
 		{v4, "v=spf1 a:a..b a:a..b a:a..b -all", Fail, ""},   // names that cannot be asked for
 	} {
@@ -197,7 +197,7 @@ func TestMatch(t *testing.T) {
 		t.Errorf("got %+v", out)
 	}
 	if out.Lookups != 5 || out.Voids != 0 || out.Queries != 7 {
-		t.Errorf("got %d look-ups, %d voids, %d queries", out.Lookups, out.Voids, out.Queries)
+		t.Errorf("got %d lookups, %d voids, %d queries", out.Lookups, out.Voids, out.Queries)
 	}
 	out = Check(t.Context(), zone{"example.com": {"TXT v=spf1 a:no.example.com"}}, Query{IP: netip.MustParseAddr("192.0.2.1"), MailFrom: "user@example.com"})
 	if out.Match != (Match{}) || out.Narrow() || out.Voids != 1 {

@@ -36,8 +36,8 @@ const (
 
 // What the two limits of RFC 7208, section 4.6.4 are called wherever they are exceeded.
 const (
-	TooManyLookups     = "too many DNS look-ups"
-	VoidLimitExceeded  = "void look-up limit exceeded"
+	TooManyLookups     = "too many DNS lookups"
+	VoidLimitExceeded  = "void lookup limit exceeded"
 	tooManyMXNames     = "more than 10 MX names"
 	tooManyQueries     = "more than 40 DNS queries"
 	tooLongInAll       = "records of more than 16384 octets in all"

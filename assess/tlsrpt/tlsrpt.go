@@ -1,4 +1,4 @@
-// Package tlsrpt reads the TXT record of SMTP TLS Reporting, RFC 8460 section 3,
+// Package tlsrpt reads the TXT record of SMTP TLS Reporting, RFC 8460, section 3,
 // with which a domain asks senders for daily reports of how TLS to its MX hosts
 // went:
 //
@@ -8,7 +8,7 @@
 // which senders are known to accept. Errors are written for the postmaster who has
 // to fix the record.
 //
-// Left out: the look-up of the record, and the reports themselves (section 4).
+// Left out: the lookup of the record, and the reports themselves (section 4).
 package tlsrpt
 
 import (

@@ -10,7 +10,7 @@ import (
 	"peerscore/assess/fields"
 )
 
-// checkURI says whether reports can go to a URI, one of mailto or https, or why
+// checkURI reports whether reports can go to a URI, one of mailto or https, or why
 // it is no URI in the sense of section 3.
 func checkURI(s string) (usable bool, err error) {
 	if err := checkCharacters(s); err != nil {

@@ -27,13 +27,13 @@ func (a *app) assessCommand() *cobra.Command {
 		Short: "Probe domains now, print the result and store it",
 		Long: `Probe domains now, print the result and store it.
 
-With -f, domains are read from a file or standard input, one a line; blank lines and what
-follows a # are passed over. Results are printed as they come, one line each, or with --json
-one object a line. --skip-fresh leaves out domains assessed within assess.max_age: a run that
-was interrupted goes on where it stopped when it is started again with it, and prints the
-rest. Each MX address is asked once, whatever the number of domains on it.
+With -f, domains are read from a file or standard input, one per line; blank lines and
+anything after a # are ignored. Results are printed as they arrive, one line each, or with
+--json one object per line. --skip-fresh skips domains assessed within assess.max_age, so an
+interrupted run resumes where it stopped when it is started again with it. Each MX address is
+contacted once, however many domains it serves.
 
-A name that does not exist is not stored and has no result: the exit status is 1.`,
+A name that does not exist is not stored and has no result; the exit status is then 1.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 0) == (file == "") {
 				return fail(exitUsage, "name domains, or a file of them with -f")
@@ -51,7 +51,7 @@ A name that does not exist is not stored and has no result: the exit status is 1
 	flags.StringVarP(&file, "file", "f", "", "read domains from `FILE`, - for standard input")
 	flags.IntVar(&o.Jobs, "jobs", defaultJobs, "assess `N` domains at once")
 	flags.BoolVar(&o.NoStore, "no-store", false, "do not store what was found")
-	flags.BoolVar(&o.SkipFresh, "skip-fresh", false, "leave out domains assessed within assess.max_age")
+	flags.BoolVar(&o.SkipFresh, "skip-fresh", false, "skip domains assessed within assess.max_age")
 	return cmd
 }
 
@@ -108,7 +108,7 @@ func conclude(o bulk.Outcome) error {
 	case o.Failures > 0:
 		return fail(exitUnavailable, "%d of %d domains could not be assessed or stored", o.Failures, o.Failures+o.Assessed)
 	case o.Invalid > 0:
-		return fail(exitUsage, "%d lines were no domains", o.Invalid)
+		return fail(exitUsage, "%d lines are not valid domains", o.Invalid)
 	case o.Absent > 0:
 		return fail(exitUnknown, "%d of %d names do not exist", o.Absent, o.Absent+o.Assessed)
 	}

@@ -77,13 +77,13 @@ func TestAssessList(t *testing.T) {
 		{"duplicates", "a.example\nA.Example.\nuser@a.example\n<x@a.example>\na.example", "a.example", `^$`, 0},
 		{"internationalised, twice", "bücher.example\nXN--BCHER-KVA.example\nBÜCHER。example\n", "xn--bcher-kva.example", `^$`, 0},
 		{"malformed", "a.example\nnot a domain\nb.example\n\x1b[31m.example\n192.0.2.1\nco.uk\nc.example\n", "a.example b.example c.example",
-			`^peerscore: line 2: .*\n.* line 4: [^\x1b]*\n.* line 5: .*IP address\n.* line 6: .*public suffix\npeerscore: 4 lines were no domains\n$`, 2},
+			`^peerscore: line 2: .*\n.* line 4: [^\x1b]*\n.* line 5: .*IP address\n.* line 6: .*public suffix\npeerscore: 4 lines are not valid domains\n$`, 2},
 		{"not text", "a.example\n\xff\xfe\x00.example\n\x00\nb.example\n", "a.example b.example", `line 2: .*\n.*line 3: `, 2},
 		{"a long line", "a.example\n" + long + "\nb.example\n", "a.example b.example", `^peerscore: line 2: longer than 4096 octets\n`, 2},
 		{"a long line at the end", "a.example\n" + long, "a.example", `line 2: longer than`, 2},
 		{"a long comment", "a.example #" + long + "\n#" + long + "\nb.example\n", "a.example b.example", `^$`, 0},
 		{"nothing", "", "", `^$`, 0},
-		{"no domain at all", "#\nlocalhost\n", "", `^peerscore: line 2: .*\npeerscore: 1 lines were no domains\n$`, 2},
+		{"no domain at all", "#\nlocalhost\n", "", `^peerscore: line 2: .*\npeerscore: 1 lines are not valid domains\n$`, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, stderr, state := l.assessed(cfg, strings.NewReader(c.list))
@@ -110,7 +110,7 @@ func TestAssessEndlessList(t *testing.T) {
 		stderr string
 	}{
 		{"a line of 1 GB", io.MultiReader(strings.NewReader("a.example\n"), io.LimitReader(repeated(strings.Repeat("x", 4096)), 1<<30), strings.NewReader("\nb.example\n")),
-			"peerscore: line 2: longer than 4096 octets\npeerscore: 1 lines were no domains\n"},
+			"peerscore: line 2: longer than 4096 octets\npeerscore: 1 lines are not valid domains\n"},
 		{"2 million blank lines", io.MultiReader(strings.NewReader("a.example\n"), io.LimitReader(repeated("\n\n\n\n\n\n\n\n"), 2_000_000), strings.NewReader("\nb.example\n")), ""},
 		{"50,000 times two domains", io.LimitReader(repeated("a.example\nb.example\n"), 50_000*20), ""},
 	} {

@@ -20,9 +20,9 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check",
-		Short: "Validate the configuration, naming file, line and key of what is wrong",
+		Short: "Validate the configuration; errors name file, line and key",
 		Long: `Validate the configuration: its keys, their values, and whether the group and the files
-that it names are there. What is wrong is told with file, line and key, and status 2.`,
+that it names exist. Errors name file, line and key; the exit status is then 2.`,
 
 		Example: "  peerscore config check --config new.toml && systemctl reload peerscore",
 

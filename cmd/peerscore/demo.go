@@ -13,7 +13,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Show the whole of peerscore on an embedded internet on loopback",
 		Long: `Start a name server, the mail servers of a dozen providers of different quality and the
 daemon, all on loopback and without root; play a few hundred sessions through the milter;
-then print what peerscore made of them. The database is left behind for your own queries.`,
+then print what peerscore made of them. The database is kept for your own queries.`,
 		Example: "  peerscore demo --dir /tmp/demo",
 		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -23,6 +23,6 @@ then print what peerscore made of them. The database is left behind for your own
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&keep, "dir", "", "leave database and log in `FOLDER` (default: a new temporary one)")
+	cmd.Flags().StringVar(&keep, "dir", "", "keep database and log in `FOLDER` (default: a new temporary one)")
 	return cmd
 }

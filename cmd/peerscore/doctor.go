@@ -14,10 +14,10 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor [DOMAIN]",
-		Short: "Look for what keeps peerscore from working on this host",
-		Long: `Look for what keeps peerscore from working on this host: does the resolver validate, can
-port 25 of others be reached, is the clock sane, can the database be read and the milter socket
-be bound, does Postfix hand its sessions over. Port 25 is tried at the mail hosts of DOMAIN, or
+		Short: "Check this host for what keeps peerscore from working",
+		Long: `Check this host for what keeps peerscore from working: whether the resolver validates, port 25
+of others can be reached, the clock is right, the database can be read and the milter socket
+bound, and Postfix is configured to use it. Port 25 is tried at the mail hosts of DOMAIN, or
 of the peer that was assessed last, with one probe that is not stored.
 
 Exit status 3 means that something does not work.`,

@@ -18,10 +18,10 @@ func (a *app) eventsCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Print what became worse of late, with its reason",
-		Long: `Print the changes of all peers, one line each and the latest first: scores that fell and
-standards that are no longer supported; with --all those that became better too. The reason
-is a test that came out differently; "peerscore history" has them all.`,
+		Short: "Print recent regressions, with their reasons",
+		Long: `Print the changes of all peers, one line each, latest first: scores that fell and standards
+that are no longer supported; with --all, improvements too. The reason is a test whose result
+changed; "peerscore history" lists all of them.`,
 		Example: "  peerscore events --since 1d\n  peerscore events --all --json",
 		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,7 +33,7 @@ is a test that came out differently; "peerscore history" has them all.`,
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "7d", "only changes since `TIME`: a date (2026-11-20) or how long ago (7d)")
-	cmd.Flags().BoolVar(&all, "all", false, "also changes that are no regression")
+	cmd.Flags().BoolVar(&all, "all", false, "include changes that are not regressions")
 	return cmd
 }
 

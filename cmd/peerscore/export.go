@@ -18,12 +18,12 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export postfix-tls-policy|csv|json",
 		Short: "Print all peers for other programs",
-		Long: `Print all peers for other programs: csv has one line a peer, json one object a line as
-show has it. postfix-tls-policy is a table for smtp_tls_policy_maps: dane-only for peers all of
+		Long: `Print all peers for other programs: csv has one line per peer, json one object per line, as
+in show. postfix-tls-policy is a table for smtp_tls_policy_maps: dane-only for peers all of
 whose MX hosts match their protected TLSA records, secure for those that enforce MTA-STS, both
 with each certificate that a host has, be its key RSA or ECDSA; encrypt for those all of whose
-MX hosts speak STARTTLS. Whoever was assessed too long ago, or
-has a host that could not be measured, is left out: Postfix then does what it does for others.`,
+MX hosts speak STARTTLS. Peers assessed too long ago, or
+with a host that could not be measured, are left out; Postfix then applies its default.`,
 		Example: `  peerscore export csv >peers.csv
   peerscore export postfix-tls-policy >/etc/postfix/tls_policy && postmap /etc/postfix/tls_policy`,
 		Args:      takes(1, 1, "FORMAT"),

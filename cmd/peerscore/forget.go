@@ -16,10 +16,10 @@ import (
 func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "forget DOMAIN...",
-		Short: "Erase all that is known of domains",
-		Long: `Erase all that is known of domains, from the disk too: sessions, facts, scores, history, labels,
-and the dialogues with MX hosts of their names. What others say stays: a domain that has its mail
-received by the hosts of a forgotten one still names them. A domain that mail comes from again becomes known
+		Short: "Erase everything known about domains",
+		Long: `Erase everything known about domains, on disk too: sessions, facts, scores, history, labels,
+and the dialogues with MX hosts of their names. What others say remains: a domain whose mail
+is received by the hosts of a forgotten one still names them. A domain that mail comes from again becomes known
 again; assess.deny_domains keeps it from being probed.
 
 Copies are yours to erase: backups, and the files *.corrupt-* and *.displaced-* beside the
@@ -61,11 +61,11 @@ func (a *app) pruneCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "prune",
 		Short: "Apply the retention rules now rather than at the daemon's next daily run",
-		Long: `Apply the retention rules now: sessions leave with score.window, past judgements after
-store.keep, and the addresses of outbound hosts become networks after 30 days. What was
-deleted leaves the disk.
+		Long: `Apply the retention rules now: sessions expire with score.window, past judgements after
+store.keep, and the addresses of outbound hosts become networks after 30 days. Deleted data
+leaves the disk.
 
-The file keeps its size: what is free in it is used again. To have it shrink, stop the daemon and
+The file keeps its size; free space in it is reused. To shrink it, stop the daemon and
 run ` + "`sqlite3 FILE VACUUM`" + `.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -14,7 +14,7 @@ func (a *app) historyCommand() *cobra.Command {
 		Use:   "history DOMAIN",
 		Short: "Print how scores and standards of a domain changed",
 		Long: `Print how scores and standards of a domain changed, the latest change first: each standard
-with the tests that came out differently, as they were and as they are.`,
+with the tests whose results changed, before and after.`,
 		Example: "  peerscore history example.org",
 		Args:    takes(1, 1, "DOMAIN"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.history(cmd.Context(), args) },

@@ -19,9 +19,9 @@ func (a *app) labelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "label DOMAIN [CATEGORY...]",
 		Short: "Put a domain into categories of your own",
-		Long: `Put a domain into categories of your own, such as bank or university, and into no others;
-"peerscore stats" has the figures of each category. With no category those of the domain are
-printed; --clear takes it out of all.`,
+		Long: `Put a domain into categories of your own, such as bank or university, replacing earlier ones;
+"peerscore stats" has the figures of each category. Without a category, print those of
+the domain; --clear removes it from all.`,
 		Example: "  peerscore label example.org university\n  peerscore label --clear example.org",
 		Args:    takes(1, math.MaxInt, "DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +46,7 @@ printed; --clear takes it out of all.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&clear, "clear", false, "take the domain out of all categories")
+	cmd.Flags().BoolVar(&clear, "clear", false, "remove the domain from all categories")
 	return cmd
 }
 

@@ -22,10 +22,10 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Print all peers, one line each",
-		Long: `Print all peers, one line each: stars, sessions of the window that were credited, and when
-the last of them was. A peer without scores has its status in their place.
+		Long: `Print all peers, one line each: stars, credited sessions in the window, and when the
+last of them was. A peer without scores shows its status instead.
 
-With --below the exit status is 1 if there is such a peer, for jobs that watch over it.`,
+With --below, the exit status is 1 if there is any such peer, for use in scheduled jobs.`,
 		Example: `  peerscore list --sort integrity --limit 20
   peerscore list --level unprotected --since 7d
   peerscore list --below 3.5 --json`,

@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, a *app) int {
 	var f failure
 	if !errors.As(err, &f) { // cobra itself refuses flags, arguments and unknown commands
 		message := strings.Join(strings.Fields(err.Error()), " ")
-		f = failure{exitUsage, fmt.Errorf("%s; `%s --help` tells how", message, cmd.CommandPath())}
+		f = failure{exitUsage, fmt.Errorf("%s; see `%s --help`", message, cmd.CommandPath())}
 	}
 	if !errors.Is(err, errSilent) {
 		fmt.Fprintf(a.Err, "peerscore: %s\n", view.Printable(f.Error()))
@@ -85,7 +85,7 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "peerscore",
 		Short: "Star scores for the mail providers you exchange mail with",
-		Long: `peerscore tells which of the mail providers you exchange mail with protect it.
+		Long: `peerscore shows which of the mail providers you exchange mail with protect it.
 
 A milter observes how they send, probes find out how they receive; both become three
 scores of 0 to 5 stars: confidentiality, identity and integrity.`,
@@ -101,7 +101,7 @@ scores of 0 to 5 stars: confidentiality, identity and integrity.`,
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+config.SystemFile+", if it is there)")
+	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default "+config.SystemFile+", if it exists)")
 	flags.StringVar(&a.dbPath, "db", "", "database `FILE` (default: store.path of the configuration)")
 	flags.BoolVar(&a.json, "json", false, "print JSON for programs")
 	root.AddCommand(

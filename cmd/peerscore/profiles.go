@@ -25,7 +25,7 @@ func (a *app) profilesCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use:   "list",
 		Short: "List the scoring profiles with their sources",
-		Long:  "List the scoring profiles with their sources. A star marks the one that is in effect.",
+		Long:  "List the scoring profiles with their sources. A star marks the one in effect.",
 		Args:  takesNone,
 		RunE:  func(*cobra.Command, []string) error { return a.listProfiles() },
 	}, &cobra.Command{

@@ -20,8 +20,8 @@ func (a *app) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report -o FILE",
 		Short: "Write one HTML page with charts and a table of all peers",
-		Long: `Write one HTML page with charts and a table of all peers that a click on a heading sorts. It
-needs nothing beside itself: no other file, no network.`,
+		Long: `Write one HTML page with charts and a sortable table of all peers. It is
+self-contained: no other file, no network.`,
 		Example: "  peerscore report -o peers.html",
 		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {

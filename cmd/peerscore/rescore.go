@@ -15,8 +15,8 @@ func (a *app) rescoreCommand() *cobra.Command {
 		Use:   "rescore",
 		Short: "Judge stored facts again with today's rules and profile",
 		Long: `Judge all stored facts and sessions again with the rules and the profile of the
-configuration, without the network. The daemon does so by itself when it starts with others
-than before; one that is running keeps its own until it is started again.`,
+configuration, without the network. The daemon does this by itself when it starts with other
+rules than before; a running one keeps its own until it is restarted.`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config()

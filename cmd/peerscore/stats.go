@@ -17,8 +17,8 @@ func (a *app) statsCommand() *cobra.Command {
 		Long: `Print what the whole population of known peers adopts, in per cent: for each score the share
 at each number of stars and at each level, for each standard the share that supports it, and for
 each category of your own (see label) the share that is protected; beside
-them the figures that MECSA published for December 2018. Who has no score, or a standard that is
-unknown, is left out of that share; a domain that receives no mail or does not exist is left out
+them the figures that MECSA published for December 2018. Peers without a score, or with a standard
+that is unknown, are left out of that share; a domain that receives no mail or does not exist is left out
 of all of them.`,
 		Example: "  peerscore stats --json",
 		Args:    takesNone,

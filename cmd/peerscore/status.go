@@ -18,8 +18,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Report whether the daemon is alive, and what it has done",
 		Long: `Report whether the daemon answers at its milter sockets, how many peers it knows and how many
-of them are due to be probed, and what everybody fails at once, so that it is held against
-nobody: then the cause is on this side. Where http.listen is on, its counters follow: sessions, messages
+of them are due to be probed, and which tests are frozen: failed by everybody at once, so
+that the cause is probably on this host and no peer is blamed. Where http.listen is on, its counters follow: sessions, messages
 by row of the attribution table ("spf-dkim", "relayed", "unauthenticated" and so on), probe runs and the
 queue. Of the observations that messages leave, "committed" are on disk and "lost" will never be; a
 message that counts as "not_recorded" was answered before either was known, since the database was

@@ -157,7 +157,7 @@ func sameVerdict(here, there string) bool {
 var daneMatch = regexp.MustCompile(`(?m)^DANE TLSA (\d \d \d) .* at depth (\d+)`)
 
 // askOpenSSL returns the verdict of s_client in our words. SMTP has no use for the
-// usages 0 and 1, so it is not told of such records (RFC 7672 section 3.1.3), and
+// usages 0 and 1, so it is not told of such records (RFC 7672, section 3.1.3), and
 // level 1 is that of Postfix with DANE.
 func askOpenSSL(t *testing.T, address string, records []dane.TLSA) (verdict, output string) {
 	t.Helper()

@@ -215,11 +215,11 @@ func digest(hash crypto.Hash, text string) []byte {
 var (
 	dkimBlanks   = regexp.MustCompile(`[ \t]+`)
 	dkimLineEnds = regexp.MustCompile(`[ \t]+\r\n`)
-	dkimValue    = regexp.MustCompile(`=\s*%b\s*`) // "including all surrounding whitespace", says RFC 6376 §3.7
+	dkimValue    = regexp.MustCompile(`=\s*%b\s*`) // "including all surrounding whitespace", says RFC 6376, section 3.7
 	dkimLastEnds = regexp.MustCompile(`(\r\n)*$`)
 )
 
-// canonicalDKIMBody is RFC 6376 §3.4.3 and §3.4.4.
+// canonicalDKIMBody is RFC 6376, sections 3.4.3 and 3.4.4.
 func canonicalDKIMBody(body string, relaxed bool) string {
 	if body != "" && !strings.HasSuffix(body, "\r\n") {
 		body += "\r\n"
@@ -234,7 +234,7 @@ func canonicalDKIMBody(body string, relaxed bool) string {
 	return body + "\r\n"
 }
 
-// canonicalDKIMField is RFC 6376 §3.4.1 and §3.4.2, without the line end.
+// canonicalDKIMField is RFC 6376, sections 3.4.1 and 3.4.2, without the line end.
 func canonicalDKIMField(field string, relaxed bool) string {
 	if !relaxed {
 		return field

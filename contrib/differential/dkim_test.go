@@ -76,22 +76,22 @@ type dkimRule struct {
 }
 
 var dkimpyRules = []dkimRule{
-	{"counts a body of which a part is signed", "RFC 6376 §8.2", func(d dkimDispute) bool {
+	{"counts a body of which a part is signed", "RFC 6376, section 8.2", func(d dkimDispute) bool {
 		return d.ours == "policy" && d.tag("l") != ""
 	}},
-	{"counts a key in test mode", "RFC 6376 §3.6.1", func(d dkimDispute) bool {
+	{"counts a key in test mode", "RFC 6376, section 3.6.1", func(d dkimDispute) bool {
 		return d.ours == "policy" && d.key("t") != ""
 	}},
-	{"keeps the white space behind the value of b=", "RFC 6376 §3.7", func(d dkimDispute) bool {
+	{"keeps the white space behind the value of b=", "RFC 6376, section 3.7", func(d dkimDispute) bool {
 		return d.ours == "pass" && regexp.MustCompile(`[;\s]b\s*=[^;]*\s;`).MatchString(d.signature)
 	}},
-	{"takes SHA-1", "RFC 8301 §3.1", func(d dkimDispute) bool { return d.tag("a") == "rsa-sha1" }},
-	{"does not read h= of the key", "RFC 6376 §3.6.1", func(d dkimDispute) bool { return d.key("h") != "" }},
-	{"does not read t=s of the key", "RFC 6376 §3.6.1", func(d dkimDispute) bool { return d.key("t") == "s" }},
-	{"keeps blanks at the end of a last line without line end", "RFC 6376 §3.4.4", func(d dkimDispute) bool {
+	{"takes SHA-1", "RFC 8301, section 3.1", func(d dkimDispute) bool { return d.tag("a") == "rsa-sha1" }},
+	{"does not read h= of the key", "RFC 6376, section 3.6.1", func(d dkimDispute) bool { return d.key("h") != "" }},
+	{"does not read t=s of the key", "RFC 6376, section 3.6.1", func(d dkimDispute) bool { return d.key("t") == "s" }},
+	{"keeps blanks at the end of a last line without line end", "RFC 6376, section 3.4.4", func(d dkimDispute) bool {
 		return d.ours == "pass" && regexp.MustCompile(`[ \t]$`).Match(d.Message)
 	}},
-	{"takes i= in another case than d=, which is left undecided here", "RFC 6376 §6.1.1", func(d dkimDispute) bool {
+	{"takes i= in another case than d=, which is left undecided here", "RFC 6376, section 6.1.1", func(d dkimDispute) bool {
 		return d.ours == "neutral" && d.tag("i") != "" && d.tag("d") != "example.org"
 	}},
 }

@@ -27,7 +27,7 @@ import (
 type Zone struct {
 	// Name of the apex: "example.org", or "." for the root.
 	Name string
-	// Records is master-file text (RFC 1035 §5), but for indentation, which means nothing: each
+	// Records is master-file text (RFC 1035, section 5), but for indentation, which means nothing: each
 	// record begins with its owner, "@" or relative to the apex. The TTL is 300 unless given,
 	// SOA and NS are made up where they are missing, wildcards work. Delegations and their DS
 	// records are not written here: they follow from the zones that the server holds.

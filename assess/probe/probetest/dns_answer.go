@@ -97,7 +97,7 @@ func (s *DNS) fill(reply *dns.Msg, dnssecOK bool) (worst security, failure Failu
 		}
 		z := s.zoneOf(name)
 		if question.Qtype == dns.TypeDS && z.name == name && z.parent != nil {
-			z = z.parent // RFC 4035 §3.1.4.1
+			z = z.parent // RFC 4035, section 3.1.4.1
 		}
 		if first == nil {
 			first = z
@@ -165,7 +165,7 @@ func (z *zone) appendSet(section, rrset []dns.RR, name string, sign bool) []dns.
 	return section
 }
 
-// appendProofs appends the NSEC records that match or cover names, each once (RFC 4035 §3.1.3).
+// appendProofs appends the NSEC records that match or cover names, each once (RFC 4035, section 3.1.3).
 func (z *zone) appendProofs(section []dns.RR, names ...string) []dns.RR {
 	seen := ""
 	for _, name := range names {

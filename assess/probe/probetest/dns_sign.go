@@ -112,7 +112,7 @@ func corrupt(signature string) string {
 	return base64.StdEncoding.EncodeToString(octets)
 }
 
-// nsec is the link of the chain that matches name, or else covers it (RFC 4034 §4).
+// nsec is the link of the chain that matches name, or else covers it (RFC 4034, section 4).
 func (z *zone) nsec(name string) *dns.NSEC {
 	chain := z.chain()
 	i, found := search(chain, canonicalKey(name))

@@ -284,7 +284,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// verify tells whether every RRset has a signature, and all are valid.
+// verify reports whether every RRset has a signature, and all are valid.
 func verify(t *testing.T, section []dns.RR, keys map[string]*dns.DNSKEY) bool {
 	t.Helper()
 	sets := map[rrKey][]dns.RR{}

@@ -146,7 +146,7 @@ func (z *zone) rrset(name string, rtype uint16) []dns.RR {
 func (z *zone) soa() []dns.RR { return z.sets[rrKey{z.name, dns.TypeSOA}] }
 
 // source is the owner that answers for name: name itself, or else the wildcard that covers it
-// (RFC 1034 §4.3.3), or else nothing. A name that has only others below it exists (RFC 4592 §2.2.2).
+// (RFC 1034, section 4.3.3), or else nothing. A name that has only others below it exists (RFC 4592, section 2.2.2).
 func (z *zone) source(name string) string {
 	if z.exists(name) {
 		return name
@@ -178,7 +178,7 @@ func (z *zone) exists(name string) bool {
 // owner is a name that has records, with the key that sorts it canonically.
 type owner struct{ key, name string }
 
-// sortOwners lists every owner in canonical order (RFC 4034 §6.1): the NSEC chain.
+// sortOwners lists every owner in canonical order (RFC 4034, section 6.1): the NSEC chain.
 func (z *zone) sortOwners() []owner {
 	owners := make([]owner, 0, len(z.types)+len(z.cuts))
 	for name := range z.types {

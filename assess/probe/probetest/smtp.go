@@ -246,7 +246,7 @@ func (c *SMTPConn) step(name string, lines ...string) bool {
 	return c.Say(lines...)
 }
 
-// ehlo formats a reply of several lines (RFC 5321 §4.2.1).
+// ehlo formats a reply of several lines (RFC 5321, section 4.2.1).
 func (c *SMTPConn) ehlo(extensions []string) []string {
 	lines := append([]string{c.server.config.Name}, extensions...)
 	for i := range lines {

@@ -34,7 +34,7 @@ type Web struct {
 	requests map[string]int
 }
 
-// PolicyPath is where the policy of a domain is served (RFC 8461 §3.3), as a key of WebConfig.Pages.
+// PolicyPath is where the policy of a domain is served (RFC 8461, section 3.3), as a key of WebConfig.Pages.
 func PolicyPath(domain string) string { return "mta-sts." + domain + "/.well-known/mta-sts.txt" }
 
 // NewWeb starts a server.

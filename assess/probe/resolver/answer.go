@@ -40,7 +40,7 @@ const (
 	Failed   Status = "failed"   // no usable answer: see Reason
 )
 
-// Security is the DNSSEC state of an answer (RFC 4035 §4.3).
+// Security is the DNSSEC state of an answer (RFC 4035, section 4.3).
 type Security string
 
 const (
@@ -67,9 +67,9 @@ const (
 	ReasonChain     = "more than 8 CNAMEs in a row"
 	ReasonReferral  = "referral: the server does not recurse"
 	ReasonBreaker   = "the resolver does not answer"
-	ReasonBusy      = "too many look-ups at once"
+	ReasonBusy      = "too many lookups at once"
 	ReasonBudget    = "too many DNS lookups"
-	ReasonRate      = "no look-up was free in time"
+	ReasonRate      = "no lookup was free in time"
 	ReasonNotCached = "not in the cache"
 	ReasonInternal  = "internal error"
 )
@@ -84,7 +84,7 @@ type Answer struct {
 	Security Security // of the whole answer, every alias included
 
 	// Aliases are the targets of the CNAMEs that were followed, in order. When the whole is not
-	// Secure, a question for the CNAME of Name tells whether the first alias is (RFC 7672 §2.2.2).
+	// Secure, a question for the CNAME of Name tells whether the first alias is (RFC 7672, section 2.2.2).
 	Aliases   []string
 	Canonical string // the last alias, or Name: the owner of the records
 
@@ -108,7 +108,7 @@ type MXRecord struct {
 	Host       string
 }
 
-// TLSARecord is the RDATA of a TLSA record (RFC 6698 §2.1), with values of any size.
+// TLSARecord is the RDATA of a TLSA record (RFC 6698, section 2.1), with values of any size.
 type TLSARecord struct {
 	Usage, Selector, MatchingType uint8
 	Data                          []byte

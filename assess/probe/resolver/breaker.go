@@ -121,7 +121,7 @@ func (u *upstream) control() {
 	timedOut := false
 	defer func() {
 		if u.breaker.settle(timedOut, u.now()) {
-			u.logger.Warn("resolver does not answer: look-ups fail at once for a while", "servers", serverList(u.servers), "for", breakerPause)
+			u.logger.Warn("resolver does not answer: lookups fail at once for a while", "servers", serverList(u.servers), "for", breakerPause)
 		}
 	}()
 	timedOut = u.tryServers(ctx, q, nil).Reason == ReasonTimeout

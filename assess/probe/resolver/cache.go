@@ -11,7 +11,7 @@ const (
 )
 
 // cache keeps answers while their TTL runs, and the questions that are under way. A plain mutex
-// is enough: it is held for a look-up in a map.
+// is enough: it is held for a lookup in a map.
 type cache struct {
 	mu       sync.Mutex
 	entries  map[question]entry

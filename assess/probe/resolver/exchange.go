@@ -20,7 +20,7 @@ const (
 	maxRecords = 512  // question and records of a message: a full set, its aliases, their signatures and denials, with room
 )
 
-// The header of a message (RFC 1035 §4.1.1).
+// The header of a message (RFC 1035, section 4.1.1).
 const (
 	headerSize = 12
 	flags      = 2 // offset
@@ -38,11 +38,11 @@ var (
 
 // exchange puts a question to a server, over UDP and then, when the reply does not fit, over
 // TCP. Each question has its own connected socket: the kernel picks the port at random and drops
-// what comes from elsewhere (RFC 5452 §9). ctx must have a deadline. The query over UDP has been
+// what comes from elsewhere (RFC 5452, section 9). ctx must have a deadline. The query over UDP has been
 // taken from the allowance, that over TCP is here.
 func exchange(ctx context.Context, server netip.AddrPort, q question, checkingDisabled bool, a *allowance) (*dns.Msg, error) {
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), uint16(q.t)) // with a random ID
-	query.AuthenticatedData = true                                   // RFC 6840 §5.7
+	query.AuthenticatedData = true                                   // RFC 6840, section 5.7
 	query.CheckingDisabled = checkingDisabled
 	query.SetEdns0(maxUDP, true)
 	packed, err := query.Pack()
@@ -94,7 +94,7 @@ func exchangeUDP(ctx context.Context, server netip.AddrPort, query *dns.Msg, pac
 	return nil, errStray
 }
 
-// exchangeTCP reads one message with the length before it (RFC 1035 §4.2.2).
+// exchangeTCP reads one message with the length before it (RFC 1035, section 4.2.2).
 func exchangeTCP(ctx context.Context, server netip.AddrPort, query *dns.Msg, packed []byte) (*dns.Msg, error) {
 	conn, err := dial(ctx, "tcp", server)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The look-ups below have the signatures of net.Resolver. Their errors are *net.DNSError:
+// The lookups below have the signatures of net.Resolver. Their errors are *net.DNSError:
 // IsNotFound when the name or the type does not exist or no such name can be asked for, else
 // IsTemporary, with IsTimeout where that was the reason.
 

@@ -91,7 +91,7 @@ func TestLookups(t *testing.T) {
 
 func sprint[T string | netip.Addr](list []T, err error) (string, error) { return fmt.Sprint(list), err }
 
-// The look-ups can stand in for those of net.Resolver.
+// The lookups can stand in for those of net.Resolver.
 type lookups interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)

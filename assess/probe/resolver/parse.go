@@ -15,8 +15,8 @@ const (
 	maxSet     = 100            // records of one set
 	maxAliases = 8              // CNAMEs of one answer
 	maxEDEText = 256            // octets of a server's explanation
-	maxTTL     = 24 * time.Hour // RFC 8767 §4 allows any cap
-	maxDenial  = time.Hour      // RFC 2308 §5 suggests one to three hours
+	maxTTL     = 24 * time.Hour // RFC 8767, section 4 allows any cap
+	maxDenial  = time.Hour      // RFC 2308, section 5 suggests one to three hours
 	// minTTL is how long an answer is kept at least, a denial without an SOA apart. A TTL of zero
 	// means "for the transaction in progress" (RFC 1035, section 3.2.1), which a burst of mail is
 	// to us: whoever sends it would else have a third party asked once more for each message.
@@ -26,7 +26,7 @@ const (
 	// 9520, section 3.2, allows up to 5 minutes): a silent name costs its timeout once a minute.
 	failureTTL    = 5 * time.Second
 	maxFailureTTL = time.Minute
-	maxTTLValue   = 1<<31 - 1 // larger ones count as zero (RFC 2181 §8)
+	maxTTLValue   = 1<<31 - 1 // larger ones count as zero (RFC 2181, section 8)
 )
 
 // parse judges a reply that belongs to the question. CNAMEs are followed within the reply only.
@@ -127,8 +127,8 @@ func (a *Answer) addAddr(octets []byte) string {
 	return addr.String()
 }
 
-// deny tells NXDOMAIN and NODATA apart, and from a referral (RFC 2308 §2). The response code
-// is that of the last alias (RFC 6604 §2).
+// deny tells NXDOMAIN and NODATA apart, and from a referral (RFC 2308, section 2). The response code
+// is that of the last alias (RFC 6604, section 2).
 func (a Answer) deny(m *dns.Msg) Answer {
 	a.TTL = min(a.TTL, maxDenial)
 	referral := false
@@ -154,7 +154,7 @@ func (a Answer) deny(m *dns.Msg) Answer {
 	}
 	a.TTL = max(a.TTL, minTTL)
 	if a.Zone == "" {
-		a.TTL = failureTTL // nothing says how long the denial holds (RFC 2308 §5)
+		a.TTL = failureTTL // nothing says how long the denial holds (RFC 2308, section 5)
 	}
 	return a
 }
@@ -183,7 +183,7 @@ func presentName(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// octets joins the strings of a TXT record, freed of the escapes of master files (RFC 1035 §5.1)
+// octets joins the strings of a TXT record, freed of the escapes of master files (RFC 1035, section 5.1)
 // that the library puts in.
 func octets(texts []string) string {
 	joined := strings.Join(texts, "")

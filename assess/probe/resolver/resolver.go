@@ -1,4 +1,4 @@
-// Package resolver is a security-aware stub resolver (RFC 4035 §4.9, RFC 6840 §5.7-5.9): it
+// Package resolver is a security-aware stub resolver (RFC 4035, section 4.9, RFC 6840, section 5.7-5.9): it
 // asks a recursive resolver, checks that the reply is one to its question, and tells how far
 // DNSSEC vouches for it. The AD bit is believed from loopback or where the operator says so;
 // a SERVFAIL that turns into an answer with CD set is suspect of being bogus. Answers are kept in a bounded
@@ -239,7 +239,7 @@ func (u *upstream) tryServers(ctx context.Context, q question, a *allowance) Ans
 }
 
 // ask puts the question to one server and judges the reply. A SERVFAIL of a validating server
-// is looked into with CD set (RFC 4035 §3.2.2): are there data that it refuses?
+// is looked into with CD set (RFC 4035, section 3.2.2): are there data that it refuses?
 func (u *upstream) ask(ctx context.Context, s *server, q question, a *allowance) Answer {
 	reply, err := exchange(ctx, s.addr, q, false, a)
 	if err != nil {

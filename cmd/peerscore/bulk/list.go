@@ -17,7 +17,7 @@ import (
 	"peerscore/cmd/peerscore/view"
 )
 
-// maxListLine is what is read of a line: no address is longer (RFC 5321 §4.5.3.1).
+// maxListLine is what is read of a line: no address is longer (RFC 5321, section 4.5.3.1).
 const maxListLine = 4096
 
 // listRun is one run over a list of domains.

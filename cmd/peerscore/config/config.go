@@ -49,7 +49,7 @@ type HeaderConfig struct {
 	AuthenticationResults bool `toml:"authentication_results"`
 }
 
-// AssessConfig says whether, how and how often peers are probed.
+// AssessConfig reports whether, how and how often peers are probed.
 type AssessConfig struct {
 	Enabled           bool         `toml:"enabled"`
 	LearnFromOutgoing bool         `toml:"learn_from_outgoing"`

@@ -70,7 +70,7 @@ func (p *pages) one(w http.ResponseWriter, r *http.Request) {
 	}
 	domain, err := dnsname.ParseAddressOrDomain(r.PathValue("domain"))
 	if err != nil {
-		http.Error(w, "this is no domain", http.StatusBadRequest)
+		http.Error(w, "this is not a domain", http.StatusBadRequest)
 		return
 	}
 	report, err := p.Report(r.Context(), domain)

@@ -75,12 +75,16 @@ func commandPage(root *cobra.Command, version string) string {
 		"both in the alignment that the domain's DMARC record asks for and within one organisation by the public suffix list; " +
 		"`mx`, the client is one of the domain's MX hosts and its confirmed reverse name lies within the organisation; " +
 		"`host`, it greets with such a name and the domain publishes no SPF record.")
-	p.text("There is one * for each half star. Instead of scores there is `status=pending` of a domain that is known and not assessed yet, " +
+	p.text("There is one * for each half star. Instead of scores there is `status=pending` for a domain that is known but not assessed yet, " +
 		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, that fails the domain's DMARC, " +
 		"or whose only proof is `mx` or `host` while SPF fails, " +
-		"`status=no-mail` where the domain says that it receives no mail, or does not exist, and `status=no-identity` where the message has no such domain. `partial=` names a score that rests on some of its standards only.\n\n" +
-		"Of forged copies at most 100 in a message are removed. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
+		"`status=no-mail` where the domain says that it receives no mail, or does not exist, and `status=no-identity` where the message has no usable author domain. `partial=` names a score that rests on some of its standards only.\n\n" +
+		"At most 100 forged copies are removed from a message. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
 		"and `status=unknown` stands on top. A filter may therefore rely on this: where any Peer-Score field has `status=`, the message has no stars, whatever other fields say.")
+	p.section("GLOSSARY", "")
+	for _, g := range glossary {
+		p.item(g.term, g.meaning)
+	}
 	p.section("JSON", aboutJSON)
 	p.example(ExampleJSON)
 	p.section("EXIT STATUS", "")
@@ -92,9 +96,9 @@ func commandPage(root *cobra.Command, version string) string {
 	p.item("SIGTERM, SIGINT", "`serve` finishes the messages at hand, commits and ends.")
 	p.item("SIGHUP", "`serve` reads its configuration again and applies what can change without dropping sessions: `log.level`, `header.*`, and `milter.*` but for the sockets.")
 	p.section("FILES", "")
-	p.item(config.SystemFile, "The configuration, if it is there. See peerscore.toml(5).")
+	p.item(config.SystemFile, "The configuration, if it exists. See peerscore.toml(5).")
 	p.item(config.SystemStore, "The database of the daemon.")
-	p.item("$XDG_STATE_HOME/peerscore/peerscore.db", "That of an ordinary user, who may not read the daemon's.")
+	p.item("$XDG_STATE_HOME/peerscore/peerscore.db", "The database of an ordinary user, who may not read the daemon's.")
 	p.section("ENVIRONMENT", "")
 	p.item("NO_COLOR", "Print no colours.")
 	p.item("STATE_DIRECTORY, NOTIFY_SOCKET", "As systemd sets them for `serve`.")
@@ -123,8 +127,8 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 func configPage(version string) string {
 	p := newPage("PEERSCORE.TOML", 5, version)
 	p.section("NAME", "peerscore.toml - configuration of peerscore")
-	p.section("DESCRIPTION", "`"+config.SystemFile+"` is a TOML file. It may be absent, and every key in it may be left out; "+
-		"below stands what then holds. A key that is not known, or a value that cannot be, is an error that names file, line and key: "+
+	p.section("DESCRIPTION", "`"+config.SystemFile+"` is a TOML file. It may be absent, and every key in it is optional; "+
+		"the defaults are shown below. An unknown key or an invalid value is an error that names file, line and key: "+
 		"`peerscore config check` looks for them, `peerscore config show` prints what is in effect.\n\n"+
 		"Durations are written as Go writes them, plus days: 30s, 6h, 7d, 1d12h.")
 	table := ""

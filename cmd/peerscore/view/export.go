@@ -58,7 +58,7 @@ func WritePolicy(w io.Writer, r Report, oldest time.Time) error {
 	case allInbound(r.Verdicts[assess.DANE]) && allInbound(r.Verdicts[assess.DNSSEC]):
 		policy = "dane-only"
 	case allInbound(r.Verdicts[assess.MTASTS]) && validPatterns(facts.MTASTS.MX):
-		// Postfix writes the wildcard of RFC 8461 section 4.1 with a dot alone.
+		// Postfix writes the wildcard of RFC 8461, section 4.1 with a dot alone.
 		policy = "secure match=" + strings.ReplaceAll(strings.Join(facts.MTASTS.MX, ":"), "*.", ".") + " servername=hostname"
 	}
 	_, err := fmt.Fprintf(w, "%s %s\n", r.Domain, policy)

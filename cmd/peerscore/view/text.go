@@ -202,7 +202,7 @@ func (c Console) WriteExplanation(r Report, now time.Time) {
 		s := r.Scores[category]
 		c.writeScore(category, s, r.Verdicts)
 		if len(s.Row.Met) > 0 {
-			c.WriteFinding("     ", c.Paint(Faint, fmt.Sprintf("row of %s: %s", r.Profile, names(s.Row.Met))))
+			c.WriteFinding("     ", c.Paint(Faint, fmt.Sprintf("matched rule (%s): %s", r.Profile, names(s.Row.Met))))
 		}
 		if s.Known && len(s.Next) > 0 {
 			c.WriteFinding("     ", c.Paint(Faint, "cheapest gain: "+names(s.Next)))
