@@ -52,9 +52,10 @@ func commandPage(root *cobra.Command, version string) string {
 	p.section("NAME", "peerscore - "+strings.ToLower(root.Short[:1])+root.Short[1:])
 	p.section("SYNOPSIS", "`peerscore` COMMAND [FLAGS]")
 	p.section("DESCRIPTION", root.Long)
-	p.section("OPTIONS", "All commands know these.")
+	p.section("OPTIONS", "All commands know these. Output is text for people, with colours and progress on a terminal only, or with `--json` for programs. "+
+		"A domain may be written in either spelling, bücher.example or xn--bcher-kva.example; of an address its domain counts.")
 	p.flags(root.PersistentFlags())
-	p.section("COMMANDS", "")
+	p.section("COMMANDS", "Beside these, `completion` prints a script for the completion of a shell.")
 	var examples []string
 	for _, cmd := range leaves(root) {
 		p.subsection(strings.TrimPrefix(cmd.UseLine(), "peerscore "))
@@ -75,7 +76,7 @@ func commandPage(root *cobra.Command, version string) string {
 		"both in the alignment that the domain's DMARC record asks for and within one organisation by the public suffix list; " +
 		"`mx`, the client is one of the domain's MX hosts and its confirmed reverse name lies within the organisation; " +
 		"`host`, it greets with such a name and the domain publishes no SPF record.")
-	p.text("There is one * for each half star. Instead of scores there is `status=pending` for a domain that is known but not assessed yet, " +
+	p.text("There is one * for each half star, so that the Sieve test `header :contains \"Peer-Score-Integrity\" \"*******\"` means at least 3.5. Instead of scores there is `status=pending` for a domain that is known but not assessed yet, " +
 		"`status=unknown` where nothing could be measured, `status=unauthenticated` on a message that is not proven to come from its author's domain, that fails the domain's DMARC, " +
 		"or whose only proof is `mx` or `host` while SPF fails, " +
 		"`status=no-mail` where the domain says that it receives no mail, or does not exist, and `status=no-identity` where the message has no usable author domain. `partial=` names a score that rests on some of its standards only.\n\n" +
@@ -87,7 +88,7 @@ func commandPage(root *cobra.Command, version string) string {
 	}
 	p.section("JSON", aboutJSON)
 	p.example(ExampleJSON)
-	p.section("EXIT STATUS", "")
+	p.section("EXIT STATUS", "What went wrong is one line on standard error, which says what to do.")
 	p.item("0", "Answered.")
 	p.item("1", "A domain is not known, or `assess` found that it does not exist, or a score lies below `--below`.")
 	p.item("2", "The command line or the configuration is wrong.")
