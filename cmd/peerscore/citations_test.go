@@ -76,3 +76,23 @@ func missing(folder, name, section, row, words string) string {
 	}
 	return ""
 }
+
+// answer is a row of CONTRIBUTING.md's table: a question, the file, and what is there.
+var answer = regexp.MustCompile("(?m)^\\| [^|]+\\? \\| `([^`]+)`[^|]* \\| `([^`]+)` \\|$")
+
+// TestWhereIsWhat holds that what a newcomer asks for stands where CONTRIBUTING.md says.
+func TestWhereIsWhat(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := answer.FindAllStringSubmatch(string(text), -1)
+	if len(answers) != 10 {
+		t.Errorf("%d answers to ten questions", len(answers))
+	}
+	for _, a := range answers {
+		if code, err := os.ReadFile("../../" + a[1]); err != nil || !strings.Contains(string(code), a[2]) {
+			t.Errorf("%s has no %s: %v", a[1], a[2], err)
+		}
+	}
+}
