@@ -15,7 +15,7 @@ func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
-	path := t.TempDir() + "/peerscore.db"
+	path := inMemory(t) + "/peerscore.db"
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open(t.Context(), path, Options{Window: day})
 		check(t, err)

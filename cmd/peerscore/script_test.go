@@ -53,10 +53,12 @@ func TestMain(m *testing.M) {
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
-	if !underRace {
-		if err := flag.Set("test.parallel", "6"); err != nil { // -parallel, where it is given, comes after
-			panic(err)
-		}
+	atOnce := "6"
+	if underRace {
+		atOnce = "4"
+	}
+	if err := flag.Set("test.parallel", atOnce); err != nil { // -parallel, where it is given, comes after
+		panic(err)
 	}
 	defer os.RemoveAll(victimFolder)
 	return s.M.Run()

@@ -2,8 +2,10 @@ package resolver
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,11 @@ import (
 
 	"peerscore/assess/probe/probetest"
 )
+
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // servers that do not answer are waited for, whatever the number of processors
+	os.Exit(m.Run())
+}
 
 var ctx = context.Background()
 
