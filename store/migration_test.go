@@ -83,7 +83,7 @@ func TestMigrationOfReasons(t *testing.T) {
 		}
 	}
 	for _, want := range []assess.Reason{
-		assess.ReasonSelfSigned, assess.ReasonNameMismatch, assess.ReasonCertificateExpired, assess.ReasonSPFLookupLimit,
+		assess.ReasonSelfSigned, assess.ReasonKeyUsage, assess.ReasonNameMismatch, assess.ReasonCertificateExpired, assess.ReasonSPFLookupLimit,
 		assess.ReasonDMARCInvalid, assess.ReasonSTSHostNotListed,
 	} {
 		if got[want] == 0 {
@@ -93,11 +93,17 @@ func TestMigrationOfReasons(t *testing.T) {
 	if f := e.Facts; f.Hosts.Hosts[0].Sessions[1].Reason != assess.ReasonSMTPTimeout || !f.TLSRPT.Lookup.Timeout || f.Hosts.Hosts[0].Sessions[0].Reason != "" {
 		t.Errorf("%+v", f)
 	}
+	if other := e.Facts.Hosts.Hosts[1].Sessions[0].Other.TLS.Certificate.Trusted; other.Reason != assess.ReasonKeyUsage {
+		t.Errorf("the other certificate: %+v", other)
+	}
 	records, err := s.HostRecords(t.Context(), netip.MustParseAddr("192.0.2.1"))
 	check(t, err)
 	var reasons []assess.Reason
 	for _, r := range records {
 		reasons = append(reasons, r.Session.Reason)
+		if o := r.Session.Other; (o != nil) != (r.Session.ServerName == "c.example") || o != nil && o.Shown.Reason != assess.ReasonBudgetExhausted {
+			t.Errorf("%s: the other certificate: %+v", r.Session.ServerName, o)
+		}
 	}
 	if want := []assess.Reason{assess.ReasonSMTPTimeout, assess.ReasonRunOver, ""}; !slices.Equal(reasons, want) {
 		t.Errorf("%q, want %q", reasons, want)
@@ -121,7 +127,10 @@ const fixtureOfWords = `
 	INSERT INTO facts VALUES (2, 7, 1795176000000, 51, '{"domain":"old.example","at":"2026-11-20T12:00:00Z","mx":{"lookup":{"name":"old.example","type":"MX","status":"found"},"hosts":[
 {"name":"mx.old.example","preference":10,"a":{"name":"mx.old.example","type":"A","status":"found"},"sessions":[
 {"address":"192.0.2.1","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established","tls":{"version":"TLS 1.3","cipher":"x","chain":null,"certificate":{"trusted":{"result":"fail","detail":"self-signed: nobody but the server vouches for it"},"named":{"result":"fail","detail":"wrong name"},"dated":{"result":"fail","detail":"expired on 2026-01-01"},"revoked":{"result":"unknown"}}}},
-{"address":"192.0.2.2","at":"2026-11-20T12:00:00Z","stage":"greeting","problem":"greeting: timeout; next at 2026-11-20 18:00 UTC"}]}]},
+{"address":"192.0.2.2","at":"2026-11-20T12:00:00Z","stage":"greeting","problem":"greeting: timeout; next at 2026-11-20 18:00 UTC"}]},
+{"name":"mx2.old.example","preference":20,"a":{"name":"mx2.old.example","type":"A","status":"found"},"sessions":[
+{"address":"192.0.2.3","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established","tls":{"version":"TLS 1.3","cipher":"x","chain":null,"certificate":{"trusted":{"result":"fail","detail":"\"mx2\" is not for TLS, by its key usage: it lacks digitalSignature"},"named":{"result":"pass"},"dated":{"result":"pass"},"revoked":{"result":"unknown"}}},
+"other":{"at":"2026-11-20T12:00:00Z","shown":{"result":"pass"},"tls":{"version":"TLS 1.2","cipher":"x","chain":null,"certificate":{"trusted":{"result":"fail","detail":"\"mx2\" is not for TLS, by its key usage: it lacks digitalSignature"}}}}}]}]},
 "spf":{"lookup":{"name":"old.example","type":"TXT","status":"found"},"count":1,"valid":{"result":"fail","detail":"old.example: loop; too many DNS look-ups: 11, and 10 are allowed"}},
 "dmarc":{"lookup":{"name":"_dmarc.old.example","type":"TXT","status":"found"},"valid":{"result":"fail","detail":"p= is missing"}},
 "mta_sts":{"lookup":{"name":"_mta-sts.old.example","type":"TXT","status":"found"},"record":{"result":"pass"},"fetched":{"result":"pass"},"mode":"enforce","matches":[{"host":"mx.old.example","match":{"result":"fail","detail":"the policy does not list it as mx"}}]},
@@ -130,7 +139,8 @@ const fixtureOfWords = `
 	INSERT INTO mx_address (address, server_name, at, failures, not_before, session) VALUES
 		('192.0.2.1', 'a.example', 3, 1, 9, '{"address":"192.0.2.1","server_name":"a.example","at":"2026-11-20T12:00:00Z","stage":"handshake","problem":"handshake: the connection is cut; on another connection handshake: timeout"}'),
 		('192.0.2.1', 'b.example', 2, 1, 9, '{"address":"192.0.2.1","server_name":"b.example","at":"2026-11-20T12:00:00Z","stage":"ehlo","problem":"ehlo: the run was over"}'),
-		('192.0.2.1', 'c.example', 1, 0, 9, '{"address":"192.0.2.1","server_name":"c.example","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established"}');`
+		('192.0.2.1', 'c.example', 1, 0, 9, '{"address":"192.0.2.1","server_name":"c.example","at":"2026-11-20T12:00:00Z","stage":"quit","outcome":"established",
+"other":{"at":"2026-11-20T12:00:00Z","shown":{"result":"unknown","detail":"budget: 40 dialogues with 192.0.2.0/24 in a day; next at 2026-11-21 00:00 UTC"}}}');`
 
 func build(t *testing.T, path string, scripts []string, fixture string, version int) {
 	t.Helper()

@@ -10,6 +10,11 @@ UPDATE mx_address SET session = json_set(session, '$.reason', CASE
     ELSE 'dialogue-failure' END)
   WHERE iif(json_valid(session), coalesce(json_extract(session, '$.outcome'), '') = '', 0);
 
+UPDATE mx_address SET session = json_set(session, '$.other.shown.reason',
+    iif(json_extract(session, '$.other.shown.detail') LIKE 'budget: %', 'budget-exhausted', 'run-over'))
+  WHERE iif(json_valid(session), json_extract(session, '$.other.shown.detail') LIKE 'budget: %' OR
+    json_extract(session, '$.other.shown.detail') LIKE '%the run was over', 0);
+
 UPDATE facts SET content = json_remove(content, '$.timing')
   WHERE iif(json_valid(content), json_type(content, '$.timing') IS NOT NULL, 0);
 
@@ -39,5 +44,18 @@ UPDATE facts SET content =
   '"match":{"result":"fail","detail":"the policy does not list it', '"match":{"result":"fail","reason":"mta-sts-host-not-listed","detail":"the policy does not list it'),
   '"reason":"timeout', '"timeout":true,"reason":"timeout')
   WHERE json_valid(content);
+
+-- Here the words begin with the name of the certificate, so that each has to be looked for.
+UPDATE facts SET content = (
+  WITH RECURSIVE
+    wrong (n, path) AS (
+      SELECT row_number() OVER (), fullkey FROM json_tree(content)
+      WHERE key = 'trusted' AND type = 'object' AND json_extract(value, '$.reason') IS NULL
+        AND json_extract(value, '$.detail') LIKE '%is not for TLS, by its key usage%'),
+    told (n, text) AS (
+      SELECT 0, content UNION ALL
+      SELECT wrong.n, json_set(text, wrong.path || '.reason', 'key-usage') FROM told JOIN wrong ON wrong.n = told.n + 1)
+  SELECT text FROM told ORDER BY n DESC LIMIT 1)
+  WHERE iif(json_valid(content), content LIKE '%is not for TLS, by its key usage%', 0);
 
 UPDATE facts SET size = length(CAST(content AS BLOB)) WHERE size <> length(CAST(content AS BLOB));
