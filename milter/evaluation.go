@@ -128,7 +128,9 @@ func (e *evaluation) prefetch(r spf.Resolver) {
 	for _, v := range e.verifications {
 		q.DKIM = append(q.DKIM, dmarc.Identifier{Domain: string(v.signature.Domain), TempError: true})
 	}
-	e.host = hostName{theirsErr: errUntold, spfErr: errUntold} // stays after a panic
+	if e.mail.bearsName() { // stays after a panic
+		e.host = hostName{theirsErr: errUntold, greets: e.mail.greetsWithName(), spfErr: errUntold}
+	}
 	dmarc.Evaluate(e.ctx, r, q)
 	e.host = e.mail.lookUpHost(e.ctx, r)
 }

@@ -8,6 +8,7 @@ import (
 	"log"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -216,6 +217,16 @@ func TestPanic(t *testing.T) {
 		if s := l.server.Stats(); s.Messages[row.String()] != 1 || s.Panics == 0 {
 			t.Errorf("%s: %+v\n%s", at, s, l.logged)
 		}
+	}
+}
+
+// Nor does it make a host a stranger whose proof was asked for.
+func TestPanicAtHostProof(t *testing.T) {
+	l := newLab(t, sharing, func(c *Config) { c.Resolver = always(faulty{sharing, "quiet.example"}) })
+	peer := miltertest.Peer{Addr: netip.MustParseAddr("203.0.113.25"), Name: "mail.quiet.example", HELO: "mail.quiet.example"}
+	l.send(t, peer, miltertest.Message{From: "a@else.example", Data: []byte(letter("a@quiet.example"))})
+	if s := l.server.Stats(); s.Messages[rowIncomplete.String()] != 1 || s.Panics == 0 {
+		t.Errorf("%+v\n%s", s, l.logged)
 	}
 }
 
