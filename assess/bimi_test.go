@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+	"time"
 )
 
 func TestJudgeBIMI(t *testing.T) {
@@ -60,6 +61,24 @@ func TestBIMIDecidesNothing(t *testing.T) {
 	}
 	if _, err := ParseProfile([]byte(`{"name":"x","tables":{"identity":{"criteria":["bimi"],"rows":[]}}}`)); err == nil {
 		t.Error("a profile may ask for it")
+	}
+}
+
+// Neither does a run count that learned nothing else, nor is a domain due earlier for its sake.
+func TestBIMIIsNotWaitedFor(t *testing.T) {
+	f := blackout(failed())
+	if f.BIMI.Lookup = found("TXT"); f.measured() {
+		t.Error("a run that learned nothing else counts")
+	}
+	if f.BIMI.Lookup = (Lookup{Status: LookupFailed, Security: SuspectAnswer}); f.measured() {
+		t.Error("so does one with nothing else but a suspicion")
+	}
+	s := DefaultSchedule()
+	for part, want := range map[string]time.Duration{"bimi": s.MaxAge, "tls-rpt": s.Retry, partSMTP("mx.example.org"): s.Retry} {
+		a := Assessment{Status: StatusScored, Evidence: Evidence{Facts: &Facts{Kept: []Kept{{Part: part}}}}}
+		if got := s.Next(a, nil, testTime, 0.5).Sub(testTime).Round(time.Second); got != want {
+			t.Errorf("%s stands: %s, want %s", part, got, want)
+		}
 	}
 }
 

@@ -204,17 +204,24 @@ func (f *Facts) kept(part string) (Kept, bool) {
 	return f.Kept[i], true
 }
 
-// measured reports whether the run itself learned anything at all, be it a suspicion.
+// measured reports whether the run itself learned anything that is scored, be it a suspicion.
 func (f *Facts) measured() bool {
-	if slices.ContainsFunc(f.lookups(), func(l *Lookup) bool { return l.Security == SuspectAnswer }) {
+	if slices.ContainsFunc(f.scoredLookups(), func(l *Lookup) bool { return l.Security == SuspectAnswer }) {
 		return true
 	}
 	for _, p := range parts() {
-		if _, kept := f.kept(p.name); !kept && p.problem != nil && p.problem(f) == "" {
+		if _, kept := f.kept(p.name); p.scored && !kept && p.problem != nil && p.problem(f) == "" {
 			return true
 		}
 	}
 	return f.reached()
+}
+
+// lacking reports whether anything that is scored stands from an earlier run.
+func (f *Facts) lacking() bool {
+	return slices.ContainsFunc(f.Kept, func(k Kept) bool {
+		return !slices.ContainsFunc(parts(), func(p part) bool { return p.name == k.Part && !p.scored })
+	})
 }
 
 // reached reports whether the run itself came to an answer at a mail host.

@@ -95,7 +95,7 @@ func (s Schedule) Next(a Assessment, err error, now time.Time, random float64) t
 
 func (s Schedule) after(a Assessment, err error) time.Duration {
 	facts := a.Evidence.Facts
-	if err != nil || a.Status == StatusUnknown || facts != nil && (len(facts.Kept) > 0 || facts.suspects() || facts.unasked()) {
+	if err != nil || a.Status == StatusUnknown || facts != nil && (facts.lacking() || facts.suspects() || facts.unasked()) {
 		return s.Retry
 	}
 	return s.MaxAge
