@@ -143,8 +143,9 @@ type Freezer struct {
 	freezes map[string]*Freeze
 }
 
-// Vote notes a vote on a test. It reports whether a freeze began or ended by it.
-func (z *Freezer) Vote(test string, bulk bool, v Vote) (changed bool) {
+// Vote notes a vote on a test. It reports whether the test is frozen now, and whether that began or
+// ended by the vote.
+func (z *Freezer) Vote(test string, bulk bool, v Vote) (frozen, changed bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	f := z.freezes[test]
@@ -155,7 +156,8 @@ func (z *Freezer) Vote(test string, bulk bool, v Vote) (changed bool) {
 		f = &Freeze{Bulk: bulk}
 		z.freezes[test] = f
 	}
-	return f.Add(v)
+	changed = f.Add(v)
+	return f.Frozen(), changed
 }
 
 // Frozen reports whether failures of a test are not to be believed at present.

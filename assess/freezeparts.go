@@ -45,9 +45,9 @@ func (a *Assessor) freeze(ctx context.Context, facts *Facts, before Evidence) (e
 
 // vote notes how an organisation does at a part, and logs where a freeze begins or ends by that.
 func (a *Assessor) vote(ctx context.Context, p part, v Vote) {
-	switch changed := a.freezer.Vote(p.name, a.Bulk, v); {
+	switch frozen, changed := a.freezer.Vote(p.name, a.Bulk, v); {
 	case !changed || a.Logger == nil:
-	case a.freezer.Frozen(p.name):
+	case frozen:
 		a.Logger.ErrorContext(ctx, "everybody loses the same at once: is the fault in our resolver, network, clock or roots? Older results stand", "part", strings.TrimSpace(p.name))
 	default:
 		a.Logger.InfoContext(ctx, "losses count again", "part", strings.TrimSpace(p.name))

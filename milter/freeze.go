@@ -41,13 +41,12 @@ var freezeTests = []struct {
 // standing, which is as it was before.
 func (z *freezer) settle(o *assess.Observation, s assess.Standing) {
 	for _, test := range freezeTests {
-		result, changed := test.result(o), false
+		result, frozen, changed := test.result(o), z.tests.Frozen(test.name), false
 		if met(s, test.standards) && (*result == assess.Pass || *result == assess.Fail) {
-			changed = z.tests.Vote(test.name, false, assess.Vote{
+			frozen, changed = z.tests.Vote(test.name, false, assess.Vote{
 				Organisation: o.Domain.Organisational(), Since: s.Since, Host: o.Host, Failed: *result == assess.Fail, At: z.now(),
 			})
 		}
-		frozen := z.tests.Frozen(test.name)
 		if frozen && *result == assess.Fail {
 			*result = assess.Unknown
 			z.held.Add(1)
