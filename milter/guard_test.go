@@ -2,6 +2,7 @@ package milter
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -259,14 +260,14 @@ func TestHalfPackets(t *testing.T) {
 	l := newLab(t, world)
 	before := heap()
 	const sessions = 200
-	for range sessions {
+	for i := range sessions {
 		raw, err := net.Dial("unix", l.path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer raw.Close()
 		raw.Write(binary.BigEndian.AppendUint32(nil, maxPacket))
-		raw.Write([]byte("Babc"))
+		raw.Write([]byte([]string{"Babc", "Labc"}[i%2])) // the body is handed on as it comes, fields are kept until they are whole
 	}
 	l.dial(t).Quit() // whoever dials now comes behind all of them
 	if grown := heap() - before; grown > sessions*128<<10 {
@@ -282,7 +283,8 @@ func TestLargePacketIsNotKept(t *testing.T) {
 	for range sessions {
 		c := l.dial(t)
 		c.Connect(outbound)
-		if err := errors.Join(c.Envelope(outbound, miltertest.Message{}), c.Write('B', make([]byte, maxPacket-1))); err != nil {
+		field := append([]byte("X\x00"), bytes.Repeat([]byte{'x'}, maxPacket-4)...)
+		if err := errors.Join(c.Envelope(outbound, miltertest.Message{}), c.Write('L', append(field, 0)), c.Write('B', make([]byte, maxPacket-1))); err != nil {
 			t.Fatal(err)
 		}
 		c.Abort()
