@@ -3,9 +3,9 @@ package view
 import (
 	_ "embed"
 	"fmt"
+	"html/template"
 	"io"
 	"math"
-	"text/template"
 	"time"
 
 	"peerscore/assess"
@@ -17,7 +17,7 @@ var reportText string
 
 var reportPage = template.Must(template.New("report").Parse(reportText))
 
-// pageData is what report.html shows.
+// pageData is what page.html shows.
 type pageData struct {
 	Peers       int
 	Full        bool // there may be more
@@ -81,7 +81,7 @@ func pixels(share *float64) float64 {
 	return math.Round(*share * barRoom)
 }
 
-// Page is report.html: charts and a table of peers.
+// Page is page.html: charts and a table of peers.
 type Page struct {
 	data       pageData
 	population *Population
