@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	_ "embed"
 	"errors"
 	"io/fs"
 	"os"
@@ -36,11 +35,12 @@ self-contained: no other file, no network.`,
 			if err != nil {
 				return err
 			}
-			if path == "-" {
-				return page.Write(a.Out, 0)
-			}
 			var text bytes.Buffer
 			if err := page.Write(&text, 0); err != nil {
+				return err
+			}
+			if path == "-" {
+				_, err := text.WriteTo(a.Out)
 				return err
 			}
 			if err := replaceFile(path, text.Bytes()); err != nil {
