@@ -1,6 +1,9 @@
 package assess
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // standard is all that sets one standard, or one criterion of a profile, apart from the others.
 type standard struct {
@@ -68,6 +71,9 @@ var labels = func() map[Standard]string {
 
 // Label is the standard as people write it.
 func (s Standard) Label() string { return labels[s] }
+
+// Scored reports whether a profile may ask for the standard.
+func (s Standard) Scored() bool { return slices.Contains(criteria, s) }
 
 // parts are those of the facts that stand or fall together: the mail hosts, and one of each
 // standard that has one.

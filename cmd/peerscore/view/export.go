@@ -12,16 +12,27 @@ import (
 	"peerscore/assess/dnsname"
 )
 
+// CsvHead names the columns of CsvRow. None ever moves: standards that no profile may ask for came
+// later and are behind all others.
 func CsvHead() []string {
 	head := []string{"domain", "status"}
 	for _, c := range assess.Categories {
 		head = append(head, string(c))
 	}
 	head = append(head, "minimum_set")
-	for _, s := range assess.Standards {
+	for _, s := range standardsWhere(true) {
 		head = append(head, string(s))
 	}
-	return append(head, "credited", "first_seen", "last_seen", "assessed")
+	head = append(head, "credited", "first_seen", "last_seen", "assessed")
+	for _, s := range standardsWhere(false) {
+		head = append(head, string(s))
+	}
+	return head
+}
+
+// standardsWhere are those that a profile may ask for, or the others.
+func standardsWhere(scored bool) []assess.Standard {
+	return slices.DeleteFunc(slices.Clone(assess.Standards), func(s assess.Standard) bool { return s.Scored() != scored })
 }
 
 func CsvRow(r Report) []string {
@@ -30,7 +41,7 @@ func CsvRow(r Report) []string {
 		row = append(row, strings.TrimSuffix(Number(r.Scores[c]), "-")) // empty where there is none
 	}
 	row = append(row, string(r.Scores.MinimumSet()))
-	for _, s := range assess.Standards {
+	for _, s := range standardsWhere(true) {
 		row = append(row, string(r.Verdicts.Support(s)))
 	}
 	out := r.JSON(false)
@@ -41,6 +52,9 @@ func CsvRow(r Report) []string {
 			text = t.Format(time.RFC3339)
 		}
 		row = append(row, text)
+	}
+	for _, s := range standardsWhere(false) {
+		row = append(row, string(r.Verdicts.Support(s)))
 	}
 	return row
 }

@@ -9,6 +9,25 @@ import (
 	"peerscore/cmd/peerscore/config"
 )
 
+// The columns of the first version stay where they are: programs read them by their number. What
+// came later is behind them, and a row has its values in the same order.
+func TestCSVColumns(t *testing.T) {
+	const first = "domain,status,confidentiality,identity,integrity,minimum_set," +
+		"starttls,x509,spf,dkim,dmarc,dane,dnssec,mta-sts,tls-rpt,requiretls,credited,first_seen,last_seen,assessed"
+	head := strings.Join(CsvHead(), ",")
+	if later, kept := strings.CutPrefix(head, first+","); !kept || later != "bimi" {
+		t.Errorf("the columns are %s", head)
+	}
+	r := Report{Assessment: assess.Assessment{Domain: "a.example", Status: assess.StatusScored, Verdicts: assess.Verdicts{
+		assess.RequireTLS: {Support: assess.SupportNo}, assess.BIMI: {Support: assess.SupportYes},
+	}}}
+	r.Evidence.Facts = &assess.Facts{At: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}
+	unknown := strings.Repeat("unknown,", 9)
+	if row, want := strings.Join(CsvRow(r), ","), "a.example,scored,,,,unknown,"+unknown+"no,0,,,2026-11-26T12:00:00Z,yes"; row != want {
+		t.Errorf("%s, want %s", row, want)
+	}
+}
+
 // Postfix is told to ask for no more than every host of the peer has shown of late.
 func TestPostfixPolicy(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
