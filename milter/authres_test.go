@@ -159,7 +159,7 @@ func TestTrustedKeys(t *testing.T) {
 		{[]string{record + "; s=tlsrpt"}, assess.Fail},
 		{[]string{strings.Replace(record, "ed25519", "Ed25519", 1)}, assess.Fail},
 		{[]string{"k=ed25519; p=AAAA"}, assess.Fail},
-		{[]string{strings.TrimPrefix(record, "v=DKIM1; ") + "; v=DKIM1"}, assess.Fail},
+		{[]string{strings.TrimPrefix(record, "v=DKIM1; ") + "; v=DKIM1"}, assess.Pass},
 		{nil, assess.Fail},
 		{[]string{"SERVFAIL"}, assess.Unknown},
 	}

@@ -35,6 +35,7 @@ type Key struct {
 	Modulus, Exponent *big.Int // of RSA
 	Testing           bool     // t=y: the owner says that nothing may be concluded
 	Strict            bool     // t=s: i= must be of d= itself
+	Disordered        bool     // v= is not the first tag, as it must be
 }
 
 // Bits is the size of an RSA key; 0 for others.
@@ -101,8 +102,11 @@ func parseKey(record string) (Key, error) {
 	}
 	flags := t.list("t")
 	k.Testing, k.Strict = slices.Contains(flags, "y"), slices.Contains(flags, "s")
-	if err := checkVersion(record, t); err != nil {
-		return k, err
+	if version, given := t["v"]; given {
+		if version != "DKIM1" {
+			return k, fmt.Errorf("v=%.20q is not DKIM1", version)
+		}
+		k.Disordered = !beginsWith(record, "v")
 	}
 	if err := k.readPublic(t); err != nil {
 		return k, err
@@ -116,18 +120,12 @@ func parseKey(record string) (Key, error) {
 	return k, nil
 }
 
-// checkVersion: v= may be left out, and "MUST be the first tag in the record" where it is not
-// (RFC 6376, section 3.6.1). Its value is compared as a string.
-func checkVersion(record string, t Tags) error {
-	version, given := t["v"]
+// beginsWith reports whether a tag is the first of a record. Where v= is given it "MUST be" (RFC
+// 6376, section 3.6.1); OpenDKIM, dkimpy and go-msgauth take it anywhere, and so is it taken here, so
+// that no signature fails that others find valid.
+func beginsWith(record, tag string) bool {
 	first, _, _ := strings.Cut(record, "=")
-	switch {
-	case given && version != "DKIM1":
-		return fmt.Errorf("v=%.20q is not DKIM1", version)
-	case given && strings.Trim(first, fws) != "v":
-		return errors.New("v= is not the first tag")
-	}
-	return nil
+	return strings.Trim(first, fws) == tag
 }
 
 // allows reports whether a list names one of the words, as it does where it is not there at all.

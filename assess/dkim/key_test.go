@@ -62,6 +62,9 @@ func summary(k Key, err error) string {
 	if k.Strict {
 		text += " strict"
 	}
+	if k.Disordered {
+		text += ", disordered"
+	}
 	if err != nil {
 		text += ": " + err.Error()
 	}
@@ -134,8 +137,8 @@ func TestDisputedKeys(t *testing.T) {
 		want    string
 		say     string // the standard, or why where it is silent
 	}{
-		{"v= behind", []string{p + "; v=DKIM1"}, "v= is not the first tag", `RFC 6376, section 3.6.1: "MUST be the first tag in the record"`},
-		{"v= behind another v", []string{"vv=; v=DKIM1; " + p}, "v= is not the first tag", "the same"},
+		{"v= behind", []string{p + "; v=DKIM1"}, "rsa 2048/65537, disordered", "RFC 6376, section 3.6.1, has it first; no verifier minds"},
+		{"v= behind another v", []string{"vv=; v=DKIM1; " + p}, "rsa 2048/65537, disordered", "the same"},
 		{"a blank in v=", []string{"v=DKIM 1; " + p}, `v="DKIM 1" is not DKIM1`, `RFC 6376, section 3.6.1: "must do a string comparison"`},
 		{"a blank in k=", []string{"k=r sa; " + p}, `the key type "r sa" is not known`, "RFC 6376, section 3.6.1: no white space in key-k-tag-type"},
 		{"k= in capitals", []string{"k=RSA; " + p}, `the key type "RSA" is not known`, "RFC 6376, section 3.2: values are compared with regard to case"},

@@ -65,6 +65,8 @@ func keyProblem(k dkim.Key, err error) string {
 		return fmt.Sprintf("weak key: verifiers refuse less than %d bits (RFC 8301)", dkim.MinBits)
 	case err != nil:
 		return err.Error()
+	case k.Disordered:
+		return "v= is not the first tag"
 	case k.Type == dkim.RSA && bits < soundDKIMBits:
 		return fmt.Sprintf("short key: %d bits are recommended (RFC 8301)", soundDKIMBits)
 	case k.Type == dkim.RSA && k.Exponent.BitLen() > dkim.MaxExponentBits:

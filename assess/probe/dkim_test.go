@@ -134,7 +134,7 @@ func TestDKIMKeys(t *testing.T) {
 		{"revoked", "the key was revoked (p= is empty)"},
 		{"empty", "there is no key (p=)"},
 		{"later", `v="DKIM2" is not DKIM1`},
-		{"second", "v= is not the first tag"},
+		{"second", ": RSA 2048, DNSSEC secure; v= is not the first tag"},
 		{"garbage", "the key (p=) is not base64"},
 		{"nokey", "the RSA key cannot be read"},
 		{"twice", `a tag occurs twice: "p"`},
