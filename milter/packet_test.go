@@ -179,6 +179,21 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
+// Whoever connects again and again fills no log.
+func TestReadErrorsAtAnyRate(t *testing.T) {
+	var out strings.Builder
+	s := New(Config{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	const sessions = 3 * linesPerPeriod
+	for range sessions {
+		ours, theirs := net.Pipe()
+		go func() { io.WriteString(ours, "\x00\x00\x00\x00"); ours.Close() }()
+		newConn(theirs, &s.gate).Read(make([]byte, 100))
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != linesPerPeriod || s.Stats().Malformed != sessions {
+		t.Errorf("%d lines, %+v", lines, s.Stats())
+	}
+}
+
 // Packets of every length up to the limit arrive whole, however they are cut on their way.
 func TestPacketSizes(t *testing.T) {
 	l := newLab(t, world)
