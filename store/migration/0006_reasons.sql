@@ -15,9 +15,6 @@ UPDATE mx_address SET session = json_set(session, '$.other.shown.reason',
   WHERE iif(json_valid(session), json_extract(session, '$.other.shown.detail') LIKE 'budget: %' OR
     json_extract(session, '$.other.shown.detail') LIKE '%the run was over', 0);
 
-UPDATE facts SET content = json_remove(content, '$.timing')
-  WHERE iif(json_valid(content), json_type(content, '$.timing') IS NOT NULL, 0);
-
 UPDATE facts SET content = json_set(content, '$.spf.valid.reason',
     iif(json_extract(content, '$.spf.valid.detail') LIKE '%too many DNS look-ups%', 'spf-lookup-limit', 'spf-void-lookup-limit'))
   WHERE iif(json_valid(content), json_extract(content, '$.spf.valid.result') = 'fail' AND (
@@ -25,7 +22,7 @@ UPDATE facts SET content = json_set(content, '$.spf.valid.reason',
     json_extract(content, '$.spf.valid.detail') LIKE '%void look-up limit%'), 0);
 
 UPDATE facts SET content =
-  replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(content,
+  replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(json_remove(content, '$.timing'),
   '"problem":"budget: ', '"reason":"budget-exhausted","problem":"budget: '),
   '"problem":"connect: timeout', '"reason":"smtp-timeout","problem":"connect: timeout'),
   '"problem":"greeting: timeout', '"reason":"smtp-timeout","problem":"greeting: timeout'),
