@@ -58,7 +58,7 @@ func NewAssessor(cfg config.Config, logger *slog.Logger, s *store.Store, r *reso
 	}
 	prober, err := probe.NewRunner(env)
 	if err != nil {
-		return nil, err
+		return nil, config.Error{Key: "assess.ca_file", Err: err} // the roots of the system, where it names none
 	}
 	return &assess.Assessor{
 		Prober: prober, Repository: s, Profile: profile, Rules: cfg.Rules(),
