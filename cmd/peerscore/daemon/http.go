@@ -70,56 +70,63 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByC
 
 // Collect is part of prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(desc *prometheus.Desc, n int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
-	}
-	gauge := func(desc *prometheus.Desc, n int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
-	}
+	to := metrics(ch)
 	m := c.milter.Stats()
-	gauge(milterOpen, m.Open)
-	counter(milterSessions, m.Sessions, "accepted")
-	counter(milterSessions, m.Refused, "refused")
-	counter(milterSessions, m.TimedOut, "timed_out")
-	counter(milterSessions, m.Malformed, "malformed")
+	to.gauge(milterOpen, m.Open)
+	to.counter(milterSessions, m.Sessions, "accepted")
+	to.counter(milterSessions, m.Refused, "refused")
+	to.counter(milterSessions, m.TimedOut, "timed_out")
+	to.counter(milterSessions, m.Malformed, "malformed")
 	for row, n := range m.Messages {
-		counter(milterMessages, n, row)
+		to.counter(milterMessages, n, row)
 	}
-	counter(milterProblems, m.Aborted, "aborted")
-	counter(milterProblems, m.NotEvaluated, "not_evaluated")
-	counter(milterProblems, m.Undressed, "undressed")
-	counter(milterProblems, m.Exhausted, "too_many_lookups")
-	counter(milterProblems, m.NotRecorded, "not_recorded")
-	counter(milterProblems, m.Panics, "panic")
-	counter(milterProblems, m.Held, "held_back")
+	to.counter(milterProblems, m.Aborted, "aborted")
+	to.counter(milterProblems, m.NotEvaluated, "not_evaluated")
+	to.counter(milterProblems, m.Undressed, "undressed")
+	to.counter(milterProblems, m.Exhausted, "too_many_lookups")
+	to.counter(milterProblems, m.NotRecorded, "not_recorded")
+	to.counter(milterProblems, m.Panics, "panic")
+	to.counter(milterProblems, m.Held, "held_back")
 	kept := c.Store.Counters()
-	counter(storeObserved, kept.Committed, "committed")
-	counter(storeObserved, kept.Lost, "lost")
-	gauge(storePending, kept.Pending)
-	counter(storeFiles, kept.SetAside, "set_aside")
-	counter(storeFiles, kept.Displaced, "displaced")
-	gauge(storeLog, int(kept.Log))
+	to.counter(storeObserved, kept.Committed, "committed")
+	to.counter(storeObserved, kept.Lost, "lost")
+	to.gauge(storePending, kept.Pending)
+	to.counter(storeFiles, kept.SetAside, "set_aside")
+	to.counter(storeFiles, kept.Displaced, "displaced")
+	to.gauge(storeLog, int(kept.Log))
 	for name, n := range m.Limits {
-		counter(milterLimits, n, name)
+		to.counter(milterLimits, n, name)
 	}
 	q := c.queue.Stats()
-	counter(queueRuns, int64(q.Runs-q.Failed), "measured")
-	counter(queueRuns, int64(q.Failed), "failed")
-	counter(queueRuns, int64(q.OverBudget), "over_budget")
-	counter(queueRuns, int64(q.Dropped), "dropped")
-	gauge(queueLength, q.Waiting, "waiting")
-	gauge(queueLength, q.Running, "running")
-	flag := func(desc *prometheus.Desc, on bool, labels ...string) {
-		n := 0
-		if on {
-			n = 1
-		}
-		gauge(desc, n, labels...)
-	}
-	flag(outage, q.Frozen())
-	gauge(assessFrozen, len(c.assessor.Frozen()))
+	to.counter(queueRuns, int64(q.Runs-q.Failed), "measured")
+	to.counter(queueRuns, int64(q.Failed), "failed")
+	to.counter(queueRuns, int64(q.OverBudget), "over_budget")
+	to.counter(queueRuns, int64(q.Dropped), "dropped")
+	to.gauge(queueLength, q.Waiting, "waiting")
+	to.gauge(queueLength, q.Running, "running")
+	to.flag(outage, q.Frozen())
+	to.gauge(assessFrozen, len(c.assessor.Frozen()))
 	for _, test := range []string{"StartTLS", "DKIM"} {
-		flag(milterFrozen, slices.Contains(m.Frozen, test), test)
+		to.flag(milterFrozen, slices.Contains(m.Frozen, test), test)
 	}
-	flag(validating, c.resolver.Validation().Validates == resolver.ValidatesYes)
+	to.flag(validating, c.resolver.Validation().Validates == resolver.ValidatesYes)
+}
+
+// metrics takes what is collected.
+type metrics chan<- prometheus.Metric
+
+func (m metrics) counter(desc *prometheus.Desc, n int64, labels ...string) {
+	m <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (m metrics) gauge(desc *prometheus.Desc, n int, labels ...string) {
+	m <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
+}
+
+func (m metrics) flag(desc *prometheus.Desc, on bool, labels ...string) {
+	n := 0
+	if on {
+		n = 1
+	}
+	m.gauge(desc, n, labels...)
 }

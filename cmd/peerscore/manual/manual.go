@@ -69,6 +69,22 @@ func commandPage(root *cobra.Command, version string) string {
 			examples = append(examples, cmd.Example)
 		}
 	}
+	p.headerFields()
+	p.section("GLOSSARY", "")
+	for _, g := range glossary {
+		p.item(g.term, g.meaning)
+	}
+	p.section("JSON", aboutJSON)
+	p.example(ExampleJSON)
+	p.surroundings()
+	p.section("EXAMPLES", "")
+	p.example(strings.Join(examples, "\n"))
+	p.section("SEE ALSO", "peerscore.toml(5), peerscore-reasons(7), postconf(5). The method is that of \"MECSA: 2018 Results\", report EUR 29674 EN, doi:10.2760/166203.")
+	return p.String()
+}
+
+// headerFields says what delivered mail carries.
+func (p *page) headerFields() {
 	p.section("HEADER FIELDS", "Delivered mail carries, at its top and in place of any that it came with:")
 	p.example("  Peer-Score: mx.example.net; domain=example.org; proof=dkim+spf;\n   confidentiality=4.5; identity=5; integrity=5; profile=mecsa-2018;\n   basis=probe+sessions; assessed=2026-11-20\n" +
 		"  Peer-Score-Confidentiality: *********\n  Peer-Score-Identity: **********\n  Peer-Score-Integrity: **********")
@@ -82,12 +98,10 @@ func commandPage(root *cobra.Command, version string) string {
 		"`status=no-mail` where the domain says that it receives no mail, or does not exist, and `status=no-identity` where the message has no usable author domain. `partial=` names a score that rests on some of its standards only.\n\n" +
 		"At most 100 forged copies are removed from a message. Where there are more, or the header is so large that removing them would hold up the MTA, all of them stay " +
 		"and `status=unknown` stands on top. A filter may therefore rely on this: where any Peer-Score field has `status=`, the message has no stars, whatever other fields say.")
-	p.section("GLOSSARY", "")
-	for _, g := range glossary {
-		p.item(g.term, g.meaning)
-	}
-	p.section("JSON", aboutJSON)
-	p.example(ExampleJSON)
+}
+
+// surroundings say what a command shares with the system: statuses, signals, files, variables.
+func (p *page) surroundings() {
 	p.section("EXIT STATUS", "What went wrong is one line on standard error, which says what to do.")
 	p.item("0", "Answered.")
 	p.item("1", "A domain is not known, or `assess` found that it does not exist, or a score lies below `--below`.")
@@ -103,10 +117,6 @@ func commandPage(root *cobra.Command, version string) string {
 	p.section("ENVIRONMENT", "")
 	p.item("NO_COLOR", "Print no colours.")
 	p.item("STATE_DIRECTORY, NOTIFY_SOCKET", "As systemd sets them for `serve`.")
-	p.section("EXAMPLES", "")
-	p.example(strings.Join(examples, "\n"))
-	p.section("SEE ALSO", "peerscore.toml(5), peerscore-reasons(7), postconf(5). The method is that of \"MECSA: 2018 Results\", report EUR 29674 EN, doi:10.2760/166203.")
-	return p.String()
 }
 
 // leaves are the commands that do something themselves, in the order of their names.
