@@ -3,7 +3,7 @@
 // three star scores by the MECSA method (report EUR 29674 EN).
 //
 // One file a subcommand. main parses and calls run; run never exits, so that tests call it.
-// What a command prints is in render.go (JSON) and text.go (for people); where it comes from
+// What a command prints is in view, for people and as JSON; where it comes from
 // is package store. Only serve, assess, doctor, status and demo open a network
 // connection.
 package main
