@@ -27,6 +27,7 @@ func (l *listLab) lavish(name string) {
 		lines = append(lines, fmt.Sprintf("250-X%0250d", i))
 	}
 	records := texts("@", "v=spf1 -all") + texts("_smtp._tls", "v=TLSRPTv1; rua=mailto:a@b.example;") + texts("_mta-sts", "v=STSv1; id=1;") +
+		texts("default._bimi", "v=BIMI1; l=https://www.b.example/"+strings.Repeat("p", 150)+"; x=") +
 		texts("_domainkey", "") + texts("_dmarc", "v=DMARC1; p=none; rua=mailto:"+strings.Repeat("r", 200)+"@b.example")
 	for i := range 5 {
 		host := fmt.Sprintf("mx%d", i)

@@ -73,7 +73,8 @@ func (w *lossWorld) lossRecords(ca *probetest.CA, i int, domain string) string {
 		"_dmarc TXT \"v=DMARC1; p=reject; rua=mailto:dmarc@" + domain + "\"\n" +
 		"s._domainkey TXT \"v=DKIM1; p=\"\n" +
 		"_mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A " + policyAddress + "\n" +
-		"_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@" + domain + "\"\n"
+		"_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@" + domain + "\"\n" +
+		"default._bimi TXT \"v=BIMI1; l=https://" + domain + "/picture.svg\"\n"
 	if i%5 == 0 {
 		for n := range 12 {
 			records += fmt.Sprintf("@ TXT \"%d=%s\"\n", n, strings.Repeat("x", 200))
