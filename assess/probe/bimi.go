@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/probe/resolver"
 )
 
@@ -28,7 +29,7 @@ func probeBIMI(ctx context.Context, t *Target, f *assess.Facts) {
 	var records []string
 	for _, txt := range answer.Records {
 		first, _, _ := strings.Cut(txt, ";")
-		if tag, value := bimiTag(first); tag == "v" && value == "BIMI1" {
+		if tags, _ := dkim.ParseTags(first); tags["v"] == "BIMI1" {
 			records = append(records, txt)
 		}
 	}
@@ -49,19 +50,12 @@ func parseBIMI(record string) (check assess.Check, location, evidence string) {
 	fail := func(err error) (assess.Check, string, string) {
 		return assess.Check{Result: assess.Fail, Reason: assess.ReasonBIMIInvalid, Detail: err.Error()}, "", ""
 	}
-	tags := map[string]string{}
-	for field := range strings.SplitSeq(record, ";") {
-		tag, value := bimiTag(field)
-		_, twice := tags[tag]
-		switch {
-		case strings.Trim(field, bimiSpace) == "":
-			continue
-		case tag == "":
-			return fail(fmt.Errorf("%.40q is not a tag of the form name=value", field))
-		case twice:
-			return fail(fmt.Errorf("the tag %.20q stands there twice", tag))
-		}
-		tags[tag] = value
+	tags, err := dkim.ParseTags(record)
+	switch {
+	case errors.Is(err, dkim.ErrTooManyTags): // a limit of ours
+		return assess.Check{Reason: assess.ReasonLimitExceeded, Detail: err.Error()}, "", ""
+	case err != nil:
+		return fail(err)
 	}
 	location, located := tags["l"]
 	evidence = tags["a"]
@@ -77,17 +71,6 @@ func parseBIMI(record string) (check assess.Check, location, evidence string) {
 		return assess.Check{Result: assess.NotApplicable, Reason: assess.ReasonBIMIDeclined, Detail: "the owner declines to have a picture beside its mail"}, "", ""
 	}
 	return assess.Check{Result: assess.Pass}, location, evidence
-}
-
-const bimiSpace = " \t\r\n"
-
-// bimiTag is the name and value of one tag; without a name it is none.
-func bimiTag(field string) (name, value string) {
-	name, value, found := strings.Cut(field, "=")
-	if !found {
-		return "", ""
-	}
-	return strings.Trim(name, bimiSpace), strings.Trim(value, bimiSpace)
 }
 
 // checkBIMILocation wants nothing, or one URI of https with a host, its commas encoded.

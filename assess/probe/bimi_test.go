@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/probe/probetest"
 )
 
@@ -13,6 +14,10 @@ func TestBIMI(t *testing.T) {
 	l := newLab(t)
 	l.dns.Fail("default._bimi.lost.example TXT", probetest.ServFail)
 	l.zone("lost.example", "@ A 192.0.2.1")
+	manyTags := ""
+	for i := range dkim.MaxTags {
+		manyTags += fmt.Sprintf(";x%d=", i)
+	}
 	const yes, no, unknown = assess.SupportYes, assess.SupportNo, assess.SupportUnknown
 	for i, tt := range []struct {
 		records string // at default._bimi; "lost" is a domain of its own
@@ -35,8 +40,9 @@ func TestBIMI(t *testing.T) {
 		{`"v=BIMI1; l=https://www.example/a.svg,https://www.example/b.svg"`, no, "is not one https URI"},
 		{`"v=BIMI1; l=https://localhost/logo.svg"`, no, "is not one https URI"},
 		{`"v=BIMI1; l=https://www.example/logo.svg; a=nothing"`, no, `"nothing" is not one https URI`},
-		{`"v=BIMI1; l=https://www.example/a.svg; l=https://www.example/b.svg"`, no, `the tag "l" stands there twice`},
-		{`"v=BIMI1; logo"`, no, `" logo" is not a tag of the form name=value`},
+		{`"v=BIMI1; l=https://www.example/a.svg; l=https://www.example/b.svg"`, no, `a tag occurs twice: "l"`},
+		{`"v=BIMI1; logo"`, no, `malformed tag list: " logo"`},
+		{`"v=BIMI1; l=https://www.example/a.svg` + manyTags + `"`, unknown, "too many tags: \"x62\" is past the limit {limit-exceeded}"},
 		{"lost", unknown, "the record is not known: SERVFAIL {lookup-failure}"},
 	} {
 		t.Run(tt.records, func(t *testing.T) {
