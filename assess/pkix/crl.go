@@ -206,10 +206,10 @@ func parsePoints(der cryptobyte.String) []string {
 	return points
 }
 
-var OidNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
+var OIDNoRevAvail = asn1.ObjectIdentifier{2, 5, 29, 56}
 
 // NeverRevoked reports whether the authority says of a certificate, mostly of a short life, that
 // it will not publish its revocation: nobody is to look for it then (RFC 9608, section 4).
 func NeverRevoked(cert *x509.Certificate) bool {
-	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OidNoRevAvail) })
+	return !cert.IsCA && slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OIDNoRevAvail) })
 }

@@ -83,7 +83,7 @@ func TestRevocation(t *testing.T) {
 	}
 	points := func(urls ...string) *probetest.Leaf { return &probetest.Leaf{CRLs: urls} }
 	noRevAvail := &probetest.Leaf{CRLs: []string{}, Change: func(c *x509.Certificate) {
-		c.ExtraExtensions = []x509pkix.Extension{{Id: pkix.OidNoRevAvail, Value: []byte{5, 0}}}
+		c.ExtraExtensions = []x509pkix.Extension{{Id: pkix.OIDNoRevAvail, Value: []byte{5, 0}}}
 	}}
 	dated := func(this, next time.Duration) func(int, *x509.RevocationList) {
 		return func(_ int, list *x509.RevocationList) {

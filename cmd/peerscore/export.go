@@ -42,7 +42,7 @@ func (a *app) export(ctx context.Context, format string) error {
 	table := csv.NewWriter(out)
 	formats := map[string]func(view.Report) error{
 		"json": func(r view.Report) error { return view.WriteJSONLine(out, r.JSON(false)) },
-		"csv":  func(r view.Report) error { return table.Write(view.CsvRow(r)) },
+		"csv":  func(r view.Report) error { return table.Write(view.CSVRow(r)) },
 		"postfix-tls-policy": func(r view.Report) error {
 			return view.WritePolicy(out, r, time.Now().Add(-2*time.Duration(cfg.Assess.MaxAge)))
 		},
@@ -52,7 +52,7 @@ func (a *app) export(ctx context.Context, format string) error {
 		return fail(exitUsage, "no format is called %q; write postfix-tls-policy, csv or json", format)
 	}
 	if format == "csv" {
-		if err := table.Write(view.CsvHead()); err != nil {
+		if err := table.Write(view.CSVHead()); err != nil {
 			return err
 		}
 	}

@@ -139,6 +139,7 @@ func PrivateNetworks() []Network {
 	return networks
 }
 
+// SystemStore is the database of the daemon.
 const SystemStore = "/var/lib/peerscore/peerscore.db"
 
 // defaultStorePath is the system's database for root, for a service that systemd gave a state
@@ -165,6 +166,7 @@ func defaultStorePath() string {
 	return own
 }
 
+// Readable reports whether this user may read a file.
 func Readable(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

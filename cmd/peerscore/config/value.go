@@ -13,6 +13,7 @@ import (
 	"peerscore/assess/dnsname"
 )
 
+// Day is 24 hours, whatever the clock does.
 const Day = 24 * time.Hour
 
 // Duration reads and writes durations as Go does, plus a "d" for days of 24 hours ("7d", "1d12h").
@@ -87,6 +88,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 // MarshalText writes CIDR notation.
 func (n Network) MarshalText() ([]byte, error) { return netip.Prefix(n).MarshalText() }
 
+// Prefixes are networks of the configuration as net/netip has them.
 func Prefixes(networks []Network) []netip.Prefix {
 	var out []netip.Prefix
 	for _, n := range networks {
@@ -207,6 +209,7 @@ func (d *DomainName) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Domains are names of the configuration.
 func Domains(names []DomainName) []dnsname.Domain {
 	var out []dnsname.Domain
 	for _, n := range names {

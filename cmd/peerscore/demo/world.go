@@ -39,6 +39,7 @@ type Provider struct {
 	Messages int    // 0: it sends nothing, we write to it
 }
 
+// Providers are those of the demo, good and bad.
 var Providers = []Provider{
 	{"nordmail.example", "everything, kept well", "signed", []string{"good", "good"}, true, "-all", "p=reject; rua=mailto:dmarc@nordmail.example", true, "rsa", 2, 0, 48},
 	{"uni.example", "signed zone, no TLSA", "signed", []string{"good", "good"}, false, "-all", "p=quarantine; rua=mailto:dmarc@uni.example", false, "rsa", 3, 0, 40},
@@ -78,6 +79,7 @@ type World struct {
 	edKey     crypto.Signer
 }
 
+// StartWorld starts name servers, mail servers and policy hosts of the providers on loopback.
 func StartWorld(providers []Provider) (_ *World, err error) {
 	w := &World{Providers: providers}
 	defer func() {

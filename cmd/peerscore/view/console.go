@@ -41,6 +41,7 @@ func (c Console) Paint(colors Colours, s string) string {
 	return colors.EscapeSeq() + s + text.Reset.EscapeSeq()
 }
 
+// Colours are how a text is painted on a terminal that wants them.
 type Colours = text.Colors
 
 var (

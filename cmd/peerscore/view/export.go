@@ -12,9 +12,9 @@ import (
 	"peerscore/assess/dnsname"
 )
 
-// CsvHead names the columns of CsvRow. None ever moves: standards that no profile may ask for came
+// CSVHead names the columns of CSVRow. None ever moves: standards that no profile may ask for came
 // later and are behind all others.
-func CsvHead() []string {
+func CSVHead() []string {
 	head := []string{"domain", "status"}
 	for _, c := range assess.Categories {
 		head = append(head, string(c))
@@ -35,7 +35,8 @@ func standardsWhere(scored bool) []assess.Standard {
 	return slices.DeleteFunc(slices.Clone(assess.Standards), func(s assess.Standard) bool { return s.Scored() != scored })
 }
 
-func CsvRow(r Report) []string {
+// CSVRow is a peer as `export csv` writes it.
+func CSVRow(r Report) []string {
 	row := []string{string(r.Domain), string(r.Status)}
 	for _, c := range assess.Categories {
 		row = append(row, strings.TrimSuffix(Number(r.Scores[c]), "-")) // empty where there is none

@@ -14,7 +14,7 @@ import (
 func TestCSVColumns(t *testing.T) {
 	const first = "domain,status,confidentiality,identity,integrity,minimum_set," +
 		"starttls,x509,spf,dkim,dmarc,dane,dnssec,mta-sts,tls-rpt,requiretls,credited,first_seen,last_seen,assessed"
-	head := strings.Join(CsvHead(), ",")
+	head := strings.Join(CSVHead(), ",")
 	if later, kept := strings.CutPrefix(head, first+","); !kept || later != "bimi" {
 		t.Errorf("the columns are %s", head)
 	}
@@ -23,7 +23,7 @@ func TestCSVColumns(t *testing.T) {
 	}}}
 	r.Evidence.Facts = &assess.Facts{At: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}
 	unknown := strings.Repeat("unknown,", 9)
-	if row, want := strings.Join(CsvRow(r), ","), "a.example,scored,,,,unknown,"+unknown+"no,0,,,2026-11-26T12:00:00Z,yes"; row != want {
+	if row, want := strings.Join(CSVRow(r), ","), "a.example,scored,,,,unknown,"+unknown+"no,0,,,2026-11-26T12:00:00Z,yes"; row != want {
 		t.Errorf("%s, want %s", row, want)
 	}
 }

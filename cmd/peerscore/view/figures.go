@@ -11,6 +11,7 @@ import (
 	"peerscore/assess"
 )
 
+// WritePopulation is the text of `stats`.
 func (c Console) WritePopulation(p *Population) {
 	fmt.Fprintf(c.Out, "%d %s, in per cent, beside MECSA's 4,606 providers of December 2018\n\n", p.peers, Plural(p.peers, "peer", "peers"))
 	t := figuresTable()

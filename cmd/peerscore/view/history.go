@@ -64,6 +64,7 @@ func differing(v, other assess.Verdict) []assess.Test {
 	return tests
 }
 
+// WriteHistory is the text of `history`.
 func (c Console) WriteHistory(d dnsname.Domain, steps []Step) {
 	c.WriteFinding(c.Paint(Bold, titleOf(d))+" ", fmt.Sprintf("%d %s", len(steps), Plural(len(steps), "judgement", "judgements")))
 	for _, s := range steps {
@@ -139,6 +140,7 @@ type changeJSON struct {
 	After    []testJSON      `json:"after"`
 }
 
+// HistoryOf is what `history --json` prints.
 func HistoryOf(d dnsname.Domain, steps []Step) HistoryJSON {
 	out := HistoryJSON{SchemaVersion, d, []judgementJSON{}}
 	for _, s := range steps {

@@ -111,6 +111,7 @@ type reasonJSON struct {
 	Next []assess.Standard `json:"next"` // the cheapest change that gains half a star or more
 }
 
+// JSON is what programs are told of the domain, with the explanation of its scores where that is asked for.
 func (r Report) JSON(explain bool) DomainJSON {
 	tally := r.Evidence.Tally
 	out := DomainJSON{
@@ -195,6 +196,7 @@ func textOrNull[T ~string](text T) *T {
 	return &text
 }
 
+// TimeOrNull is a time as JSON has it: in UTC, to the second, and null for the zero time.
 func TimeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

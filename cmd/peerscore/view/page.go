@@ -87,6 +87,7 @@ type Page struct {
 	population *Population
 }
 
+// NewPage begins a page of peers whose scores are by a profile.
 func NewPage(profile string) *Page {
 	p := &Page{data: pageData{Profile: profile, Columns: []string{"Domain"}}, population: NewPopulation()}
 	for _, c := range assess.Categories {

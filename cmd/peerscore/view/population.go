@@ -30,6 +30,7 @@ type Population struct {
 	labels  map[string]map[assess.Category]share // of each category of the operator's, who is protected
 }
 
+// NewPopulation is one that has nobody yet.
 func NewPopulation() *Population {
 	p := &Population{
 		stars: map[assess.Category]map[float64]int{}, scored: map[assess.Category]int{},
@@ -42,6 +43,7 @@ func NewPopulation() *Population {
 	return p
 }
 
+// Add counts a peer.
 func (p *Population) Add(r Report) {
 	if r.Status == assess.StatusNoMail {
 		return // there is no provider, neither a good nor a bad one
@@ -139,6 +141,7 @@ type shareJSON struct {
 	MECSA2018 *float64 `json:"mecsa_2018"` // null where the report has no figure
 }
 
+// JSON is what `stats --json` prints.
 func (p *Population) JSON() PopulationJSON {
 	out := PopulationJSON{
 		SchemaVersion, p.peers, map[assess.Category]scoreStats{}, map[assess.Standard]shareJSON{},

@@ -6,6 +6,7 @@ import (
 	"peerscore/assess"
 )
 
+// WriteProfile is the text of `profiles show`.
 func (c Console) WriteProfile(p assess.Profile) {
 	c.WriteFinding(c.Paint(Bold, Printable(p.Name))+" ", Printable(p.Source+" ("+p.Date+")"))
 	for _, category := range assess.Categories {

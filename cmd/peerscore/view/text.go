@@ -173,6 +173,7 @@ func tests(v assess.Verdict) string {
 	return strings.Join(parts, ", ")
 }
 
+// Plural chooses between the forms of a noun for n.
 func Plural(n int, one, many string) string {
 	if n == 1 {
 		return one
