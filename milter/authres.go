@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"peerscore/assess/dkim"
 	"peerscore/assess/dnsname"
 	"peerscore/assess/spf"
 )
@@ -200,7 +201,7 @@ func (t trusted) dmarc(author dnsname.Domain) string {
 }
 
 // dkim is the finding for one signature.
-func (t trusted) dkim(s *signature, k key) finding {
+func (t trusted) dkim(s *signature, k dkim.Key) finding {
 	found := notEvaluated(notReported)
 	for _, m := range t {
 		if m.method != "dkim" || !s.matches(m.properties) {

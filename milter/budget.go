@@ -26,10 +26,6 @@ const (
 	exactFrom  = 2 * time.Millisecond
 	exactSize  = 32 << 10              // octets of the header
 	longestLap = 10 * time.Millisecond // after which the runtime of Go interrupts a goroutine
-
-	// maxArithmetic is what the keys of a message may take, in the measure of key.work: five of the
-	// longest keys, of the usual exponent.
-	maxArithmetic = 5 * 4096 * 4096 * (17 + 2)
 )
 
 // budget is what one message may cost, and has cost so far. Every goroutine that works for the
@@ -39,14 +35,6 @@ type budget struct {
 	cpu   atomic.Int64 // ns
 	size  atomic.Int64 // octets of the message so far
 	exact bool         // CPU time is measured from the start; set before there is a second goroutine
-
-	arithmetic int // of the keys so far; for the goroutine of the session only
-}
-
-// admits reports whether the arithmetic of one more key may be done, in the measure of key.work.
-func (b *budget) admits(work int) bool {
-	b.arithmetic += work
-	return b.arithmetic <= maxArithmetic
 }
 
 // spent is the CPU time of all goroutines, but for what a running stopwatch has not told yet.

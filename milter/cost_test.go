@@ -169,7 +169,9 @@ func hostileMessages(t testing.TB) []hostileMessage {
 	list := []hostileMessage{
 		{"a key of 380,000 bits", own + base, 1, rsaRecord(380_000, 65537), 0, nil},
 		{"an exponent of 100,000 digits", own + base, 1, hugeExponent(), 0, nil},
+		{"the largest key five times", five(long, ""), 5, rsaRecord(4096, 65537), 4096, nil},
 		{"the largest key and exponent five times", five(long, ""), 5, rsaRecord(4096, 1<<31-1), 4096, nil},
+		{"the largest exponent five times", five(own, ""), 5, rsaRecord(2048, 1<<31-1), 0, nil},
 		{"20,000 names in h=", five(signing(own, strings.Repeat("x:", 20_000)+"y"), ""), 5, "", 0, nil},
 		{"5,000 signatures", strings.Repeat(own, 5_000) + base, 5, "", 0, nil},
 		{"900 signatures", strings.Repeat(own[:200]+"\r\n", 900) + base, 5, "", 0, nil},
@@ -207,8 +209,8 @@ func hostileMessages(t testing.TB) []hostileMessage {
 }
 
 // TestCosts holds what no message may exceed, whatever its shape: twice the CPU time of an
-// ordinary one of its size with as many signatures and fields, and 2.5 MiB of memory. Both are played in turn,
-// as often as it takes to see that the one is cheap enough.
+// ordinary one of its size with as many signatures by keys as long and as many fields, and 2.5 MiB
+// of memory. Both are played in turn, as often as it takes to see that the one is cheap enough.
 func TestCosts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerscore/assess"
+	"peerscore/assess/dkim"
 	"peerscore/assess/dmarc"
 	"peerscore/assess/spf"
 )
@@ -52,20 +53,20 @@ func (e *evaluation) begin() {
 	var signatures []signature
 	signatures, e.omitted = e.mail.header.signatures(e.mail.author, e.mail.policy.AuthenticationResults, e.now)
 	for _, s := range signatures {
-		e.verifications = append(e.verifications, e.verify(s))
+		e.verifications = append(e.verifications, e.verify(s, e.mail.header.foldingLimit(len(signatures))))
 	}
 	e.body = newBodyFeed(e.verifications)
 	e.prefetched = e.lookUp(e.prefetch)
 }
 
 // verify begins with a signature: its key is looked up, unless its text decides.
-func (e *evaluation) verify(s signature) *verification {
+func (e *evaluation) verify(s signature, foldingLimit int) *verification {
 	v := newVerification(s, &e.mail.header, e.watch, e.contain)
-	if e.folding += v.folding(); e.folding > maxFolding && v.finding == (finding{}) {
+	if e.folding += v.folding(); e.folding > foldingLimit && v.finding == (finding{}) {
 		v.finding = notEvaluated(tooManyFolds)
 	}
 	if e.trusting {
-		v.judge = func(k key) finding { return e.trusted.dkim(&v.signature, k) }
+		v.judge = func(k dkim.Key) finding { return e.trusted.dkim(&v.signature, k) }
 	}
 	if v.finding == (finding{}) {
 		v.looked = e.lookUp(func(r spf.Resolver) { v.fetchKey(e.ctx, r) })

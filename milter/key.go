@@ -10,32 +10,27 @@ import (
 	"peerscore/assess/spf"
 )
 
-// maxRSABits is the size of RSA keys that are computed with (assess/probe/limits.md, section 1; RFC
-// 8301, section 3.2); longer ones are left alone.
-const maxRSABits = 4096
-
-// key is a key that may be used.
-type key struct {
-	dkim.Key
-	work int // of RSA: the multiplications that the exponent takes, times the square of the length in bits
-}
+// What is computed with (assess/probe/limits.md, section 1); what is beyond is left alone.
+const (
+	maxRSABits = 4096 // RFC 8301, section 3.2
+	usualE     = 65537
+)
 
 // fetchKey looks a key up and checks it; the finding is not zero when there is none to use.
-func fetchKey(ctx context.Context, r spf.Resolver, name string) (key, finding) {
+func fetchKey(ctx context.Context, r spf.Resolver, name string) (dkim.Key, finding) {
 	txts, err := r.LookupTXT(ctx, name)
 	if isNotFound(err) {
-		return key{}, invalid("permerror", "no key")
+		return dkim.Key{}, invalid("permerror", "no key")
 	}
 	if err != nil {
-		return key{}, tempError("key not available")
+		return dkim.Key{}, tempError("key not available")
 	}
 	return checkKey(txts)
 }
 
 // checkKey finds the key among the TXT records of a name.
-func checkKey(txts []string) (key, finding) {
-	found, err := dkim.FindKey(txts)
-	k := key{Key: found}
+func checkKey(txts []string) (dkim.Key, finding) {
+	k, err := dkim.FindKey(txts)
 	switch {
 	case errors.Is(err, dkim.ErrTooLong):
 		return k, notEvaluated(err.Error())
@@ -47,8 +42,14 @@ func checkKey(txts []string) (key, finding) {
 		return k, finding{}
 	case k.Bits() > maxRSABits || k.Exponent.BitLen() > dkim.MaxExponentBits:
 		return k, notEvaluated("key too large")
+	case arithmetic(k.Bits(), k.Exponent.Uint64()) > arithmetic(maxRSABits, usualE):
+		return k, notEvaluated(tooMuchArithmetic)
 	}
-	exponent := k.Exponent.Uint64()
-	k.work = k.Bits() * k.Bits() * (bits.Len64(exponent) + bits.OnesCount64(exponent))
 	return k, finding{}
+}
+
+// arithmetic is the cost of a power modulo a number of so many bits: the multiplications that the
+// exponent takes, times what one of them takes.
+func arithmetic(modulus int, exponent uint64) int {
+	return (bits.Len64(exponent) + bits.OnesCount64(exponent)) * modulus * modulus
 }

@@ -120,7 +120,7 @@ func (s *signature) id() assess.SignatureID {
 }
 
 // accept judges a signature that is mathematically right by what its key says.
-func (s *signature) accept(k key) finding {
+func (s *signature) accept(k dkim.Key) finding {
 	host := s.IdentityHost()
 	switch {
 	case k.Strict && host != "" && host != string(s.Domain):

@@ -11,6 +11,7 @@ import (
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
+	"peerscore/assess/dkim"
 	"peerscore/assess/spf"
 )
 
@@ -19,7 +20,11 @@ const (
 	// maxFolding bounds what the header costs, of all signatures. go-msgauth copies a field anew
 	// for each of its lines; of the relaxed form, which has no folds, it makes a list of the
 	// words; in the signature itself it searches each octet for b=. The weights are as measured.
-	maxFolding  = 16 << 20
+	// Of a short header with few signatures it is less, as the rest of such a message costs less.
+	maxFolding    = 16 << 20
+	shortFolding  = 4 << 20 // for each signature
+	perHeaderByte = 512
+
 	perFold     = 6 // for each octet of the field
 	perOctet    = 32
 	perWord     = 2048
@@ -34,13 +39,13 @@ type verification struct {
 	signature signature
 	header    *header
 	fields    []int // what go-msgauth reads of the header, the signature first
-	judge     func(key) finding
+	judge     func(dkim.Key) finding
 
 	relaxedHeader, relaxedBody bool // the canonicalisation that the signature asks for
 
 	watch   *stopwatch      // of the session
 	looked  <-chan struct{} // closed when the key has come, or never will
-	key     key
+	key     dkim.Key
 	finding finding // valid once the coroutine has ended
 
 	resume func() (struct{}, bool) // up to where the next piece of the body is wanted
@@ -86,16 +91,21 @@ func (h *header) signed(s *signature) []int {
 	return list
 }
 
+// foldingLimit is how much a header may cost so many signatures together.
+func (h *header) foldingLimit(signatures int) int {
+	return min(maxFolding, signatures*shortFolding+perHeaderByte*h.size)
+}
+
 // folding is what the form of the fields costs, in the measure of maxFolding.
 func (v *verification) folding() (cost int) {
 	cost = perOwnOctet * len(v.header.fields[v.signature.index].value)
 	for _, i := range v.fields {
-		value := v.header.fields[i].value
-		cost += perOctet * len(value)
+		text := v.text(i)
+		cost += perOctet * len(v.header.fields[i].value)
 		if v.relaxedHeader {
-			cost += perWord * (1 + strings.Count(v.header.relaxed(i), " "))
+			cost += perWord * (1 + strings.Count(text, " "))
 		} else {
-			cost += perFold * len(value) * strings.Count(value, "\n")
+			cost += perFold * len(text) * (strings.Count(text, "\n") - 1)
 		}
 	}
 	return cost
@@ -105,14 +115,34 @@ func (v *verification) folding() (cost int) {
 func (v *verification) head() []byte {
 	var b bytes.Buffer
 	for _, i := range v.fields {
-		if v.relaxedHeader {
-			b.WriteString(v.header.relaxed(i))
-		} else {
-			b.WriteString(v.header.fields[i].raw())
-		}
+		b.WriteString(v.text(i))
 	}
 	b.WriteString("\r\n")
 	return b.Bytes()
+}
+
+// text is a field in the form that costs go-msgauth the least.
+func (v *verification) text(i int) string {
+	switch {
+	case v.relaxedHeader:
+		return v.header.relaxed(i)
+	case i == v.signature.index:
+		return withoutFoldsInB(v.header.fields[i].raw())
+	}
+	return v.header.fields[i].raw()
+}
+
+// withoutFoldsInB takes white space out of the value of b=, which is not hashed (RFC 6376, section
+// 3.7), of the raw field of a signature.
+func withoutFoldsInB(field string) string {
+	tags := strings.Split(field, ";")
+	for i, tag := range tags {
+		name, value, _ := strings.Cut(tag, "=")
+		if i > 0 && strings.TrimSpace(name) == "b" {
+			tags[i] = name + "=" + strings.Join(strings.Fields(value), "")
+		}
+	}
+	return strings.TrimSuffix(strings.Join(tags, ";"), "\r\n") + "\r\n"
 }
 
 // fetchKey looks the key up.
@@ -129,7 +159,7 @@ func (v *verification) run() {
 	}
 }
 
-func (v *verification) verify(k key) finding {
+func (v *verification) verify(k dkim.Key) finding {
 	results, err := msgauth.VerifyWithOptions(&pieceReader{rest: v.head(), more: v.next}, &msgauth.VerifyOptions{
 		LookupTXT:        func(string) ([]string, error) { return []string{k.Record}, nil },
 		MaxVerifications: 1, // ours is the first
@@ -165,9 +195,6 @@ func (v *verification) begin() {
 	if !v.begun {
 		v.begun = true
 		v.watch.wait(v.looked)
-		if v.finding == (finding{}) && !v.watch.budget.admits(v.key.work) {
-			v.finding = notEvaluated(tooMuchArithmetic)
-		}
 		v.goOn()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -137,6 +138,11 @@ func TestDKIM(t *testing.T) {
 		{"a field of 15 KiB", signed(t, base, "example.org", "ed", names(100, 145)), nil, "pass pass"},
 		{"a field of 17 KiB", signed(t, base, "example.org", "ed", names(100, 170)), nil, "unknown neutral"},
 
+		{"b= of one octet a line", foldB(ed), nil, "pass pass"},
+		{"b= of one octet a line, relaxed", foldB(signed(t, base, "example.org", "ed", relaxed)), nil, "pass pass"},
+		{"b= before another tag", edit(foldB(edit(ed, " b=", " b =")), "\r\nFrom:", "; z=\r\nFrom:"), nil, "fail fail"},
+		{"another tag of one octet a line", edit(ed, "v=1;", "v=1; x\r\n =\r\n 9999999999;"), nil, "fail fail"},
+
 		{"no key", ed, zone{key: nil}, "fail permerror"},
 		{"key not available", ed, zone{key: {"SERVFAIL"}}, "unknown temperror"},
 		{"revoked", ed, zone{key: {"v=DKIM1; k=ed25519; p="}}, "fail permerror"},
@@ -164,7 +170,9 @@ func TestDKIM(t *testing.T) {
 		{"record too long", ed, zone{key: {record + "; n=" + strings.Repeat("x", dkim.MaxRecord)}}, "unknown neutral"},
 		{"1024 bits", signed(t, base, "example.org", "rsa", func(o *msgauth.SignOptions) { o.Signer = short }), zone{"TXT rsa._domainkey.example.org": {keyRecord(short)}}, "pass pass"},
 		{"1023 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(1023, 65537)}}, "fail policy"},
-		{"4096 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(4096, 1<<31-1)}}, "fail fail"},
+		{"4096 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(4096, 65537)}}, "fail fail"},
+		{"4096 bits and a larger exponent", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(4096, 65539)}}, "unknown neutral"},
+		{"2048 bits and the largest exponent", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(2048, 1<<31-1)}}, "fail fail"},
 		{"4097 bits", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(4097, 65537)}}, "unknown neutral"},
 		{"exponent of 2^31", rsaSigned, zone{"TXT rsa._domainkey.example.org": {rsaRecord(2048, 1<<31)}}, "unknown neutral"},
 	}
@@ -186,6 +194,14 @@ func TestDKIM(t *testing.T) {
 			}
 		})
 	}
+}
+
+// foldB writes each octet of the signature on a line of its own, of a message that is signed once.
+func foldB(message string) string {
+	return regexp.MustCompile(`\bb=[^;]*?\r\n\S`).ReplaceAllStringFunc(message, func(tag string) string {
+		value, next := tag[len("b="):len(tag)-len("\r\nX")], tag[len(tag)-1:]
+		return "b=" + strings.Join(strings.Split(strings.Join(strings.Fields(value), ""), ""), "\r\n ") + "\r\n" + next
+	})
 }
 
 // rsaRecord is a key record of any size; nobody holds the other half.
