@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -67,6 +68,52 @@ func TestFindsQuadratic(t *testing.T) {
 		}
 		if (worst.share > 1) != c.above {
 			t.Errorf("%s: %.2f of the limits by %s", c.name, worst.share, worst.genome)
+		}
+	}
+}
+
+// TestFindsWhatIsHeld holds that memory which an input keeps is found, and that garbage, however
+// much, is not taken for it.
+func TestFindsWhatIsHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	chunks := func(keep bool) func(string) {
+		return func(text string) {
+			if !strings.Contains(text, ";") {
+				return
+			}
+			var held [][]byte
+			for range 256 {
+				chunk := make([]byte, 64<<10)
+				if keep {
+					held = append(held, chunk)
+				}
+			}
+			runtime.GC() // what is held outlives a collection
+			runtime.KeepAlive(held)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		keep  bool
+		above bool
+	}{{"kept", true, true}, {"garbage", false, false}} {
+		s := parser{name: c.name, octets: 64, plain: "a b ", atoms: []string{";", "a"}, ratio: 1e9, read: chunks(c.keep)}.surface()
+		one, err := newSearch(s, rand.New(rand.NewPCG(3, 4)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := parseGenome(s, "0.-1x1 | knobs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := one.measure(g, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if above := a.use.held > s.limits.held; above != c.above {
+			t.Errorf("%s: %d KiB held", c.name, a.use.held>>10)
 		}
 	}
 }

@@ -44,23 +44,24 @@ func measured(do func() error) (use, error) {
 	return use{cpu: cpuTime() - before, allocated: allocatedOctets() - allocated}, err
 }
 
-// repeated is the meter of something too short for the clock: it is done until
-// enough time has passed.
-func repeated(do func() error) (use, error) {
-	const enough = 300 * time.Microsecond
-	for times := 1; ; times *= 4 {
-		u, err := measured(func() error {
-			for range times {
-				if err := do(); err != nil {
-					return err
+// repeated is the meter of something too short for the clock: it is done until it has taken
+// enough CPU time.
+func repeated(enough time.Duration) meter {
+	return func(do func() error) (use, error) {
+		for times := 1; ; times *= 4 {
+			u, err := measured(func() error {
+				for range times {
+					if err := do(); err != nil {
+						return err
+					}
 				}
+				return nil
+			})
+			if err != nil || u.cpu >= enough || times >= 1<<12 {
+				u.cpu /= time.Duration(times)
+				u.allocated /= uint64(times)
+				return u, err
 			}
-			return nil
-		})
-		if err != nil || u.cpu >= enough || times >= 1<<12 {
-			u.cpu /= time.Duration(times)
-			u.allocated /= uint64(times)
-			return u, err
 		}
 	}
 }

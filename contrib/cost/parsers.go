@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"peerscore/assess/dmarc"
 	"peerscore/assess/dnsname"
@@ -105,7 +106,7 @@ func (p parser) run(in input, m meter) (use, int, error) {
 	return u, len(text), err
 }
 
-func (parser) meter() meter { return repeated }
+func (parser) meter() meter { return repeated(300 * time.Microsecond) }
 
 func (p parser) Close() error { return nil }
 

@@ -120,7 +120,7 @@ func (s *search) measure(g genome, times int) (attempt, error) {
 	}
 	// What was not allocated is not held; the look at what is held takes long.
 	if a.use.allocated > uint64(s.surface.limits.held)+uint64(a.octets) {
-		if err := s.lookAtHeld(&a, in); err != nil {
+		if err := s.lookAtHeld(&a, in, times); err != nil {
 			return a, err
 		}
 	}
@@ -133,15 +133,27 @@ func (s *search) measure(g genome, times int) (attempt, error) {
 	return a, nil
 }
 
-// lookAtHeld measures what the input holds above an ordinary one of its size.
-func (s *search) lookAtHeld(a *attempt, in input) error {
-	odd, _, err := s.bench.run(in, held)
-	if err != nil {
-		return err
+// lookAtHeld measures what the input holds above an ordinary one of its size. Above the limit it
+// looks so many times and takes the least: what is allocated while a collection runs counts as
+// alive, and on a busy machine one runs long, but what is held is held each time.
+func (s *search) lookAtHeld(a *attempt, in input, times int) error {
+	for i := range times {
+		odd, _, err := s.bench.run(in, held)
+		if err != nil {
+			return err
+		}
+		ordinary, _, err := s.bench.run(s.surface.ordinary(in, a.octets), held)
+		if err != nil {
+			return err
+		}
+		if more := max(0, odd.held-ordinary.held); i == 0 || more < a.use.held {
+			a.use.held = more
+		}
+		if a.use.held <= s.surface.limits.held {
+			return nil
+		}
 	}
-	ordinary, _, err := s.bench.run(s.surface.ordinary(in, a.octets), held)
-	a.use.held = max(0, odd.held-ordinary.held)
-	return err
+	return nil
 }
 
 // sizes at which ordinary inputs are measured; between them the cost grows in proportion.
@@ -179,13 +191,11 @@ func (s *search) ordinaryCPU(in input, octets int) (time.Duration, error) {
 	return low.cpu + time.Duration(part*float64(high.cpu-low.cpu)), nil
 }
 
-// confirm measures the worst inputs again, and the ordinary ones they are compared with, so
-// that the verdict does not hang on one bad moment.
+// confirm measures the worst inputs again.
 func (s *search) confirm() (attempt, error) {
-	clear(s.ordinary)
 	var again []attempt
 	for _, a := range s.best {
-		b, err := s.measure(a.genome, 5)
+		b, err := s.measureAgain(a.genome)
 		if err != nil {
 			return b, err
 		}
@@ -199,6 +209,26 @@ func (s *search) confirm() (attempt, error) {
 		s.keep(a)
 	}
 	return s.best[0], nil
+}
+
+// measureAgain measures an input and the ordinary ones that it is compared with, in turn, as often
+// as it takes to see that it is within the limits, so that the verdict does not hang on one bad
+// moment of the machine. What costs too much does so each time.
+func (s *search) measureAgain(g genome) (best attempt, err error) {
+	for i := range 5 {
+		clear(s.ordinary)
+		a, err := s.measure(g, 5)
+		if err != nil {
+			return a, err
+		}
+		if i == 0 || a.share < best.share {
+			best = a
+		}
+		if best.share <= 1 {
+			break
+		}
+	}
+	return best, nil
 }
 
 // measureOne measures an input that summarise printed: "SURFACE: GENOME".
@@ -217,7 +247,7 @@ func measureOne(w io.Writer, text string) error {
 			return err
 		}
 		defer one.bench.Close()
-		a, err := one.measure(g, 5)
+		a, err := one.measureAgain(g)
 		if err != nil {
 			return err
 		}
