@@ -45,7 +45,6 @@ const (
 	tooDear           = "too much CPU time"
 	tooManyBlankLines = "too many blank lines"
 	tooManyFolds      = "too many folds or words in signed fields"
-	tooMuchArithmetic = "key of too much arithmetic"
 	bodyTooLarge      = "body too large for so many signatures"
 )
 

@@ -43,7 +43,7 @@ func checkKey(txts []string) (dkim.Key, finding) {
 	case k.Bits() > maxRSABits || k.Exponent.BitLen() > dkim.MaxExponentBits:
 		return k, notEvaluated("key too large")
 	case arithmetic(k.Bits(), k.Exponent.Uint64()) > arithmetic(maxRSABits, usualE):
-		return k, notEvaluated(tooMuchArithmetic)
+		return k, notEvaluated("key of too much arithmetic")
 	}
 	return k, finding{}
 }
