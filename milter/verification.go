@@ -26,7 +26,7 @@ const (
 	perHeaderByte = 512
 
 	perFold     = 6 // for each octet of the field
-	perOctet    = 32
+	perOctet    = 128
 	perWord     = 2048
 	perOwnOctet = 512
 )

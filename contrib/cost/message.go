@@ -100,14 +100,16 @@ func messageSurface() *surface {
 		start:    newMilterBench,
 		ordinary: ordinaryMessage,
 		kin: func(in input) string {
-			return fmt.Sprint(countSignatures(in), algorithms[ordinaryAlgorithm(in)], countFields(in), in.knobs[knobRecipients])
+			return fmt.Sprint(countSignatures(in), algorithms[ordinaryAlgorithm(in)], countFields(in), headerShare(in), in.knobs[knobRecipients])
 		},
 	}
 }
 
-// countSignatures is how many signatures the milter may evaluate.
+// countSignatures is how many signatures the milter may evaluate. One at the least: of a message
+// without any the MTA does not even send the body, whatever its size.
 func countSignatures(in input) int {
-	return min(signatureCounts[in.knobs[knobSignatures]]+strings.Count(in.texts[partHead], "DKIM-Signature:"), maxSignatures)
+	n := signatureCounts[in.knobs[knobSignatures]] + strings.Count(in.texts[partHead], "DKIM-Signature:")
+	return min(max(n, 1), maxSignatures)
 }
 
 // countFields is how many fields the header has, or up to an eighth less. Each
@@ -123,6 +125,13 @@ func countFields(in input) int {
 	return n &^ (1<<max(0, bits.Len(uint(n))-4) - 1)
 }
 
+// headerShare is how many eighths of the text are its header, which has to be kept as a whole where
+// the body streams by.
+func headerShare(in input) int {
+	header, body := len(in.texts[partHead]), len(in.texts[partBody])
+	return 8 * header / max(1, header+body)
+}
+
 // ordinaryAlgorithm is that of an honest signer whose keys are as long: many have keys of 4096
 // bits, each of which costs four times one of 2048, and nobody has a large exponent.
 func ordinaryAlgorithm(in input) int {
@@ -133,20 +142,29 @@ func ordinaryAlgorithm(in input) int {
 	return slices.Index(algorithms, "rsa2048")
 }
 
-// ordinaryMessage has as many signatures by keys as long, as many fields and recipients, and
-// lines of text.
+// ordinaryMessage has as many signatures by keys as long, as many fields and recipients, as large
+// a header, and lines of text.
 func ordinaryMessage(in input, octets int) input {
 	out := input{texts: make([]string, 4), knobs: make([]int, len(in.knobs)), ordinary: true}
 	out.knobs[knobSignatures] = slices.IndexFunc(signatureCounts, func(n int) bool { return n >= countSignatures(in) })
 	out.knobs[knobAlgorithm], out.knobs[knobRecipients] = ordinaryAlgorithm(in), in.knobs[knobRecipients]
 	out.texts[partHead] = "Subject: the minutes of today\r\nDate: Fri, 20 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n" +
 		"Received: from mail.sender.example (mail.sender.example [192.0.2.1])\r\n\tby mx.receiver.example with ESMTPS id 4T5; Fri, 20 Nov 2026 10:00:00 +0000\r\n" +
-		strings.Repeat("X-Seen: once\r\n", max(0, countFields(in)-5))
-	octets = max(0, octets-len(out.texts[partHead]))
-	line := "and this is one line of an ordinary message, as people write them to each o\r\n"
-	out.texts[partBody] = strings.Repeat(line, octets/len(line)+1)[:octets]
+		ordinaryFields(max(1, countFields(in)-5), min(octets*headerShare(in)/8, evaluatedHeader))
+	out.texts[partBody] = strings.Repeat(ordinaryLine, octets/len(ordinaryLine)+1)[:max(0, octets-len(out.texts[partHead]))]
 	out.texts[partSPF], out.texts[partDMARC] = "ip4:192.0.2.0/24 include:sender.example -all", "p=none"
 	return out
+}
+
+const ordinaryLine = "and this is one line of an ordinary message, as people write them to each o\r\n"
+
+// evaluatedHeader is well below the size of a header past which a message is not evaluated.
+const evaluatedHeader = 200 << 10
+
+// ordinaryFields are so many fields, folded as usual, of so many octets together.
+func ordinaryFields(n, octets int) string {
+	field := "X-Seen: once\r\n" + strings.Repeat(" "+ordinaryLine, octets/n/len(ordinaryLine))
+	return strings.Repeat(field, n)
 }
 
 // milterBench is the milter behind its socket, with a DNS in memory.
@@ -234,6 +252,7 @@ func (b *milterBench) run(in input, m meter) (use, int, error) {
 	for i := range recipientCounts[in.knobs[knobRecipients]] {
 		letter.To = append(letter.To, fmt.Sprintf("b@d%d.receiver.example", i))
 	}
+	letter.Parse()
 	client, err := b.client(in.knobs[knobTrust])
 	if err != nil {
 		return use{}, 0, err

@@ -86,10 +86,10 @@ func (h *Hostile) session() []packet {
 	_ = c.Connect(p)
 	for range 1 + h.Rand.Intn(4) {
 		m := h.Messages[h.Rand.Intn(len(h.Messages))]
-		_, body := split(m.Data)
+		m.Parse()
 		_ = c.Envelope(p, m)
 		_ = c.Header(p, m)
-		_ = c.Body(body)
+		_ = c.Body(m.parsed.body)
 		_ = c.macros('E', c.endMacros(p, m))
 		_ = c.Write('E', nil)
 	}

@@ -27,6 +27,26 @@ type Message struct {
 	From    string   // the reverse-path without angle brackets; empty for <>
 	To      []string // the same for recipients
 	Data    []byte   // RFC 5322, lines ending in CR LF
+
+	parsed *parsed // see Parse
+}
+
+// parsed is a message as it goes over the wire.
+type parsed struct {
+	fields []field
+	body   []byte
+}
+
+// Parse takes the message apart, which else each sending of it does: whoever measures what the
+// milter costs does so beforehand. Data must not change afterwards.
+func (m *Message) Parse() { m.parsed = m.parse() }
+
+func (m *Message) parse() *parsed {
+	if m.parsed != nil {
+		return m.parsed
+	}
+	header, body := split(m.Data)
+	return &parsed{fields(header), body}
 }
 
 // ownHost is the name of the MTA that the client plays, the macro j.
@@ -129,8 +149,7 @@ func (c *Client) Envelope(p Peer, m Message) error {
 
 // Header sends the header of a message, field by field, and its end.
 func (c *Client) Header(p Peer, m Message) error {
-	header, _ := split(m.Data)
-	for _, f := range fields(header) {
+	for _, f := range m.parse().fields {
 		if c.Steps&leadingSpace == 0 {
 			f.value = strings.TrimPrefix(f.value, " ")
 		}
@@ -158,14 +177,14 @@ func (c *Client) Body(body []byte) error {
 
 // Send plays one whole message and returns what the milter answered at its end.
 func (c *Client) Send(p Peer, m Message) (Answer, error) {
+	m.Parse()
 	if err := c.Envelope(p, m); err != nil {
 		return Answer{}, err
 	}
 	if err := c.Header(p, m); err != nil {
 		return Answer{}, err
 	}
-	_, body := split(m.Data)
-	if err := c.Body(body); err != nil {
+	if err := c.Body(m.parsed.body); err != nil {
 		return Answer{}, err
 	}
 	return c.End(p, m)
