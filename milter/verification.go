@@ -100,12 +100,12 @@ func (h *header) foldingLimit(signatures int) int {
 func (v *verification) folding() (cost int) {
 	cost = perOwnOctet * len(v.header.fields[v.signature.index].value)
 	for _, i := range v.fields {
-		text := v.text(i)
 		cost += perOctet * len(v.header.fields[i].value)
 		if v.relaxedHeader {
-			cost += perWord * (1 + strings.Count(text, " "))
+			cost += perWord * (1 + strings.Count(v.header.relaxed(i), " "))
 		} else {
-			cost += perFold * len(text) * (strings.Count(text, "\n") - 1)
+			value := v.simple(i).value
+			cost += perFold * len(value) * strings.Count(value, "\n")
 		}
 	}
 	return cost
@@ -115,34 +115,31 @@ func (v *verification) folding() (cost int) {
 func (v *verification) head() []byte {
 	var b bytes.Buffer
 	for _, i := range v.fields {
-		b.WriteString(v.text(i))
+		if v.relaxedHeader {
+			b.WriteString(v.header.relaxed(i))
+		} else {
+			b.WriteString(v.simple(i).raw())
+		}
 	}
 	b.WriteString("\r\n")
 	return b.Bytes()
 }
 
-// text is a field in the form that costs go-msgauth the least.
-func (v *verification) text(i int) string {
-	switch {
-	case v.relaxedHeader:
-		return v.header.relaxed(i)
-	case i == v.signature.index:
-		return withoutFoldsInB(v.header.fields[i].raw())
+// simple is a field for simple canonicalization, which keeps it as it is but for the value of b=:
+// that is not hashed (RFC 6376, section 3.7), so that the white space in it can go.
+func (v *verification) simple(i int) field {
+	f := v.header.fields[i]
+	if i != v.signature.index {
+		return f
 	}
-	return v.header.fields[i].raw()
-}
-
-// withoutFoldsInB takes white space out of the value of b=, which is not hashed (RFC 6376, section
-// 3.7), of the raw field of a signature.
-func withoutFoldsInB(field string) string {
-	tags := strings.Split(field, ";")
-	for i, tag := range tags {
-		name, value, _ := strings.Cut(tag, "=")
-		if i > 0 && strings.TrimSpace(name) == "b" {
-			tags[i] = name + "=" + strings.Join(strings.Fields(value), "")
+	tags := strings.Split(f.value, ";")
+	for n, tag := range tags {
+		if name, value, _ := strings.Cut(tag, "="); strings.TrimSpace(name) == "b" {
+			tags[n] = name + "=" + strings.Join(strings.Fields(value), "")
 		}
 	}
-	return strings.TrimSuffix(strings.Join(tags, ";"), "\r\n") + "\r\n"
+	f.value = strings.Join(tags, ";")
+	return f
 }
 
 // fetchKey looks the key up.
